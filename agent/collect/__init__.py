@@ -1,0 +1,1 @@
+"""Sources of readings and events: Prometheus, this machine, recorded files."""

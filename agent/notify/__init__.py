@@ -1,0 +1,1 @@
+"""Messages to people and other systems: webhooks, Alertmanager, the durable outbox."""

@@ -1,0 +1,1 @@
+"""Forecasts of many series: models, back-tests, and the distribution of crossing a limit."""

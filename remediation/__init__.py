@@ -1,0 +1,1 @@
+"""Causes in; a guarded, journaled plan and its outcome out."""
