@@ -72,11 +72,7 @@ class Target:
             case TargetKind.JOB | TargetKind.RACK | TargetKind.SWITCH as kind:
                 return f"{kind} {self.name}"
             case TargetKind.GPU | TargetKind.PORT | TargetKind.VOLUME if self.node:
-                return (
-                    f"{self.node}/{self.name}"
-                    if self.name[0] != "/"
-                    else self.node + ":" + self.name
-                )
+                return f"{self.node}{':' if self.name.startswith('/') else '/'}{self.name}"
             case _:
                 return self.name
 

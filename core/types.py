@@ -102,7 +102,7 @@ class Breach:
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """A reading out of the ordinary; ``score`` 1 is as odd as it gets. Lower/upper: the usual band."""
+    """A reading out of the ordinary: outside lower..upper; ``score`` 1 is as odd as it gets."""
 
     target: Target
     metric: str
@@ -119,7 +119,7 @@ class Anomaly:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something discrete happened: ``kind`` groups (xid, job_failed, alert), ``code`` tells apart."""
+    """Something discrete happened: ``kind`` groups (xid, job_failed), ``code`` tells apart."""
 
     target: Target
     time_s: float
@@ -138,7 +138,7 @@ class IncidentState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """These symptoms belong together; ``targets`` are all that show one, ``jobs`` all they touch."""
+    """Symptoms that belong together; ``targets`` show one, ``jobs`` are touched by them."""
 
     id: str
     state: IncidentState
@@ -299,7 +299,7 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class PlanRecord:
-    """A plan and how far it has come. ``step`` is the next action; ``mode`` is set when proposed."""
+    """A plan and how far it has come; ``step`` is the next action, ``mode`` is set at the start."""
 
     plan: Plan
     state: PlanState

@@ -1,7 +1,7 @@
 """The metric catalogue: every reading gpumedic knows, its base unit, and which way is bad.
 
-Names end in their unit: ``_ratio`` is 0 to 1, ``_bytes``, ``_celsius``, ``_watts``, ``_hz``, ``_s``,
-and ``_total`` for a counter that only grows until its source restarts.
+Names end in their unit: ``_ratio`` is 0 to 1, ``_bytes``, ``_celsius``, ``_watts``, ``_hz``,
+``_s``, and ``_total`` for a counter that only grows until its source restarts.
 """
 
 import math

@@ -1,0 +1,100 @@
+"""What the page, the API and the command line may see and do: a snapshot and six commands."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from core.cluster import ClusterState
+from core.ports import Problem
+from core.target import Target
+from core.types import Diagnosis, Event, Floats, Forecast, Incident, JournalEntry, PlanRecord
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForecastView:
+    """One series for a plot: recent history, the band ahead of it, and the limit.
+
+    history_time_s, history_value: (T,) ; forecast holds a single row (S = 1)
+    limit: NaN where the metric has none; expected_s: median crossing time, None where none is seen
+    """
+
+    target: Target
+    metric: str
+    unit: str
+    history_time_s: Floats
+    history_value: Floats
+    forecast: Forecast
+    limit: float
+    expected_s: float | None
+    probability: float
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing is acted on until ``until_s`` (None: until resumed), and why and by whom."""
+
+    by: str
+    because: str
+    since_s: float
+    until_s: float | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """One consistent look at everything the controller knows.
+
+    sentence: what the last cycle said; the same line as in the log
+    sources: name -> lag in seconds of its newest reading, NaN while it is down
+    series, learning: how many series are kept, and how many are too short to forecast
+    """
+
+    made_at_s: float
+    version: str
+    cluster: str
+    sentence: str
+    pause: Pause | None
+    state: ClusterState | None
+    incidents: tuple[Incident, ...]
+    diagnoses: Mapping[str, Diagnosis]
+    plans: tuple[PlanRecord, ...]
+    forecasts: tuple[ForecastView, ...]
+    problems: tuple[Problem, ...]
+    sources: Mapping[str, float]
+    series: int
+    learning: int
+    nodes_out: int
+    nodes_out_limit: int
+    goodput_ratio: float | None = None
+    timelines: Mapping[str, tuple[JournalEntry, ...]] = field(default_factory=dict)
+
+
+class Controls(Protocol):
+    """The controller as its server sees it."""
+
+    def view(self) -> View:
+        """Return the newest snapshot; never waits."""
+        ...
+
+    async def timeline(self, incident_id: str) -> tuple[JournalEntry, ...]:
+        """Return an incident's journal, oldest first."""
+        ...
+
+    async def approve(self, plan_id: str, *, by: str) -> PlanRecord:
+        """Let a proposed plan run; InputError where there is none or it is decided already."""
+        ...
+
+    async def deny(self, plan_id: str, *, by: str, because: str) -> PlanRecord:
+        """Turn a proposed plan down."""
+        ...
+
+    async def pause(self, *, by: str, because: str, for_s: float | None) -> None:
+        """Stop acting; watching, forecasting and telling go on."""
+        ...
+
+    async def resume(self, *, by: str) -> None:
+        """Act again."""
+        ...
+
+    async def take_events(self, events: Sequence[Event]) -> int:
+        """Take events from a webhook; returns how many were new."""
+        ...
