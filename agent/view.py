@@ -1,4 +1,4 @@
-"""What the page, the API and the command line may see and do: a snapshot and six commands."""
+"""What the page, the API and the command line may see and do: a snapshot and a few commands."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
