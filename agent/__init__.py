@@ -1,1 +1,1 @@
-"""Everything that does I/O or lives long: command line, cycle, collectors, webhooks, store, page."""
+"""Everything that does I/O or lives long: command line, cycle, collectors, webhooks, store."""
