@@ -52,9 +52,16 @@ class StoreLocked(StoreError):
 
 
 class WorkerFailed(GpumedicError):
-    """A worker process died, ran out of time or out of memory."""
+    """A worker process did not give a result.
+
+    reason: ``timeout``, ``memory``, ``crashed``, ``raised``, ``busy`` or ``closed``
+    """
 
     code = "worker_failed"
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
 
 
 class ActionRefused(GpumedicError):
