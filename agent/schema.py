@@ -8,6 +8,7 @@ MIGRATIONS: tuple[str, ...] = (
     # records: incidents, diagnoses and plans as JSON; live: 0 for resolved and final ones.
     # outbox: messages to send, in order within a sequence_key; body is the bytes, rendered once.
     # inbox: alerts taken already, so that a repeated delivery changes nothing.
+    # inbound: events from alerts that wait for the next cycle.
     """
     CREATE TABLE records (
         kind TEXT NOT NULL,
@@ -54,6 +55,11 @@ MIGRATIONS: tuple[str, ...] = (
         received_s REAL NOT NULL,
         PRIMARY KEY (group_key, fingerprint, starts_at, status)
     ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE inbound (
+        id INTEGER PRIMARY KEY AUTOINCREMENT,
+        body TEXT NOT NULL
+    ) STRICT;
 
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,
