@@ -31,7 +31,7 @@ from core.types import Floats, Ints, Window
 SOURCE = "history"
 MAX_AHEAD_S = 300.0  # clocks of a cluster may disagree by minutes before NTP has met them all
 PRUNES_A_SPAN = 16
-NEARLY = 1e-6  # of a step: what float division may be off by
+NEARLY = 1e-4  # of a step: more than float division is off by, at any step above 10 ms
 
 
 @dataclass(frozen=True, slots=True)
