@@ -1,0 +1,26 @@
+"""The settings: read from files, environment and flags, checked, shown and reloaded."""
+
+from agent.config.checks import read_secret
+from agent.config.forms import host_and_port
+from agent.config.load import Loaded, load
+from agent.config.problems import SettingProblem, SettingsRefused
+from agent.config.reload import Change, Reloader, changes
+from agent.config.settings import Settings, Webhook
+from agent.config.show import check, schema, show
+
+__all__ = [
+    "Change",
+    "Loaded",
+    "Reloader",
+    "SettingProblem",
+    "Settings",
+    "SettingsRefused",
+    "Webhook",
+    "changes",
+    "check",
+    "host_and_port",
+    "load",
+    "read_secret",
+    "schema",
+    "show",
+]

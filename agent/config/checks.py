@@ -1,0 +1,172 @@
+"""Settings that contradict each other, and those that work but deserve a word."""
+
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from agent.config.forms import CREDENTIAL, host_and_port, loopback
+from agent.config.settings import Settings
+from agent.quantities import format_duration
+from core.errors import ConfigError
+from core.units import CATALOG
+
+# A series of this length takes 400 kB; beyond it the history of a large cluster fills the memory.
+MAX_READINGS = 100_000
+
+Finding = tuple[str, str]
+
+
+def contradictions(settings: Settings) -> Iterator[Finding]:
+    """Yield (dotted key, sentence) for each setting that another one makes useless."""
+    yield from _spans(settings)
+    yield from _limits(settings)
+    names = Counter(webhook.name for webhook in settings.webhooks)
+    for name in (name for name, count in names.items() if count > 1):
+        text = f"{names[name]} webhooks have the name {name!r}: give each its own."
+        yield "webhooks", text
+
+
+def _spans(settings: Settings) -> Iterator[Finding]:
+    step, span = settings.history.step, settings.history.span
+    forecast, detect = settings.forecast, settings.detect
+    for key, value, other, least in (
+        ("forecast.horizon", forecast.horizon, "twice history.step", 2 * step),
+        ("history.span", span, "twice forecast.horizon, to learn from", 2 * forecast.horizon),
+        ("history.span", span, "diagnose.normal_span", settings.diagnose.normal_span),
+        ("cycle.refit", settings.cycle.refit, "cycle.interval", settings.cycle.interval),
+        ("detect.silence_after", detect.silence_after, "twice history.step", 2 * step),
+        (
+            "guards.evidence_max_age",
+            settings.guards.evidence_max_age,
+            "cycle.interval, or all evidence is too old",
+            settings.cycle.interval,
+        ),
+    ):
+        if value < least:
+            yield key, _too_short(key, value, other, least)
+    if 0 < forecast.sustain < step:
+        key, other = "forecast.sustain", "history.step, or 0s for a single reading"
+        yield key, _too_short(key, forecast.sustain, other, step)
+    if span / step > MAX_READINGS:
+        text = (
+            f"history.span = {format_duration(span)} at a step of {format_duration(step)} is "
+            f"{span / step:,.0f} readings a series, more than {MAX_READINGS:,}: "
+            "shorten the span or lengthen history.step."
+        )
+        yield "history.span", text
+
+
+def _too_short(key: str, value: float, other: str, least: float) -> str:
+    return (
+        f"{key} = {format_duration(value)} is too short: "
+        f"it must be at least {format_duration(least)} ({other})."
+    )
+
+
+def _limits(settings: Settings) -> Iterator[Finding]:
+    for name, limit in settings.forecast.limits.items():
+        metric = CATALOG[name]
+        if not metric.plausible(limit):
+            unit = f" {metric.unit}" if metric.unit else ""
+            key = f"forecast.limits.{name}"
+            yield (
+                key,
+                f"{key} = {limit:g} can never be crossed: "
+                f"the metric lies between {metric.low:g} and {metric.high:g}{unit}.",
+            )
+
+
+def secret_path(reference: str, environ: Mapping[str, str]) -> Path:
+    """Return the file a secret is in; systemd lays credentials in $CREDENTIALS_DIRECTORY."""
+    if not reference.startswith(CREDENTIAL):
+        return Path(reference)
+    name, folder = reference.removeprefix(CREDENTIAL), environ.get("CREDENTIALS_DIRECTORY", "")
+    if not folder:
+        raise ConfigError(
+            f"Looking for the credential {name}: systemd has given this process none. "
+            f"Add LoadCredential={name}:FILE to the unit, or name the file itself."
+        )
+    return Path(folder) / name
+
+
+def read_secret(reference: str, *, environ: Mapping[str, str]) -> str:
+    """Read a secret and strip the line's end; ConfigError where there is none to read."""
+    path = secret_path(reference, environ)
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        why = (error.strerror if isinstance(error, OSError) else "") or "not UTF-8 text"
+        raise ConfigError(
+            f"Reading the secret in {path}: {why}. It must be a text file that the user "
+            "gpumedic runs as may read."
+        ) from None
+    if not secret:
+        raise ConfigError(f"Reading the secret in {path}: it is empty. Write the secret into it.")
+    return secret
+
+
+def secret_keys(settings: Settings) -> dict[str, str]:
+    """Return each dotted key that names a secret's file, with what it names."""
+    named = {
+        "prometheus.token_file": settings.prometheus.token_file,
+        "alertmanager.token_file": settings.alertmanager.token_file,
+        "server.alerts_secret_file": settings.server.alerts_secret_file,
+    }
+    for number, webhook in enumerate(settings.webhooks):
+        named[f"webhooks.{number}.secret_file"] = webhook.secret_file
+    return {key: reference for key, reference in named.items() if reference}
+
+
+def missing_files(settings: Settings) -> Iterator[Finding]:
+    """Yield each file that a key names and that is not there."""
+    named = secret_keys(settings)
+    if settings.prometheus.ca_file:
+        named["prometheus.ca_file"] = settings.prometheus.ca_file
+    for key, reference in named.items():
+        if not reference.startswith(CREDENTIAL) and _gone(Path(reference)):
+            yield (
+                key,
+                f"{key} names {reference}, which is not there: create it or correct the path.",
+            )
+
+
+def _gone(path: Path) -> bool:
+    try:
+        path.stat()
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return False
+
+
+def warnings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Yield what works, but is not as safe as it could be."""
+    for key, reference in secret_keys(settings).items():
+        yield from ((key, text) for text in _secret_warnings(key, reference, environ))
+    host, _ = host_and_port(settings.server.listen)
+    if not loopback(host):
+        text = (
+            f"server.listen = {settings.server.listen} lets other machines see the page; "
+            "put it behind a proxy that asks who they are, or listen on 127.0.0.1."
+        )
+        yield "server.listen", text
+
+
+def _secret_warnings(key: str, reference: str, environ: Mapping[str, str]) -> Iterator[str]:
+    try:
+        path = secret_path(reference, environ)
+    except ConfigError as error:
+        yield str(error)
+        return
+    try:
+        mode = path.stat().st_mode
+    except OSError as error:
+        yield f"{key} names {path}, which cannot be looked at here ({error.strerror})."
+        return
+    if mode & stat.S_IROTH:
+        yield f"{key} names {path}, which every user may read: chmod 0640 {path}."
+    elif not os.access(path, os.R_OK):
+        yield f"{key} names {path}, which this user may not read."

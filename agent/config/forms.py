@@ -1,0 +1,120 @@
+"""What a single value must look like; a ValueError says what it is not and what would work."""
+
+import ipaddress
+import re
+from difflib import get_close_matches
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from core.units import CATALOG
+
+CREDENTIAL = "credential:"
+_CREDENTIAL = re.compile(r"credential:[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}", re.ASCII)
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
+_PORTS = range(65536)
+
+
+def one_line(text: str) -> str:
+    """Refuse control characters: the text is printed, logged and sent as a label."""
+    if not text.isprintable():
+        raise ValueError("holds a line break or control character: write it on one line")
+    return text
+
+
+def metric_name(name: str) -> str:
+    """Refuse a metric that the catalogue does not have, naming the nearest."""
+    if name not in CATALOG:
+        near = get_close_matches(name, CATALOG, n=1, cutoff=0.0)[0]
+        raise ValueError(f"is not a metric of the catalogue; the nearest is {near}")
+    return name
+
+
+def label_name(name: str) -> str:
+    """Refuse what Prometheus does not take as a label name."""
+    if not _LABEL.fullmatch(name):
+        raise ValueError("is not a label name: write letters, digits and underscores")
+    return name
+
+
+def http_url(url: str) -> str:
+    """Refuse what is no http address, or holds a password; an empty one means none."""
+    if not url:
+        return url
+    try:
+        parts = urlsplit(one_line(url))
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:  # a bracket that does not close, a port above 65535
+        known = False
+    if not known or " " in url:
+        raise ValueError('is not an address: write it like "http://prometheus.example:9090"')
+    if parts.username is not None or parts.password is not None:
+        raise ValueError(
+            "holds a user or password, and this file is no place for one: write the address "
+            "alone and give the secret by a file"
+        )
+    if parts.fragment:
+        raise ValueError("has a part after #, which is never sent: leave it out")
+    return url.rstrip("/") if parts.path == "/" and not parts.query else url
+
+
+def secret_reference(reference: str) -> str:
+    """Refuse anything but a file's absolute path or a systemd credential: secrets stay out."""
+    if reference and not (
+        _CREDENTIAL.fullmatch(reference) or Path(one_line(reference)).is_absolute()
+    ):
+        raise ValueError(
+            "names no file. A secret is never written here: put it in a file that only gpumedic "
+            'may read and write its absolute path, or "credential:NAME" for a credential that '
+            "systemd loads"
+        )
+    return reference
+
+
+def socket_address(text: str) -> str:
+    """Refuse what ``host_and_port`` cannot read."""
+    host_and_port(text)
+    return text
+
+
+def host_and_port(text: str) -> tuple[str, int]:
+    """Split "127.0.0.1:8642", "[::1]:8642" or ":8642" (every address) into host and port.
+
+    >>> host_and_port("[::1]:8642")
+    ('::1', 8642)
+    """
+    host, colon, port = text.rpartition(":")
+    bracketed = host.startswith("[") and host.endswith("]")
+    host = host[1:-1] if bracketed else host
+    number = int(port) if re.fullmatch(r"\d{1,5}", port, re.ASCII) else -1
+    if not colon or number not in _PORTS or (":" in host) is not bracketed or " " in host:
+        raise ValueError(
+            'is not an address to listen on: write it like "127.0.0.1:8642", "[::1]:8642", or '
+            '":8642" for every address of this machine'
+        )
+    return host or "0.0.0.0", number  # noqa: S104
+
+
+def loopback(host: str) -> bool:
+    """Say whether only this machine can reach an address to listen on."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def cidr(text: str) -> str:
+    """Refuse what is no network."""
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise ValueError(f'is not a network ({error}): write it like "10.0.0.0/8"') from None
+    return text
+
+
+def no_boolean(value: object) -> object:
+    """Refuse true and false as numbers, which Python would take for 1 and 0."""
+    if isinstance(value, bool):
+        raise ValueError("is not a number: write one without quotes")  # noqa: TRY004
+    return value

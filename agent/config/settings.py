@@ -1,0 +1,281 @@
+"""The settings: every key with its type, its default and one sentence; all frozen."""
+
+import ipaddress
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from agent.config.forms import (
+    cidr,
+    http_url,
+    label_name,
+    metric_name,
+    no_boolean,
+    one_line,
+    secret_reference,
+    socket_address,
+)
+from agent.quantities import Duration, Size, at_least
+from agent.quantities import parse_duration as duration
+from agent.quantities import parse_size as size
+from core.ports import Announcement
+from core.types import Autonomy
+
+ENV_PREFIX = "GPUMEDIC__"
+STATE_DIR = Path("/var/lib/gpumedic")
+
+Text = Annotated[str, AfterValidator(one_line)]
+Name = Annotated[str, AfterValidator(one_line), Field(min_length=1, max_length=200)]
+MetricName = Annotated[str, AfterValidator(metric_name)]
+LabelName = Annotated[str, AfterValidator(label_name)]
+Url = Annotated[str, AfterValidator(http_url)]
+SecretFile = Annotated[str, AfterValidator(secret_reference)]
+Listen = Annotated[str, AfterValidator(socket_address)]
+Network = Annotated[str, AfterValidator(cidr)]
+Count = Annotated[int, BeforeValidator(no_boolean), Field(ge=0)]
+Number = Annotated[float, BeforeValidator(no_boolean)]
+Probability = Annotated[Number, Field(ge=0, le=1)]
+OneSecondOrMore = Annotated[Duration, AfterValidator(at_least("1s"))]
+Memory = Annotated[Size, AfterValidator(at_least("128MiB"))]
+Body = Annotated[Size, AfterValidator(at_least("1KiB"))]
+
+
+class Section(BaseModel):
+    """What every section shares: no unknown key, no change after the start, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Cycle(Section):
+    """How often the loop runs."""
+
+    interval: OneSecondOrMore = Field(
+        default=duration("15s"), description="time between two cycles"
+    )
+    refit: OneSecondOrMore = Field(
+        default=duration("10m"), description="time between two fits of a series"
+    )
+
+
+class History(Section):
+    """What is kept of the readings."""
+
+    step: OneSecondOrMore = Field(default=duration("15s"), description="grid of the readings")
+    span: OneSecondOrMore = Field(
+        default=duration("24h"), description="how far back readings are kept"
+    )
+
+
+class Prometheus(Section):
+    """Where the readings come from."""
+
+    url: Url = Field(default="", description="its address; empty looks for one on this machine")
+    token_file: SecretFile = Field(default="", description="file with the bearer token")
+    ca_file: Text = Field(
+        default="", description="file with the authority its certificate is signed by"
+    )
+    timeout: OneSecondOrMore = Field(
+        default=duration("10s"), description="longest wait for an answer"
+    )
+    metrics: tuple[MetricName, ...] = Field(
+        default=(), description="catalogue metrics to read; empty: all"
+    )
+    extra_labels: Mapping[LabelName, Text] = Field(
+        default_factory=dict, description="label = value that every series read must have"
+    )
+
+
+class Node(Section):
+    """This machine as a node."""
+
+    enabled: bool = Field(default=True, description="whether this machine's own readings are taken")
+    node: Text = Field(default="", description="its node name; empty: the machine's host name")
+    group: Name = Field(default="default", description="node group that autonomy rules match")
+    volumes: tuple[Name, ...] = Field(
+        default=(), description="mount points to watch; empty: all on disks"
+    )
+
+
+class Forecasts(Section):
+    """How far ahead to look, and what is worth an incident."""
+
+    horizon: OneSecondOrMore = Field(default=duration("2h"), description="how far ahead to look")
+    coverage: Annotated[Number, Field(gt=0, lt=1)] = Field(
+        default=0.8, description="share of readings that the band should hold"
+    )
+    min_probability: Probability = Field(
+        default=0.7, description="probability of a crossing from which on an incident opens"
+    )
+    sustain: Duration = Field(
+        default=duration("1m"), description="a crossing counts when it lasts this long; 0s: at once"
+    )
+    max_fits: Annotated[Count, Field(ge=1)] = Field(
+        default=40, description="most series fitted in a refit"
+    )
+    workers: Annotated[Count, Field(ge=1, le=64)] = Field(default=1, description="worker processes")
+    time_limit: OneSecondOrMore = Field(
+        default=duration("60s"), description="longest one fit may take"
+    )
+    memory_limit: Memory = Field(default=size("2GiB"), description="most memory a worker may have")
+    limits: Mapping[MetricName, Number] = Field(
+        default_factory=dict, description="metric = limit in its base unit, above the catalogue's"
+    )
+
+
+class Detect(Section):
+    """When readings are symptoms, and symptoms one incident."""
+
+    group_window: OneSecondOrMore = Field(
+        default=duration("10m"), description="symptoms this close together may be one incident"
+    )
+    resolve_after: OneSecondOrMore = Field(
+        default=duration("5m"), description="an incident ends when its symptoms are gone this long"
+    )
+    silence_after: OneSecondOrMore = Field(
+        default=duration("2m"), description="a series without readings this long is a symptom"
+    )
+
+
+class Diagnose(Section):
+    """What counts as normal."""
+
+    normal_span: OneSecondOrMore = Field(
+        default=duration("1h"), description="time before the incident that counts as normal"
+    )
+
+
+class Guards(Section):
+    """Bounds that no plan may cross."""
+
+    max_nodes_out: Count = Field(default=4, description="most nodes out of service by our hand")
+    max_ratio_out: Annotated[Number, Field(gt=0, le=1)] = Field(
+        default=0.1,
+        description="the same as a share of the nodes; at least one node is always allowed",
+    )
+    max_nodes_out_per_rack: Count = Field(default=2, description="the same within one rack")
+    cooldown: Duration = Field(
+        default=duration("30m"), description="pause between actions on one target"
+    )
+    evidence_max_age: OneSecondOrMore = Field(
+        default=duration("5m"), description="oldest evidence that may be acted on"
+    )
+    min_probability: Probability = Field(
+        default=0.6, description="least probability of the cause that may be acted on"
+    )
+    max_actions_per_hour: Count = Field(default=20, description="most actions in any hour")
+
+
+class AutonomyRule(Section):
+    """How far gpumedic may go with some actions on some nodes; the first match wins."""
+
+    action: Name = Field(default="*", description="action kinds, with * and ? as wildcards")
+    group: Name = Field(default="*", description="node groups, with * and ? as wildcards")
+    mode: Autonomy = Field(
+        default=Autonomy.OBSERVE, description="observe, suggest, approve or auto"
+    )
+
+
+class Server(Section):
+    """The page and the API."""
+
+    listen: Listen = Field(
+        default="127.0.0.1:8642", description="address and port; port 0: any free one"
+    )
+    alerts_secret_file: SecretFile = Field(
+        default="", description="file with the secret that incoming webhooks must be signed with"
+    )
+    max_body: Body = Field(default=size("5MiB"), description="largest request body")
+
+
+class Webhook(Section):
+    """One receiver of messages."""
+
+    name: Name = Field(description="name in logs and metrics")
+    url: Annotated[Url, Field(min_length=1)] = Field(description="where messages are posted")
+    secret_file: SecretFile = Field(
+        default="", description="file with the secret messages are signed with"
+    )
+    announcements: tuple[Announcement, ...] = Field(
+        default=(), description="which to send; empty: all"
+    )
+    allow_private_addresses: bool = Field(
+        default=True, description="whether loopback and private networks may be reached"
+    )
+    allowed_networks: tuple[Network, ...] = Field(
+        default=(),
+        description="networks that may be reached even if link-local or a cloud's metadata",
+    )
+
+
+class Alertmanager(Section):
+    """An Alertmanager that is told of incidents."""
+
+    url: Url = Field(default="", description="its address; empty: none is told")
+    token_file: SecretFile = Field(default="", description="file with the bearer token")
+
+
+class Log(Section):
+    """The log."""
+
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="debug, info, warning or error"
+    )
+    format: Literal["auto", "json", "text"] = Field(
+        default="auto", description="json, text, or auto: text on a terminal and json elsewhere"
+    )
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. Built from plain data only; ``load`` reads the layers."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    cluster: Name = Field(default="default", description="the cluster's name in messages")
+    state_dir: Path = Field(
+        default=STATE_DIR,
+        description="folder for the store and the history; a user's own without root",
+    )
+    cycle: Cycle = Cycle()
+    history: History = History()
+    prometheus: Prometheus = Prometheus()
+    host: Node = Node()
+    forecast: Forecasts = Forecasts()
+    detect: Detect = Detect()
+    diagnose: Diagnose = Diagnose()
+    guards: Guards = Guards()
+    autonomy: tuple[AutonomyRule, ...] = ()
+    server: Server = Server()
+    webhooks: tuple[Webhook, ...] = ()
+    alertmanager: Alertmanager = Alertmanager()
+    log: Log = Log()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take what is given and nothing else: ``load`` knows where each value came from."""
+        return (init_settings,)
+
+    def autonomy_of(self, action_kind: str, group: str) -> Autonomy:
+        """Return how far gpumedic may go; the first rule that matches wins, else observe."""
+        for rule in self.autonomy:
+            if fnmatchcase(action_kind, rule.action) and fnmatchcase(group, rule.group):
+                return rule.mode
+        return Autonomy.OBSERVE
+
+    def networks(
+        self, webhook: Webhook
+    ) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
+        """Return the networks that a webhook may reach whatever they are."""
+        return tuple(ipaddress.ip_network(network) for network in webhook.allowed_networks)
