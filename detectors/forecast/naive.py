@@ -4,7 +4,7 @@ import numpy as np
 
 from core.types import Floats
 from detectors.forecast.forecaster import Series
-from detectors.forecast.noise import fit_ar1
+from detectors.forecast.noise import Ar1, fit_ar1
 
 DAY_S = 86_400.0
 # The lag, as a share of the window, at which the growth of the spread is measured.
@@ -50,11 +50,9 @@ class SeasonalNaive:
         back = np.ceil((ahead_s - series.time_s[-1]) / self.period_s) * self.period_s
         mean = np.interp(ahead_s - back, time_s, value)
         steps = (ahead_s - series.time_s[-1]) / series.step_s
-        return (
-            mean
-            + spread.paths(steps, draws=draws, rng=rng)
-            - spread.last * (spread.persistence**steps)
-        )
+        # The residual now is chance, not level: only its spread is carried on.
+        noise = Ar1(spread.persistence, spread.shock, last=0.0)
+        return np.asarray(mean + noise.paths(steps, draws=draws, rng=rng))
 
 
 def seasonal(series: Series) -> bool:
