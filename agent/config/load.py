@@ -93,7 +93,8 @@ def _build(merged: Merged) -> tuple[Settings, list[SettingProblem]]:
             break
         except ValidationError as error:
             for one in error.errors(include_url=False):
-                problems.append(describe(one, place_near(merged.origin, dotted(one["loc"]))))
+                where = one["loc"][:-1] if one["type"] == "missing" else one["loc"]
+                problems.append(describe(one, place_near(merged.origin, dotted(where))))
                 data = _without(data, one["loc"])
     wrong = {problem.key for problem in problems}
     found = [*contradictions(settings), *missing_files(settings)]
