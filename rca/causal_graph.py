@@ -30,7 +30,8 @@ class CausalGraph:
     targets:  M tuples of targets: variable ``offset[m] + s`` is metric m on its series s
     metric:   (V,) index into metrics
     nodes, gpus, jobs, volumes: names behind ``place``'s indices
-    rack, switch: (nodes,) index of a node's rack and switch in the topology, -1 not known
+    rack, switch: (nodes,) index of a node's rack and switch, -1 not known
+    racks, switches: their names
     node_job: (P, 2) pairs (node, job) of what runs where
     cause, effect, template: (E,) variable, variable, index into ``templates``
     """
@@ -46,6 +47,8 @@ class CausalGraph:
     volumes: tuple[str, ...]
     rack: Ints
     switch: Ints
+    racks: tuple[str, ...]
+    switches: tuple[str, ...]
     node_job: Ints
     templates: tuple[Template, ...]
     cause: Ints
@@ -159,6 +162,8 @@ def build_graph(series: Mapping[str, tuple[Target, ...]], topology: Topology | N
         volumes=registry.volumes.tuple(),
         rack=registry.of_nodes("node_rack"),
         switch=registry.of_nodes("node_switch"),
+        racks=topology.racks if topology else (),
+        switches=topology.switches if topology else (),
         node_job=node_job,
         templates=templates,
         cause=np.concatenate([cause for cause, _ in pairs] or [_EMPTY]),

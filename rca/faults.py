@@ -206,6 +206,8 @@ KIND_SIGNS: Mapping[str, Sign] = {
     "nvlink": _NVLINK,
     "sxid": _NVLINK,
     "link_down": Sign("network_link_down", 7.0),
+    "pcie_error": Sign("gpu_fallen_off_bus", 3.0),
+    "volume_full": Sign("volume_filling", 7.0),
     "oom": Sign("memory_leak", 6.0),
     "oom_kill": Sign("memory_leak", 6.0),
     "job_failed": Sign("software_error", 3.0),

@@ -16,7 +16,8 @@ from rca.causal_graph import CausalGraph
 from rca.standing import Bools, Spans, Standing, readings
 
 TRAINED_Z = 6.0  # beyond this a cause has left the range that the normal span covers
-CAP_Z = 30.0  # oddness beyond this tells nothing more
+CAP_Z = 30.0  # a residual beyond this tells nothing more
+PLAIN_Z = 10.0  # two readings this odd are equally odd: their sigmas are not comparable beyond
 MIN_ROWS = 60  # readings, over all series, that a fit needs
 _SAMPLED_SERIES = 64  # coefficients are shared, so a sample of the series is enough
 _MAX_LAGS = 8
@@ -177,7 +178,7 @@ def residual(graph: CausalGraph, standing: Standing, mechanisms: Mechanisms) -> 
     sign = np.array([link.sign for link in graph.templates], dtype=np.int64)[kind]
     barrier = np.array([link.barrier for link in graph.templates], dtype=bool)[kind]
     moved = standing.level - standing.centre
-    own = np.clip(standing.own, -CAP_Z, CAP_Z)
+    own = np.clip(standing.own, -PLAIN_Z, PLAIN_Z)
     trained = np.clip(moved, -TRAINED_Z * standing.scale, TRAINED_Z * standing.scale)
 
     count = np.bincount(
@@ -185,8 +186,8 @@ def residual(graph: CausalGraph, standing: Standing, mechanisms: Mechanisms) -> 
         minlength=graph.size * max(1, len(graph.templates)),
     )[effect * max(1, len(graph.templates)) + kind]
     push = np.nan_to_num(mechanisms.gain[kind] * trained[cause]) / np.maximum(count, 1)
-    expected = np.bincount(effect, weights=push, minlength=graph.size)
-    expected += barrier_wait(graph, moved)
+    expected = np.bincount(effect, weights=push, minlength=graph.size).astype(np.float64)
+    expected = expected + barrier_wait(graph, moved)
     left = (moved - expected) / _noise(graph, standing, mechanisms)
 
     same_way = own[cause] * sign * own[effect] > 0

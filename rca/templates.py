@@ -84,6 +84,8 @@ TEMPLATES: tuple[Template, ...] = (
     Template("rank_collective_time_s", "job_step_time_s", _J, barrier=True),
     Template("job_step_time_s", "job_steps_total", _J, -1),
     Template("job_step_time_s", "job_goodput_ratio", _J, -1),
+    Template("gpu_ecc_uncorrected_total", "gpu_rows_remap_pending", _G),
+    Template("gpu_ecc_uncorrected_total", "gpu_rows_remap_failed", _G),
     Template("gpu_ecc_uncorrected_total", "job_steps_total", _NJ, -1),
     Template("gpu_rows_remap_failed", "job_steps_total", _NJ, -1),
     Template("gpu_xid_code", "job_steps_total", _NJ, -1),
