@@ -1,12 +1,13 @@
 """The settings: read from files, environment and flags, checked, shown and reloaded."""
 
 from agent.config.checks import read_secret
+from agent.config.example_file import example
 from agent.config.forms import host_and_port
-from agent.config.load import Loaded, load
+from agent.config.loading import Loaded, load
 from agent.config.problems import SettingProblem, SettingsRefused
 from agent.config.reload import Change, Reloader, changes
 from agent.config.settings import Settings, Webhook
-from agent.config.show import check, schema, show
+from agent.config.showing import check, schema, show
 
 __all__ = [
     "Change",
@@ -18,6 +19,7 @@ __all__ = [
     "Webhook",
     "changes",
     "check",
+    "example",
     "host_and_port",
     "load",
     "read_secret",

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from agent.config.load import Loaded, validate
+from agent.config.loading import Loaded, validate
 from agent.config.settings import Settings
-from agent.config.show import plain, redacted
+from agent.config.showing import plain, redacted
 from core.errors import ConfigError
 
 # What the running parts read anew in every cycle; anything else needs a restart.

@@ -1,6 +1,5 @@
 """The settings: every key with its type, its default and one sentence; all frozen."""
 
-import ipaddress
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -122,7 +121,8 @@ class Forecasts(Section):
     )
     memory_limit: Memory = Field(default=size("2GiB"), description="most memory a worker may have")
     limits: Mapping[MetricName, Number] = Field(
-        default_factory=dict, description="metric = limit in its base unit, above the catalogue's"
+        default_factory=dict,
+        description="metric = limit in its base unit; wins over the catalogue's",
     )
 
 
@@ -194,8 +194,10 @@ class Server(Section):
 class Webhook(Section):
     """One receiver of messages."""
 
-    name: Name = Field(description="name in logs and metrics")
-    url: Annotated[Url, Field(min_length=1)] = Field(description="where messages are posted")
+    name: Name = Field(description="name in logs and metrics", examples=["ops"])
+    url: Annotated[Url, Field(min_length=1)] = Field(
+        description="where messages are posted", examples=["https://hooks.example/gpumedic"]
+    )
     secret_file: SecretFile = Field(
         default="", description="file with the secret messages are signed with"
     )
@@ -273,9 +275,3 @@ class Settings(BaseSettings):
             if fnmatchcase(action_kind, rule.action) and fnmatchcase(group, rule.group):
                 return rule.mode
         return Autonomy.OBSERVE
-
-    def networks(
-        self, webhook: Webhook
-    ) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-        """Return the networks that a webhook may reach whatever they are."""
-        return tuple(ipaddress.ip_network(network) for network in webhook.allowed_networks)

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel
 
 from agent.config.layers import leaves
-from agent.config.load import NOTHING, Loaded, load
+from agent.config.loading import NOTHING, Loaded, load
 from agent.config.problems import SettingProblem, SettingsRefused
 from agent.config.settings import Settings
 
