@@ -1,0 +1,101 @@
+"""A moment's readings of one machine, and the text a Prometheus scrapes them as."""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from agent.collect.labels import own_labels
+from core.exporters import OWN_PREFIX
+from core.ports import Problem, Query
+from core.target import Target
+from core.types import Window
+from core.units import CATALOG
+
+TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One value of one metric on one target, in the metric's base unit."""
+
+    metric: str
+    target: Target
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What could be read at one moment, and what could not."""
+
+    readings: tuple[Reading, ...]
+    problems: tuple[Problem, ...] = ()
+
+
+class Reader(Protocol):
+    """Something that can be read now; a part that cannot is a Problem, nothing is raised."""
+
+    name: str
+
+    def snapshot(self) -> Snapshot:
+        """Read everything once; blocks for as long as the slowest part's deadline."""
+        ...
+
+
+def windows_of(readings: Iterable[Reading], query: Query, *, now_s: float) -> tuple[Window, ...]:
+    """Return the readings as windows of one column, at the query's last grid point.
+
+    A snapshot is of now: for a query that ended more than a step ago there is none.
+    """
+    time_s = math.floor(query.end_s / query.step_s + 1e-9) * query.step_s
+    if time_s < query.start_s or query.end_s < now_s - query.step_s:
+        return ()
+    by_metric: dict[str, dict[Target, float]] = {}
+    for reading in readings:
+        if reading.metric in query.metrics:
+            by_metric.setdefault(reading.metric, {})[reading.target] = reading.value
+    column = np.array([time_s])
+    return tuple(
+        Window(metric, tuple(values), column, np.array(list(values.values()))[:, None])
+        for metric, values in by_metric.items()
+    )
+
+
+def exposition(readings: Iterable[Reading]) -> str:
+    """Return Prometheus' text format, each metric under ``gpumedic_`` and its catalogue name."""
+    by_metric: dict[str, list[Reading]] = {}
+    for reading in readings:
+        by_metric.setdefault(reading.metric, []).append(reading)
+    return "".join(_family(metric, given) for metric, given in sorted(by_metric.items()))
+
+
+def sample(name: str, labels: Mapping[str, str], value: float) -> str:
+    """Return one line of the text format, without its end."""
+    inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
+    return f"{name}{{{inside}}} {_number(value)}"
+
+
+def _family(metric: str, readings: Iterable[Reading]) -> str:
+    return "\n".join(_lines(metric, readings)) + "\n"
+
+
+def _lines(metric: str, readings: Iterable[Reading]) -> Iterator[str]:
+    name = OWN_PREFIX + metric
+    known = CATALOG.get(metric)
+    if known is not None:
+        yield f"# HELP {name} {known.text}"
+    yield f"# TYPE {name} {'counter' if metric.endswith('_total') else 'gauge'}"
+    for reading in readings:
+        yield sample(name, own_labels(reading.target), reading.value)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def _number(value: float) -> str:
+    if math.isfinite(value):
+        return repr(float(value))
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
