@@ -25,7 +25,7 @@ def example() -> str:
 
 
 def _lines() -> Iterator[str]:
-    plain = Settings(state_dir=Settings.model_fields["state_dir"].default).model_dump(mode="json")
+    plain = Settings().model_dump(mode="json")
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, BaseModel):
             yield from ("", f"# {type(field.default).__doc__}", f"[{name}]")
