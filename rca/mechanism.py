@@ -21,6 +21,7 @@ PLAIN_Z = 10.0  # two readings this odd are equally odd: their sigmas are not co
 MIN_ROWS = 60  # readings, over all series, that a fit needs
 _SAMPLED_SERIES = 64  # coefficients are shared, so a sample of the series is enough
 _MAX_LAGS = 8
+_MODEL_ERROR = 0.15  # of what the causes are expected to bring; no mechanism is better known
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,7 +189,8 @@ def residual(graph: CausalGraph, standing: Standing, mechanisms: Mechanisms) -> 
     push = np.nan_to_num(mechanisms.gain[kind] * trained[cause]) / np.maximum(count, 1)
     expected = np.bincount(effect, weights=push, minlength=graph.size).astype(np.float64)
     expected = expected + barrier_wait(graph, moved)
-    left = (moved - expected) / _noise(graph, standing, mechanisms)
+    noise = np.hypot(_noise(graph, standing, mechanisms), _MODEL_ERROR * expected)
+    left = (moved - expected) / noise
 
     same_way = own[cause] * sign * own[effect] > 0
     in_order = ~(standing.onset_s[cause] > standing.onset_s[effect] + 60.0)

@@ -25,6 +25,10 @@ _MAX_ABNORMAL_COLUMNS = 16
 _FLOOR: Mapping[str, float] = {"ratio": 0.01, "°C": 0.5, "W": 5.0, "Hz": 1e7, "s": 1e-3}
 _COUNT_FLOOR = 1 / 60  # per second: one error a minute
 _BYTES_FLOOR = 2.0**20
+# Counters of which a single count is news: one an hour.
+_NEVER_NORMAL = frozenset(
+    {"gpu_ecc_uncorrected_total", "node_oom_kills_total", "port_link_down_total"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,8 @@ def floor_of(metric: str) -> float:
     unit = CATALOG[metric].unit
     if unit == "bytes":
         return _BYTES_FLOOR
+    if metric in _NEVER_NORMAL:
+        return 1 / 3600
     return _FLOOR.get(unit, _COUNT_FLOOR if CATALOG[metric].counter else 0.01)
 
 

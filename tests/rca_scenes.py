@@ -120,7 +120,7 @@ def windows_of(
     """Let the mechanisms act: heat holds clocks back, slow ranks hold the job back."""
     topology = state.topology
     on = topology.gpu_node
-    time_s = NOW_S + STEP_S * (np.arange(READINGS) - READINGS + 1)
+    time_s: Floats = NOW_S + STEP_S * np.arange(1 - READINGS, 1, dtype=np.float64)
     load = 1 + 0.03 * np.sin(time_s / 500.0)
     temperature = 58 + 0.9 * (raw.inlet[on] - 22) + raw.heat + 6 * (load - 1)
     throttle = np.clip((temperature - 84) / 12, 0, 0.9)
