@@ -17,7 +17,7 @@ class Result:
 def run_unhealed(scenario: Scenario, *, seed: int, until_s: float) -> Result:
     """Let a scenario run to ``until_s``, seconds since the epoch, with no action at all.
 
-    Goodput is that of ``World.goodput`` (published.md, section 0); a stopped job stays stopped.
+    Goodput is that of ``World.goodput``; a stopped job stays stopped.
     """
     world = World.build(scenario, seed=seed)
     world.advance(until_s)

@@ -1,5 +1,6 @@
 """The machines: nodes with eight GPUs each, racks, leaf switches and spares, as arrays."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -60,6 +61,7 @@ class Shape:
     gpu_slowness: Floats
     resistance: Floats
     inlet: Floats
+    node_index: Mapping[str, int]
 
     @property
     def gpu_node(self) -> Ints:
@@ -92,8 +94,9 @@ def build_shape(scenario: Scenario, *, seed: int) -> Shape:
     per_rack = -(-nodes // scenario.racks)
     rack = np.arange(nodes, dtype=np.int64) // per_rack
     used = int(rack[-1]) + 1
+    names = tuple(node_name(index) for index in range(nodes))
     return Shape(
-        nodes=tuple(node_name(index) for index in range(nodes)),
+        nodes=names,
         racks=tuple(f"rack-{index}" for index in range(used)),
         switches=tuple(f"leaf-{index}" for index in range(used)),
         gpus=tuple(_uuid(random.bytes(16)) for _ in range(nodes * GPUS_PER_NODE)),
@@ -101,6 +104,7 @@ def build_shape(scenario: Scenario, *, seed: int) -> Shape:
         gpu_slowness=1 + np.minimum(np.abs(random.normal(0, 0.005, (nodes, *_GPU))), 0.02),
         resistance=HEAT_RESISTANCE * np.clip(random.normal(1, 0.03, (nodes, *_GPU)), 0.9, 1.1),
         inlet=INLET_CELSIUS + np.clip(random.normal(0, 0.6, nodes), -1.5, 1.5),
+        node_index={name: index for index, name in enumerate(names)},
     )
 
 

@@ -32,6 +32,8 @@ class Purpose(IntEnum):
     REBOOT = 5
     DROPOUT = 6
     READING = 7
+    DETECTION = 8
+    REPAIR = 9
 
 
 def generator(seed: int, *, entity: int, purpose: Purpose, index: int = 0) -> np.random.Generator:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from core.target import Target
-from sim.cluster import IDLE_MEMORY, NO_JOB, SCRATCH_USED
+from sim.cluster import BUSY_MEMORY, IDLE_MEMORY, NO_JOB, SCRATCH_USED
 from sim.draws import Purpose, generator
 from sim.jobs import FULL, Stage, fail, hang, retime, running_on, stage
 from sim.scenario import COOLING, FAULTS, FILLING, GPUS_PER_NODE, LEAK, SCRATCH, XID_79, FaultSpec
@@ -20,10 +20,10 @@ from sim.state import FaultRecord, State
 
 _DAY_S = 86400.0
 # Between ByteRobust's inspection period for GPUs, 10 s, and the 60 s an explicit error takes to be
-# seen by its log (published.md, section 12).
+# seen by its log (SOSP'25).
 _DETECT_S = (10.0, 60.0)
-_PCIE_WITH_XID_79 = 0.43  # share seen together on RSC-1 (published.md, section 2)
-_REBOOT_REPAIRS = 0.74  # transient share, 73-75 % (published.md, section 13)
+_PCIE_WITH_XID_79 = 0.43  # share seen together on RSC-1 (Kokolis et al., HPCA 2025)
+_REBOOT_REPAIRS = 0.74  # failures that a restart cures: 73-75 % (Unicron, DLRover)
 _INLET_RISE_CELSIUS = 13.0
 _HEAT_RISE = 1.0  # a healthy cooler's resistance is doubled: assumption, holds clocks near 0.8
 _LEAK_S = 4500.0  # from a busy node's memory to full in 75 minutes
@@ -32,9 +32,13 @@ _FILLING_S = 5400.0
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One class of fault, for people and for diagnosis to be measured against."""
+    """One class of fault, for people and for diagnosis to be measured against.
+
+    cause: what a diagnosis calls it
+    """
 
     name: str
+    cause: str
     symptoms: str
     repaired_by: str
     source: str
@@ -45,6 +49,7 @@ CATALOGUE: Mapping[str, Fault] = {
     for fault in (
         Fault(
             XID_79,
+            "gpu_fallen_off_bus",
             "kernel log says Xid 79, in 43 % with a PCIe error; the GPU's readings vanish; the "
             "job hangs, then fails",
             "reboot_node in 74 %, else the GPU is replaced; swap_node brings the job back",
@@ -52,13 +57,15 @@ CATALOGUE: Mapping[str, Fault] = {
         ),
         Fault(
             COOLING,
+            "cooling_degraded",
             "air at the node's inlet and its GPUs warm up over minutes; at 87 degC clocks fall "
             "and every rank of the job waits for this node's",
             "by hand only; swap_node takes the job away from it",
-            "H100 limits and thermal lag: published.md, section 11; size: assumption",
+            "limits: H100 SXM by nvidia-smi -q; thermal lag and size: assumption",
         ),
         Fault(
             LEAK,
+            "memory_leak",
             "memory of the node rises in a straight line until the kernel kills the loader and "
             "the job fails",
             "restart_job or swap_node before it is full; the failure itself",
@@ -67,6 +74,7 @@ CATALOGUE: Mapping[str, Fault] = {
         ),
         Fault(
             FILLING,
+            "volume_filling",
             "the scratch volume fills in a straight line; when it is full the job fails and "
             "cannot start on this node again",
             "reboot_node, which empties scratch",
@@ -100,7 +108,7 @@ def on_fault(state: State, index: int) -> None:
 
 def strike(state: State, spec: FaultSpec) -> None:
     """Break something now, and note it in the ground truth."""
-    node = state.shape.nodes.index(spec.target.node)
+    node = state.shape.node_index[spec.target.node]
     gpu = _gpu_index(state, node, spec.target.gpu)
     target = state.node_target(node)
     if spec.fault == XID_79:
@@ -174,7 +182,7 @@ def _break_gpu(state: State, node: int, gpu: int, _: float) -> bool:
     target = Target(node=name, gpu=state.shape.gpus[node * GPUS_PER_NODE + gpu])
     text = f"NVRM: Xid (PCI:0000:{0x1A + 16 * gpu:02x}:00): 79, GPU has fallen off the bus."
     state.tell(target, "xid", text, code="79")
-    random = _random(state, XID_79, node, len(state.truths))
+    random = generator(state.seed, entity=len(state.truths), purpose=Purpose.DETECTION)
     detect_s = random.uniform(*_DETECT_S)
     if random.random() < _PCIE_WITH_XID_79:
         state.tell(target, "pcie_error", "pcieport: AER: uncorrected (fatal) error, link lost")
@@ -223,12 +231,11 @@ _BREAK: Mapping[str, Callable[[State, int, int, float], bool]] = dict(
 
 def _mend(state: State, record: int) -> None:
     truth = state.truths[record]
-    node = state.shape.nodes.index(truth.target.node)
-    row = state.nodes.now(np.array([node]))
+    node = state.shape.node_index[truth.target.node]
     match truth.fault:
         case "gpu_fallen_off_bus":
             gpu = state.shape.gpus.index(truth.target.gpu) - node * GPUS_PER_NODE
-            alive = row["alive"]
+            alive = state.nodes.now(np.array([node]))["alive"]
             alive[0, gpu] = True
             state.change_nodes((node,), alive=alive)
         case "cooling_degraded":
@@ -236,7 +243,7 @@ def _mend(state: State, record: int) -> None:
             retime(state, running_on(state, node))
         case "loader_memory_leak":
             idle = running_on(state, node) == NO_JOB
-            memory = IDLE_MEMORY if idle else row["memory"][0]
+            memory = IDLE_MEMORY if idle else BUSY_MEMORY
             state.change_nodes((node,), memory_slope=0.0, memory=memory)
         case _:
             state.change_nodes((node,), scratch_slope=0.0, scratch=SCRATCH_USED)
@@ -249,16 +256,16 @@ def _close(state: State, record: int) -> None:
 
 def _transient(state: State, record: int) -> bool:
     """Say whether a reboot repairs this fault: the answer is the fault's own, not the try's."""
-    random = generator(state.seed, entity=record, purpose=Purpose.REBOOT, index=1)
+    random = generator(state.seed, entity=record, purpose=Purpose.REPAIR)
     return bool(random.random() < _REBOOT_REPAIRS)
 
 
 def _gpu_index(state: State, node: int, gpu: str) -> int:
-    if gpu.isdecimal() and int(gpu) < GPUS_PER_NODE:
+    """Return which of the node's GPUs a fault strikes: the one it names, else one drawn."""
+    if gpu:
         return int(gpu)
-    if gpu in state.shape.gpus:
-        return state.shape.gpus.index(gpu) - node * GPUS_PER_NODE
-    return int(_random(state, XID_79, node, len(state.truths)).integers(GPUS_PER_NODE))
+    random = generator(state.seed, entity=node, purpose=Purpose.FAULT, index=len(state.truths))
+    return int(random.integers(GPUS_PER_NODE))
 
 
 def _schedule_arrival(state: State, fault: str, node: int, per_day: float, *, index: int) -> None:
@@ -270,8 +277,3 @@ def _schedule_arrival(state: State, fault: str, node: int, per_day: float, *, in
     )
     wait_s = random.exponential(_DAY_S / per_day)
     state.schedule(wait_s, "arrival", (fault, node, per_day, index))
-
-
-def _random(state: State, fault: str, node: int, index: int) -> np.random.Generator:
-    entity = node * len(FAULTS) + FAULTS.index(fault)
-    return generator(state.seed, entity=entity, purpose=Purpose.FAULT, index=index)

@@ -1,8 +1,9 @@
 """Training jobs: start, run in lock step at the slowest rank's pace, checkpoint, stop, start again.
 
-Restart phases and their times are those of published.md, section 12: a cold restart takes about
-50 s and 9 ms a GPU; one with a fresh node that stands warm about 70 s. A stopped job keeps its
-nodes and stays stopped: nothing here queues it again.
+A cold restart takes about 50 s and 9 ms a GPU: fitted to the 200 to 900 s reported for 16k to 98k
+GPUs (FT-HSDP, arXiv:2602.00277); one with a fresh node that stands warm about 70 s (derived from
+ByteRobust, SOSP'25). How it divides into phases is an assumption. A stopped job keeps its nodes
+and stays stopped: nothing here queues it again.
 """
 
 import math

@@ -1,7 +1,7 @@
 """What exporters on the nodes and GPUs would read, one function for each metric of the catalogue.
 
-Sizes are those of an eight-GPU H100 node under training: 80 GiB and 700 W a GPU (published.md,
-section 11), 2 TiB of host memory; idle and busy levels of host readings are assumptions.
+Sizes are those of an eight-GPU H100 node under training: 80 GiB and 700 W a GPU (nvidia-smi -q),
+2 TiB of host memory; idle and busy levels of host readings are assumptions.
 """
 
 from collections.abc import Callable, Mapping
@@ -228,7 +228,8 @@ def _inlet(look: Look, stream: int) -> Floats:
 
 
 def _node_watts(look: Look, stream: int) -> Floats:
-    gpus = gpu_watts(look, stream).reshape(-1, GPUS_PER_NODE, len(look.time_s)).sum(axis=1)
+    boards = gpu_watts(look, stream).reshape(-1, GPUS_PER_NODE, len(look.time_s))
+    gpus: Floats = boards.sum(axis=1)
     return gpus + _NODE_WATTS * (1 + 0.02 * look.noise(stream, look.node_ids))
 
 
@@ -244,4 +245,5 @@ def _inodes(look: Look, stream: int) -> Floats:
 def _latency(look: Look, stream: int) -> Floats:
     noise = look.noise(stream, look.node_ids)
     typical = look.by_load((0.0002, 0.0012, 0.0003, 0.0004))
-    return np.asarray(typical * (1 + 0.1 * noise), dtype=np.float64)
+    latency: Floats = typical * (1 + 0.1 * noise)
+    return latency

@@ -29,9 +29,9 @@ class JobSpec:
     compute_s, data_wait_s, collective_s: a step's parts on a healthy node, where the fastest GPU
       sets 1.0; the slowest rank decides what the job gets
     checkpoint_interval_s: work between two checkpoints
-    checkpoint_stall_s: all ranks wait; 6.8-13 s for a blocking Megatron save (published.md, 12)
+    checkpoint_stall_s: all ranks wait; 6.8-13 s for a blocking Megatron save (ByteRobust)
     checkpoint_save_s: from the end of the stall until the checkpoint is whole on shared storage;
-      51 s end to end for 405B (published.md, 12)
+      51 s end to end were reported for 405B parameters
     """
 
     id: str
@@ -68,8 +68,8 @@ class JobSpec:
 class FaultSpec:
     """A fault that will happen, whatever is done.
 
-    target: a node; for a GPU's fault the GPU by its UUID or its number on the node, ``3`` for the
-      fourth; with no GPU named, one is drawn
+    target: a node; for a GPU's fault with its GPU by number, ``3`` for the node's fourth (UUIDs
+      come with the seed); with no GPU named, one is drawn
     onset_s: seconds after the scenario's start; negative in its history
     lasts_s: repaired by hand that long after the onset; infinite: nobody comes
     severity: 1 is the case described in the catalogue; 2 heats or fills twice as much or fast
@@ -83,6 +83,11 @@ class FaultSpec:
 
     def __post_init__(self) -> None:
         _known_fault(self.fault)
+        if self.target.gpu not in ("", *(str(gpu) for gpu in range(GPUS_PER_NODE))):
+            raise InputError(
+                f"fault {self.fault} on {self.target.node}: names GPU {self.target.gpu!r}; name "
+                f"it by its number on the node, 0 to {GPUS_PER_NODE - 1}, or leave it out."
+            )
         if not self.lasts_s > 0 or not self.severity > 0:
             raise InputError(
                 f"fault {self.fault} on {self.target}: needs a duration and severity above 0, got "

@@ -19,7 +19,7 @@ from sim.jobs import Stage, capture, phase, running_on, stage, start
 from sim.state import Hold, State
 from sim.thermal import Load
 
-_REBOOT_S = (480.0, 900.0)  # 8-15 min for an 8-GPU HGX node with POST (published.md, section 12)
+_REBOOT_S = (480.0, 900.0)  # 8-15 min for an 8-GPU HGX node with POST: assumption
 
 
 def perform(state: State, action: Action, *, by: str = OWNER) -> None:
@@ -40,11 +40,25 @@ def perform(state: State, action: Action, *, by: str = OWNER) -> None:
 
 def condition(state: State, node: int) -> NodeCondition:
     """Return whether jobs may start on a node."""
-    if not state.nodes.now(np.array([node]))["up"][0]:
+    row = state.nodes.now(np.array([node]))
+    return _condition(state.holds[node], up=bool(row["up"][0]), busy=int(row["job"][0]) != NO_JOB)
+
+
+def conditions(state: State) -> tuple[NodeCondition, ...]:
+    """Return whether jobs may start, for every node."""
+    rows = state.nodes.now()
+    up, busy = rows["up"].tolist(), (rows["job"] != NO_JOB).tolist()
+    return tuple(
+        _condition(hold, up=is_up, busy=is_busy)
+        for hold, is_up, is_busy in zip(state.holds, up, busy, strict=True)
+    )
+
+
+def _condition(hold: Hold, *, up: bool, busy: bool) -> NodeCondition:
+    if not up:
         return NodeCondition.DOWN
-    if not state.holds[node].owner:
+    if not hold.owner:
         return NodeCondition.READY
-    busy = running_on(state, node) != NO_JOB
     return NodeCondition.CORDONED if busy else NodeCondition.DRAINED
 
 
@@ -63,7 +77,7 @@ def on_rebooted(state: State, node: int) -> None:
     """Bring a node up again, with what a reboot repairs repaired."""
     mend_by_reboot(state, node)
     state.change_nodes((node,), up=True)
-    state.tell(state.node_target(node), "node_up", f"{state.shape.nodes[node]} is up again")
+    state.tell(state.node_target(node), "node_returned", f"{state.shape.nodes[node]} is up again")
 
 
 def _cordon(state: State, action: Action, by: str) -> None:
@@ -134,10 +148,10 @@ def _reboot_node(state: State, action: Action, _: str) -> None:
     if condition(state, node) is NodeCondition.DOWN:
         raise ActionFailed(f"reboot_node {action.target}: it is down already; wait for it.")
     index = len(state.performed)
-    random = generator(state.seed, entity=node, purpose=Purpose.REBOOT, index=index + 2)
+    random = generator(state.seed, entity=node, purpose=Purpose.REBOOT, index=index)
     state.change_nodes((node,), up=False, load=Load.IDLE)
     name = state.shape.nodes[node]
-    state.tell(state.node_target(node), "node_down", f"{name} reboots")
+    state.tell(state.node_target(node), "node_reboot", f"{name} reboots")
     state.schedule(random.uniform(*_REBOOT_S), "rebooted", (node,))
 
 
@@ -152,13 +166,13 @@ _KINDS: Mapping[str, Callable[[State, Action, str], None]] = {
 
 
 def _node(state: State, action: Action) -> int:
-    if action.target.node not in state.shape.nodes:
+    if action.target.node not in state.shape.node_index:
         raise ActionFailed(
             f"{action.kind} on {action.target}: the cluster has no node "
             f"{action.target.node or '(none named)'!r}; name one of {state.shape.nodes[0]} to "
             f"{state.shape.nodes[-1]}."
         )
-    return state.shape.nodes.index(action.target.node)
+    return state.shape.node_index[action.target.node]
 
 
 def _job(state: State, action: Action) -> int:
@@ -174,9 +188,9 @@ def _job(state: State, action: Action) -> int:
 def _spare(state: State, action: Action) -> int:
     """Return the node to put in: the one the action names, or the first that is free."""
     named = str(action.param("spare") or "")
-    if named and named not in state.shape.nodes:
+    if named and named not in state.shape.node_index:
         raise ActionFailed(f"swap_node {action.target}: the cluster has no node {named!r}.")
-    choice = [state.shape.nodes.index(named)] if named else range(len(state.pool))
+    choice = [state.shape.node_index[named]] if named else range(len(state.pool))
     for node in choice:
         ready = condition(state, node) is NodeCondition.READY
         if state.pool[node] and ready and state.job_on(node) == NO_JOB:

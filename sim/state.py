@@ -155,5 +155,4 @@ _SEVERITY = {
     "oom_kill": Severity.CRITICAL,
     "volume_full": Severity.CRITICAL,
     "job_failed": Severity.CRITICAL,
-    "node_down": Severity.WARNING,
 }

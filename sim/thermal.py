@@ -1,8 +1,9 @@
 """How warm GPUs get and how fast they may run: first-order lag, power by clock, throttling.
 
-published.md, section 11: H100 SXM draws 700 W at most and about 100 W idle; it slows its clocks at
-87 to 89 degC; power grows with clock^2.4; the die follows the air and its power with a lag of 60 to
-120 s; a step's compute time is (1-c) + c/clock with c of 0.6 to 0.8.
+H100 SXM draws 700 W at most and about 100 W idle and slows its clocks at 87 to 89 degC (nvidia-smi
+-q). Assumptions, as no public figure was found: power grows with clock^2.4; the die follows the air
+and its power with a lag of 60 to 120 s; a step's compute time is (1-c) + c/clock with c of 0.6 to
+0.8.
 """
 
 from enum import IntEnum
@@ -33,7 +34,7 @@ HOLD_CELSIUS = 88.0  # what the clock control settles at, between its limits of 
 SLOWEST_CLOCK = 0.3
 INLET_CELSIUS = 24.0
 HEAT_RESISTANCE = 0.062  # degC per watt: 64 degC at 640 W in air of 24
-_SETTLED_CELSIUS = 0.1
+_SETTLED_CELSIUS = 0.3
 _CHECK_EVERY_S = 15.0
 
 

@@ -9,7 +9,7 @@ from core.cluster import OWNER, ClusterState, JobState, NodeState
 from core.topology import Topology
 from core.types import Action, Event
 from sim import faults, jobs, scheduler
-from sim.cluster import NO_JOB, build_shape, idle_nodes
+from sim.cluster import build_shape, idle_nodes
 from sim.draws import Purpose, generator
 from sim.progress import JOB_ROW, best_at, checkpoint_at, cycles, step_at
 from sim.scenario import GPUS_PER_NODE, Scenario
@@ -127,18 +127,18 @@ class World:
 
     def cordon(self, node: str, *, by: str, reason: str) -> None:
         """Take a node out of service as a person would."""
-        scheduler.cordon(self.inner, self.inner.shape.nodes.index(node), by=by, reason=reason)
+        scheduler.cordon(self.inner, self.inner.shape.node_index[node], by=by, reason=reason)
 
     def uncordon(self, node: str) -> None:
         """Return a node to service as a person would: whoever took it out."""
-        scheduler.uncordon(self.inner, self.inner.shape.nodes.index(node))
+        scheduler.uncordon(self.inner, self.inner.shape.node_index[node])
 
     def state(self) -> ClusterState:
         """Return the cluster as its scheduler sees it."""
         return ClusterState(
             self.now_s,
             self.topology(),
-            tuple(self._node(node) for node in range(self.scenario.nodes)),
+            self._nodes(),
             tuple(self._job(job) for job in range(len(self.scenario.jobs))),
         )
 
@@ -154,8 +154,8 @@ class World:
         """Return the useful share of the jobs' GPU time since the start; NaN before any passed.
 
         Useful is a step done for the first time, at the time it takes where nothing is slow: the
-        effective training time ratio of published.md, section 0, where steps done again and
-        restarts are unproductive, with a slow step counted as Google's program goodput does.
+        effective training time ratio of Kokolis et al. (HPCA 2025), for which steps done again and
+        restarts are unproductive, times a slow step's speed, as in Google's goodput of programs.
         """
         asked = self._asked_gpu_s()
         return (asked - self.lost_gpu_s) / asked if asked > 0 else float("nan")
@@ -175,15 +175,19 @@ class World:
         worth = [job.ideal_step_s * job.nodes * GPUS_PER_NODE for job in self.scenario.jobs]
         return float(best @ np.array(worth, dtype=np.float64))
 
-    def _node(self, node: int) -> NodeState:
-        state, hold = self.inner, self.inner.holds[node]
-        return NodeState(
-            name=state.shape.nodes[node],
-            condition=scheduler.condition(state, node),
-            owner=hold.owner,
-            reason=hold.reason,
-            spare=state.pool[node] and state.job_on(node) == NO_JOB,
-            since_s=hold.since_s,
+    def _nodes(self) -> tuple[NodeState, ...]:
+        state = self.inner
+        placed = {node for nodes in state.placement for node in nodes}
+        return tuple(
+            NodeState(
+                name=state.shape.nodes[node],
+                condition=condition,
+                owner=state.holds[node].owner,
+                reason=state.holds[node].reason,
+                spare=state.pool[node] and node not in placed,
+                since_s=state.holds[node].since_s,
+            )
+            for node, condition in enumerate(scheduler.conditions(state))
         )
 
     def _job(self, job: int) -> JobState:
