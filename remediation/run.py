@@ -1,0 +1,444 @@
+"""Carries plans out: guarded, journaled before each effect, verified, taken back when they fail."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+
+from core.clock import Clock
+from core.cluster import ClusterState
+from core.errors import ActionFailed, GpumedicError, InputError
+from core.ports import Announcement, Cluster, Store
+from core.types import (
+    Action,
+    Autonomy,
+    Incident,
+    IncidentState,
+    JournalEntry,
+    Outcome,
+    OutcomeStatus,
+    Plan,
+    PlanRecord,
+    PlanState,
+    Refusal,
+)
+from remediation.catalog import CATALOG, Effect
+from remediation.course import (
+    course,
+    end_state,
+    ended,
+    in_flight,
+    next_action,
+    started,
+    turning_point,
+)
+from remediation.guards import HOUR_S, GuardContext, GuardSettings, check, check_action
+from remediation.override import overridden
+from remediation.symptoms import broken
+from remediation.verify import Verdict, VerifySettings, lost_gpu_s, verify
+
+AUTO = "auto"
+Announce = Callable[[Announcement, PlanRecord, Incident], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """How plans are carried out.
+
+    perform_timeout_s: longest the cluster may take to accept an order; after that it is asked again
+    refusal_repeat_s:  the same no to the same incident is written down again only after this long
+    """
+
+    guards: GuardSettings = field(default_factory=GuardSettings)
+    verify: VerifySettings = field(default_factory=VerifySettings)
+    perform_timeout_s: float = 10.0
+    refusal_repeat_s: float = 600.0
+
+
+class Runner:
+    """Takes each plan through its states, one step a call; the store says where each one is.
+
+    Whatever is about to be done is on disk first, and an order that may or may not have arrived is
+    given again under the same key. One runner may act on a cluster.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        cluster: Cluster,
+        *,
+        clock: Clock,
+        settings: RunSettings,
+        announce: Announce,
+    ) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._clock = clock
+        self.settings = settings
+        self._announce = announce
+        self._taken: set[str] = set()
+        self._first_step: dict[str, dict[str, float]] = {}
+        self._refused: dict[str, PlanRecord] = {}
+        self._one_at_a_time = asyncio.Lock()
+
+    async def propose(
+        self, plan: Plan, incident: Incident, mode: Autonomy, *, state: ClusterState
+    ) -> PlanRecord:
+        """Ask the guards and write the plan down; returns it proposed, approved (auto) or refused.
+
+        In observe and suggest the outcomes say what would be done, and nothing ever is. A plan that
+        meets the same refusals as the incident's last one gives that one back, unwritten.
+        """
+        async with self._one_at_a_time:
+            now_s = self._clock.now_s()
+            context = await self._context(incident, state)
+            refusals = check(plan, context, self.settings.guards)
+            record = PlanRecord(plan, PlanState.PROPOSED, mode, since_s=now_s, refusals=refusals)
+            if refusals:
+                return await self._refuse(record, incident)
+            if mode in (Autonomy.OBSERVE, Autonomy.SUGGEST):
+                would = tuple(_would_do(action, now_s) for action in plan.actions)
+                record = replace(record, outcomes=would)
+            steps = ", ".join(f"{action.kind} {action.target}" for action in plan.actions)
+            text = f"proposed ({mode}): {steps}. {plan.rationale}"
+            await self._write(record, incident, text, Announcement.PLAN_PROPOSED)
+            if mode is Autonomy.AUTO:
+                record = await self._approved(record, incident, by=AUTO)
+            return record
+
+    async def approve(self, plan_id: str, *, by: str) -> PlanRecord:
+        """Let a proposed plan run; InputError where there is none to approve, or too late."""
+        async with self._one_at_a_time:
+            record, incident = await self._waiting(plan_id, "approve")
+            if record.mode is not Autonomy.APPROVE:
+                raise InputError(
+                    f"Approving plan {plan_id}: it was made in the mode {record.mode}, in which "
+                    f'gpumedic does not act. Set the mode of its actions to "approve" in '
+                    f"[[autonomy]] and reload; the next plan will wait for you."
+                )
+            if self._clock.now_s() >= record.plan.expires_s:
+                raise InputError(
+                    f"Approving plan {plan_id}: it expired and its evidence is old. Wait for the "
+                    f"next one, which comes while the incident lasts."
+                )
+            return await self._approved(record, incident, by=by)
+
+    async def deny(self, plan_id: str, *, by: str, because: str) -> PlanRecord:
+        """Turn a proposed plan down; InputError where there is none to deny."""
+        async with self._one_at_a_time:
+            record, incident = await self._waiting(plan_id, "deny")
+            record = replace(record, decided_by=by)
+            return await self._ended(record, incident, PlanState.DENIED, f"by {by}: {because}")
+
+    async def step(
+        self, record: PlanRecord, incident: Incident, state: ClusterState, *, paused: bool
+    ) -> PlanRecord:
+        """Take a plan one action further at most; call it once each cycle while the plan is live.
+
+        The store's record counts, not the one handed in: a person may have decided meanwhile.
+        Nothing is done on a stale look at the cluster; time limits wait until it is seen again.
+        While paused no action is started but what puts nodes back.
+        """
+        async with self._one_at_a_time:
+            kept = await self._store.get(PlanRecord, record.plan.id)
+            record = await self._rebased(kept or record)
+            if record.state is PlanState.PROPOSED:
+                return await self._wait(record, incident)
+            age_s = self._clock.now_s() - state.observed_s
+            if record.state.final or abs(age_s) > self.settings.guards.evidence_max_age_s:
+                return record
+            if said := overridden(record, state):
+                return await self._ended(record, incident, PlanState.OVERRIDDEN, said)
+            if record.state is PlanState.VERIFYING:
+                return await self._verify(record, incident, state)
+            if in_flight(record) is not None:
+                record = await self._follow(record, incident, state)
+            if in_flight(record) is not None:
+                return record
+            return await self._go_on(record, incident, state, paused=paused)
+
+    async def _wait(self, record: PlanRecord, incident: Incident) -> PlanRecord:
+        """Keep a proposal until somebody decides, it is too old, or the incident is over."""
+        if incident.state is IncidentState.RESOLVED:
+            return await self._ended(record, incident, PlanState.EXPIRED, "the incident is over")
+        if self._clock.now_s() >= record.plan.expires_s:
+            text = f"nobody decided in time (mode {record.mode}); nothing was done"
+            return await self._ended(record, incident, PlanState.EXPIRED, text)
+        if record.mode is Autonomy.AUTO:  # a crash came between proposing and approving
+            return await self._approved(record, incident, by=AUTO)
+        return record
+
+    async def _follow(
+        self, record: PlanRecord, incident: Incident, state: ClusterState
+    ) -> PlanRecord:
+        """See what became of the action in flight; order it again where that may not have been."""
+        action, now_s = course(record)[len(record.outcomes)], self._clock.now_s()
+        took_s = now_s - record.since_s
+        if CATALOG[action.kind].done(action, state, record.since_s):
+            back = turning_point(record) is not None
+            lost = lost_gpu_s(action, state, started_s=record.since_s)
+            status = OutcomeStatus.REVERTED if back else OutcomeStatus.SUCCEEDED
+            record = ended(record, status, f"done in {took_s:.0f} s", now_s=now_s, lost_gpu_s=lost)
+            told = Announcement.ACTION_REVERTED if back else Announcement.ACTION_SUCCEEDED
+            await self._write(record, incident, f"{_named(action)}: done", told)
+            return record
+        if took_s >= action.deadline_s:
+            text = f"no effect was seen within its {action.deadline_s:.0f} s"
+            return await self._failed(record, incident, OutcomeStatus.TIMED_OUT, text)
+        if action.key in self._taken:
+            return record
+        await self._note(record, "action.again", f"{_named(action)}: ordered again, the same key")
+        return await self._order(record, incident, action)
+
+    async def _go_on(
+        self, record: PlanRecord, incident: Incident, state: ClusterState, *, paused: bool
+    ) -> PlanRecord:
+        """Start the next action, or bring the plan to its end; nothing is in flight."""
+        now_s = self._clock.now_s()
+        if record.state is PlanState.APPROVED and now_s >= record.plan.expires_s:
+            text = "it was approved but could not begin in time; nothing was done"
+            return await self._ended(record, incident, PlanState.EXPIRED, text)
+        action = next_action(record)
+        if action is None:
+            return await self._finish(record, incident)
+        puts_back = CATALOG[action.kind].effect is Effect.PUTS_BACK
+        if puts_back and CATALOG[action.kind].obstacle(action, state) is not None:
+            record = await self._nothing_to_do(record, incident)
+            return await self._go_on(record, incident, state, paused=paused)
+        context = replace(await self._context(incident, state), paused=paused)
+        refusals = check_action(action, record.plan, context, self.settings.guards)
+        if puts_back:
+            refusals += self._kept_out(action, incident)
+        if "pause" in {refusal.guard for refusal in refusals}:
+            return record
+        if refusals:
+            record = await self._blocked(record, incident, refusals)
+            return await self._go_on(record, incident, state, paused=paused)
+        record = started(record, now_s=now_s)
+        text = f"{_named(action)}: ordered"
+        await self._write(record, incident, text, Announcement.ACTION_STARTED)
+        return await self._order(record, incident, action)
+
+    async def _nothing_to_do(self, record: PlanRecord, incident: Incident) -> PlanRecord:
+        """Count a node that is in service as put back."""
+        back = turning_point(record) is not None
+        status = OutcomeStatus.REVERTED if back else OutcomeStatus.SUCCEEDED
+        text = "in service already"
+        record = ended(record, status, text, now_s=self._clock.now_s())
+        record = replace(record, state=PlanState.ACTING)
+        await self._write(record, incident, f"{_named(record.outcomes[-1].action)}: {text}")
+        return record
+
+    def _kept_out(self, action: Action, incident: Incident) -> tuple[Refusal, ...]:
+        """Refuse to put a node back that is seen to be broken: people must look at it first."""
+        since_s = self._clock.now_s() - self.settings.verify.recent_s
+        found = broken(incident, action.target.node, since_s=since_s)
+        if found is None:
+            return ()
+        reason = f"{action.target} stays out of service: {found.text}."
+        return (Refusal("broken", reason, "Repair it, then uncordon it by hand."),)
+
+    async def _blocked(
+        self, record: PlanRecord, incident: Incident, refusals: tuple[Refusal, ...]
+    ) -> PlanRecord:
+        """Write down that the next action was refused right before it would have been done."""
+        text = refusals[0].reason
+        record = ended(record, OutcomeStatus.REFUSED, text, now_s=self._clock.now_s())
+        record = replace(record, state=PlanState.ACTING, refusals=refusals)
+        await self._write(record, incident, text, Announcement.PLAN_REFUSED)
+        return record
+
+    async def _order(self, record: PlanRecord, incident: Incident, action: Action) -> PlanRecord:
+        """Hand the action to the cluster; what is on disk says already that it is in flight.
+
+        No answer in time, or no scheduler, leaves it in flight: the next cycle looks, asks again.
+        """
+        try:
+            answered = await self._within(self._cluster.perform(action))
+        except ActionFailed as error:
+            return await self._failed(record, incident, OutcomeStatus.FAILED, str(error))
+        except GpumedicError as error:
+            await self._note(record, "action.unheard", f"{_named(action)}: {error}")
+            return record
+        if answered:
+            self._taken.add(action.key)
+        else:
+            text = f"no answer within {self.settings.perform_timeout_s:g} s"
+            await self._note(record, "action.unheard", f"{_named(action)}: {text}")
+        return record
+
+    async def _failed(
+        self, record: PlanRecord, incident: Incident, status: OutcomeStatus, text: str
+    ) -> PlanRecord:
+        action = course(record)[len(record.outcomes)]
+        record = ended(record, status, text, now_s=self._clock.now_s())
+        await self._write(record, incident, f"{_named(action)}: {text}", Announcement.ACTION_FAILED)
+        return record
+
+    async def _verify(
+        self, record: PlanRecord, incident: Incident, state: ClusterState
+    ) -> PlanRecord:
+        """Look whether it helped; turn back where it did not."""
+        first_step = self._first_step.setdefault(record.plan.id, {})
+        for job in state.jobs:
+            if job.step is not None:
+                first_step[job.id] = min(job.step, first_step.get(job.id, job.step))
+        found = verify(
+            record,
+            incident,
+            state,
+            self.settings.verify,
+            first_step=first_step,
+            now_s=self._clock.now_s(),
+        )
+        if found.verdict is Verdict.WAIT:
+            return record
+        helped = found.verdict is Verdict.HELPED
+        last = replace(
+            record.outcomes[-1],
+            verified=helped,
+            symptom_before=found.symptom_before,
+            symptom_after=found.symptom_after,
+        )
+        record = replace(record, outcomes=(*record.outcomes[:-1], last))
+        if helped:
+            return await self._ended(record, incident, PlanState.DONE, f"verified: {found.text}")
+        record = self._moved(record, PlanState.ACTING)
+        text = f"it did not help: {found.text}; taking back what can be"
+        await self._write(record, incident, text, Announcement.ACTION_FAILED)
+        return record
+
+    async def _finish(self, record: PlanRecord, incident: Incident) -> PlanRecord:
+        """Begin to verify what went well; end what turned back."""
+        if turning_point(record) is None:
+            record = self._moved(record, PlanState.VERIFYING)
+            await self._write(record, incident, "all actions are done; looking whether they helped")
+            return record
+        return await self._ended(record, incident, end_state(record), "turned back, at its end")
+
+    async def _ended(
+        self, record: PlanRecord, incident: Incident, state: PlanState, text: str
+    ) -> PlanRecord:
+        """Write down a plan's final state and forget what was only kept in memory for it."""
+        record = self._moved(record, state)
+        await self._write(record, incident, f"{state}: {text}", Announcement.INCIDENT_UPDATED)
+        self._first_step.pop(record.plan.id, None)
+        self._taken -= {key for key in self._taken if key.startswith(f"{record.plan.id}:")}
+        return record
+
+    async def _approved(self, record: PlanRecord, incident: Incident, *, by: str) -> PlanRecord:
+        record = self._moved(record, PlanState.APPROVED, decided_by=by)
+        await self._write(record, incident, f"approved by {by}", Announcement.PLAN_APPROVED)
+        return record
+
+    async def _refuse(self, record: PlanRecord, incident: Incident) -> PlanRecord:
+        """Write a refused proposal down, unless the incident's last one met the same guards."""
+        last = self._refused.get(incident.id)
+        if last is not None and _guards(last) == _guards(record):
+            age_s = record.since_s - last.since_s
+            if 0 <= age_s < self.settings.refusal_repeat_s:
+                return last
+        record = self._moved(record, PlanState.REFUSED)
+        text = " ".join(f"{refusal.reason} {refusal.remedy}" for refusal in record.refusals)
+        await self._write(record, incident, text, Announcement.PLAN_REFUSED)
+        self._refused[incident.id] = record
+        return record
+
+    async def _waiting(self, plan_id: str, verb: str) -> tuple[PlanRecord, Incident]:
+        record = await self._store.get(PlanRecord, plan_id)
+        if record is None:
+            raise InputError(
+                f"Trying to {verb} plan {plan_id}: there is none of that id. `gpumedic plan` lists "
+                f"those that wait."
+            )
+        if record.state is not PlanState.PROPOSED:
+            by = f" by {record.decided_by}" if record.decided_by else ""
+            raise InputError(
+                f"Trying to {verb} plan {plan_id}: it is {record.state}{by} already. Only a "
+                f"proposed plan waits for a decision."
+            )
+        incident = await self._store.get(Incident, record.plan.incident_id)
+        if incident is None:
+            raise InputError(
+                f"Trying to {verb} plan {plan_id}: its incident {record.plan.incident_id} is not in "
+                f"the store. Wait for the next plan."
+            )
+        return record, incident
+
+    async def _rebased(self, record: PlanRecord) -> PlanRecord:
+        """Count time limits from now on where the wall clock was set back behind their start."""
+        now_s = self._clock.now_s()
+        if record.state.final or record.since_s <= now_s:
+            return record
+        record = replace(record, since_s=now_s)
+        await self._store.put(record)
+        return record
+
+    async def _context(self, incident: Incident, state: ClusterState) -> GuardContext:
+        """Gather what the guards look at: live plans, and ended ones as far back as they count."""
+        now_s = self._clock.now_s()
+        since_s = min(now_s - max(HOUR_S, self.settings.guards.cooldown_s), incident.opened_s)
+        records = {
+            record.plan.id: record
+            for found in (
+                await self._store.find(PlanRecord, since_s=since_s),
+                await self._store.find(PlanRecord, live=True),
+            )
+            for record in found
+        }
+        return GuardContext(state, incident, now_s, records=tuple(records.values()))
+
+    async def _within(self, order: Awaitable[None]) -> bool:
+        """Wait for the cluster's answer as long as it may take; say whether there was one."""
+        answer = asyncio.ensure_future(order)
+        timer = asyncio.ensure_future(self._clock.sleep(self.settings.perform_timeout_s))
+        try:
+            await asyncio.wait({answer, timer}, return_when=asyncio.FIRST_COMPLETED)
+            if answer.done():
+                answer.result()
+                return True
+            return False
+        finally:
+            answer.cancel()
+            timer.cancel()
+
+    def _moved(self, record: PlanRecord, state: PlanState, *, decided_by: str = "") -> PlanRecord:
+        return replace(
+            record,
+            state=state,
+            since_s=self._clock.now_s(),
+            decided_by=decided_by or record.decided_by,
+        )
+
+    async def _write(
+        self,
+        record: PlanRecord,
+        incident: Incident,
+        text: str,
+        announcement: Announcement | None = None,
+    ) -> None:
+        """Tell, keep and journal one transition, in that order: a crash between tells it again."""
+        if announcement is not None:
+            await self._announce(announcement, record, incident)
+        await self._store.put(record)
+        await self._note(record, f"plan.{record.state}", text)
+
+    async def _note(self, record: PlanRecord, kind: str, text: str) -> None:
+        entry = JournalEntry(
+            self._clock.now_s(), record.plan.incident_id, record.plan.id, kind, text
+        )
+        await self._store.journal([entry])
+
+
+def _guards(record: PlanRecord) -> tuple[str, ...]:
+    return tuple(refusal.guard for refusal in record.refusals)
+
+
+def _would_do(action: Action, now_s: float) -> Outcome:
+    text = f"would {CATALOG[action.kind].text}"
+    return Outcome(action, OutcomeStatus.WOULD_DO, now_s, now_s, text)
+
+
+def _named(action: Action) -> str:
+    """Name an action for the journal, its key with it: two lines of one key are one action."""
+    params = "".join(f" {name}={value}" for name, value in action.params)
+    return f"{action.kind} {action.target}{params} [{action.key}]"
