@@ -359,7 +359,7 @@ class Runner:
         incident = await self._store.get(Incident, record.plan.incident_id)
         if incident is None:
             raise InputError(
-                f"Trying to {verb} plan {plan_id}: its incident {record.plan.incident_id} is not in "
+                f"Trying to {verb} plan {plan_id}: incident {record.plan.incident_id} is not in "
                 f"the store. Wait for the next plan."
             )
         return record, incident

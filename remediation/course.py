@@ -1,0 +1,102 @@
+"""How far a plan has come, read from its record alone, so that a restart goes on where it stood.
+
+A plan's course is its actions in order and, once one has gone wrong, the inverses of those that
+may have had an effect, last first. ``outcomes`` holds what has ended; ``step`` counts what has been
+started, so one more than the outcomes means that one is in flight.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from core.types import Action, Outcome, OutcomeStatus, Plan, PlanRecord, PlanState
+from remediation.catalog import CATALOG, inverse_of
+
+_BAD = frozenset({OutcomeStatus.FAILED, OutcomeStatus.TIMED_OUT, OutcomeStatus.REFUSED})
+
+
+def in_flight(record: PlanRecord) -> Action | None:
+    """Return the action that was ordered and has not ended, or None."""
+    if record.state is not PlanState.ACTING or record.step <= len(record.outcomes):
+        return None
+    return course(record)[len(record.outcomes)]
+
+
+def next_action(record: PlanRecord) -> Action | None:
+    """Return the action that comes after those that have ended, or None at the course's end."""
+    actions = course(record)
+    return actions[len(record.outcomes)] if len(record.outcomes) < len(actions) else None
+
+
+def course(record: PlanRecord) -> tuple[Action, ...]:
+    """Return all actions of the plan as things stand: forward, then what takes them back."""
+    turn = turning_point(record)
+    if turn is None:
+        return record.plan.actions
+    return record.plan.actions[:turn] + _taking_back(record.plan, record.outcomes[:turn])
+
+
+def turning_point(record: PlanRecord) -> int | None:
+    """Return how many actions went forward before the plan turned back; None while it has not."""
+    forward = record.outcomes[: len(record.plan.actions)]
+    return next((number for number, outcome in enumerate(forward, 1) if wrong(outcome)), None)
+
+
+def wrong(outcome: Outcome) -> bool:
+    """Say whether the plan turns back here; an optional action's failure does not stop it."""
+    if outcome.verified is False:
+        return True
+    return outcome.status in _BAD and not CATALOG[outcome.action.kind].optional
+
+
+def end_state(record: PlanRecord) -> PlanState:
+    """Return how a plan ends that has turned back and come to the end of its course.
+
+    rolled back: all that was done is taken back; refused: nothing was done, a guard said no first
+    """
+    turn = turning_point(record) or 0
+    forward, back = record.outcomes[:turn], record.outcomes[turn:]
+    kept = any(
+        outcome.status is OutcomeStatus.SUCCEEDED
+        and CATALOG[outcome.action.kind].disruptive
+        and not outcome.action.inverse
+        for outcome in forward
+    )
+    if kept or any(outcome.status is not OutcomeStatus.REVERTED for outcome in back):
+        return PlanState.FAILED
+    if back:
+        return PlanState.ROLLED_BACK
+    refused = forward[-1].status is OutcomeStatus.REFUSED
+    return PlanState.REFUSED if refused else PlanState.FAILED
+
+
+def started(record: PlanRecord, *, now_s: float) -> PlanRecord:
+    """Return the record with its next action in flight since now."""
+    return replace(
+        record, state=PlanState.ACTING, step=len(record.outcomes) + 1, since_s=now_s, refusals=()
+    )
+
+
+def ended(
+    record: PlanRecord,
+    status: OutcomeStatus,
+    text: str,
+    *,
+    now_s: float,
+    lost_gpu_s: float | None = None,
+) -> PlanRecord:
+    """Return the record with its next action ended, whether it was in flight or never ordered."""
+    action = course(record)[len(record.outcomes)]
+    ordered_s = now_s if in_flight(record) is None else record.since_s
+    outcome = Outcome(action, status, ordered_s, now_s, text, lost_gpu_s=lost_gpu_s)
+    outcomes = (*record.outcomes, outcome)
+    return replace(record, outcomes=outcomes, step=len(outcomes), since_s=now_s)
+
+
+def _taking_back(plan: Plan, outcomes: Sequence[Outcome]) -> tuple[Action, ...]:
+    """Return the inverses, last first, of what had an effect, may have had one, or half of one."""
+    back = (
+        inverse_of(outcome.action, plan_id=plan.id, step=step)
+        for step, outcome in enumerate(outcomes)
+        if outcome.status is not OutcomeStatus.REFUSED
+    )
+    return tuple(reversed([action for action in back if action is not None]))

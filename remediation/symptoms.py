@@ -1,0 +1,46 @@
+"""An incident's symptoms on one line of time: when each was last seen, and where."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from core.target import Target
+from core.types import Incident, Severity
+
+
+class Symptom(NamedTuple):
+    """One sign of trouble; ``seen_s`` is when it was last seen, an event is seen only once."""
+
+    target: Target
+    seen_s: float
+    severity: Severity
+    text: str
+    once: bool = False
+
+
+def symptoms(incident: Incident) -> tuple[Symptom, ...]:
+    """Return the incident's symptoms; mere information is none."""
+    return tuple(symptom for symptom in _all(incident) if symptom.severity is not Severity.INFO)
+
+
+def newest_s(incident: Incident) -> float:
+    """Return when the newest symptom was seen; the incident's opening where it holds none."""
+    return max((symptom.seen_s for symptom in _all(incident)), default=incident.opened_s)
+
+
+def broken(incident: Incident, node: str, *, since_s: float) -> Symptom | None:
+    """Return a critical symptom on the node that an event told of, or that was seen since then."""
+    for symptom in symptoms(incident):
+        critical = symptom.severity is Severity.CRITICAL and symptom.target.node == node
+        if critical and (symptom.once or symptom.seen_s >= since_s):
+            return symptom
+    return None
+
+
+def _all(incident: Incident) -> Iterator[Symptom]:
+    for anomaly in incident.anomalies:
+        yield Symptom(anomaly.target, anomaly.end_s, anomaly.severity, anomaly.text)
+    for event in incident.events:
+        yield Symptom(event.target, event.time_s, event.severity, event.text, once=True)
+    for breach in incident.breaches:
+        text = f"{breach.metric} is expected to cross {breach.limit:g}"
+        yield Symptom(breach.target, breach.made_at_s, breach.severity, text)
