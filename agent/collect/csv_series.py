@@ -101,7 +101,7 @@ def _table(path: Path) -> _Table:
         notes.append(f"{comments} comment lines were passed over")
     comma = delimiter != ","
     first = rows[0][1]
-    named = not any(_is_cell(cell, decimal_comma=comma) for cell in first)
+    named = not any(_is_cell(cell, decimal_comma=comma) for cell in first if cell)
     if not named:
         notes.append("there is no header")
     return _Table(first if named else (), tuple(rows[1 if named else 0 :]), comma, tuple(notes))
@@ -172,7 +172,7 @@ def _numbers(
         text = cells[value_at] if value_at < len(cells) else ""
         value = _number(text, decimal_comma=table.decimal_comma) if text else math.nan
         if value is None or (when is None and (epoch is None or not math.isfinite(epoch))):
-            bad.append((line, table_text(cells)))
+            bad.append((line, _row_text(cells)))
         elif not math.isfinite(value):
             empty += 1
         else:
@@ -194,7 +194,7 @@ def _numbers(
     return time_s, np.array(values), notes
 
 
-def table_text(cells: Sequence[str]) -> str:
+def _row_text(cells: Sequence[str]) -> str:
     """Return a row as one would quote it."""
     return ",".join(cells)[:60]
 
