@@ -12,11 +12,10 @@ from remediation.catalog import (
     CORDON,
     RESTART_JOB,
     SWAP_NODE,
-    gpus_on,
     make,
-    recompute_s,
-    restart_s,
 )
+from remediation.costs import recompute_s, restart_s
+from remediation.subject import gpus_on
 
 # A proposal older than this describes a cluster that is gone; a person who was away sees a new one.
 PROPOSAL_LIFE_S = 3600.0
