@@ -275,5 +275,6 @@ def _schedule_arrival(state: State, fault: str, node: int, per_day: float, *, in
         purpose=Purpose.ARRIVAL,
         index=index,
     )
-    wait_s = random.exponential(_DAY_S / per_day)
+    before_s = max(state.scenario.start_s - state.now_s, 0.0)  # none comes in the history
+    wait_s = before_s + random.exponential(_DAY_S / per_day)
     state.schedule(wait_s, "arrival", (fault, node, per_day, index))

@@ -102,6 +102,7 @@ class Scenario:
     nodes:   all of them, ``spares`` included; those are the last in order
     racks:   nodes are spread over them evenly, in order; each has one leaf switch
     rates:   (fault, mean number per node and day), drawn as independent exponential arrivals
+             after the start
     start_s: when the agent starts, seconds since the epoch; goodput is counted from here
     history_s: how long the cluster has run undisturbed before that, for back-fill
     """

@@ -108,7 +108,7 @@ def _checkpoint_now(state: State, action: Action, _: str) -> None:
     capture(state, job)
 
 
-def _restart_job(state: State, action: Action, by: str) -> None:
+def _restart_job(state: State, action: Action, _: str) -> None:
     job = _job(state, action)
     if phase(state, job) is JobPhase.STARTING:
         raise ActionFailed(
@@ -120,6 +120,7 @@ def _restart_job(state: State, action: Action, by: str) -> None:
 
 
 def _swap_node(state: State, action: Action, by: str) -> None:
+    """Give the job a spare for the node, which is cordoned and a spare itself once uncordoned."""
     node = _node(state, action)
     job = state.job_on(node)
     wanted = action.param("job")
@@ -135,6 +136,7 @@ def _swap_node(state: State, action: Action, by: str) -> None:
         _check_may_start(state, action, other)
     start(state, job, nodes)
     state.pool[node] = True
+    cordon(state, node, by=by, reason=f"swapped out of job {state.spec(job).id}")
 
 
 def _reboot_node(state: State, action: Action, _: str) -> None:
