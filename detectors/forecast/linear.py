@@ -32,10 +32,7 @@ class Linear:
         line, *_ = np.linalg.lstsq(basis[known], recent.value[known], rcond=None)
         residual = recent.value - basis @ line
         noise = fit_ar1(residual)
-        # Persistent residuals carry less news each: their effective number shrinks by
-        # (1 - p) / (1 + p) (Bartlett 1935).
-        fewer = (1 + noise.persistence) / (1 - noise.persistence)
-        variance = float(np.nanvar(residual)) * fewer
+        variance = float(np.nanvar(residual)) * noise.fewer
         scatter = variance * np.linalg.pinv(basis[known].T @ basis[known])
         lines = rng.multivariate_normal(line, scatter, size=draws, method="svd")
         future = (ahead_s - end_s) / 3600.0

@@ -18,6 +18,11 @@ class Ar1:
     shock: float
     last: float
 
+    @property
+    def fewer(self) -> float:
+        """Return how many of these residuals say as much as one independent one (Bartlett)."""
+        return (1 + self.persistence) / (1 - self.persistence)
+
     def paths(self, steps: Floats, *, draws: int, rng: np.random.Generator) -> Floats:
         """Draw futures of the residual.
 

@@ -60,7 +60,9 @@ class Prophet:
         steps = (ahead_s - seen.time_s[-1]) / seen.step_s
         residual = fit_ar1(seen.value - fit.past)
         turns = _turns(fit, np.diff(ahead_s, prepend=seen.time_s[-1]), draws=draws, rng=rng)
-        return np.asarray(fit.future + turns + residual.paths(steps, draws=draws, rng=rng))
+        lean = rng.standard_normal((draws, 1)) * _slope_error(seen, fit, residual.fewer)
+        trend = fit.future + turns + lean * (ahead_s - seen.time_s[-1])
+        return np.asarray(trend + residual.paths(steps, draws=draws, rng=rng))
 
 
 def _fit(series: Series, ahead_s: Floats) -> _Fit:
@@ -91,6 +93,18 @@ def _fit(series: Series, ahead_s: Floats) -> _Fit:
         unsteadiness=float(np.abs(model.params["delta"]).mean()),
         changepoints=np.size(model.changepoints_t),
     )
+
+
+def _slope_error(series: Series, fit: _Fit, fewer: float) -> float:
+    """Return how unsure the last slope is, per second: Prophet gives the likeliest one only.
+
+    As for a line through the newer half of the readings, that being what settles the last slope.
+    """
+    newer = slice(len(series.value) // 2, None)
+    residual = (series.value - fit.past)[newer]
+    time_s = series.time_s[newer][np.isfinite(residual)]
+    spread = float(np.sum((time_s - time_s.mean()) ** 2)) if time_s.size else 0.0
+    return float(np.sqrt(np.nanvar(residual) * fewer / spread)) if spread else 0.0
 
 
 def _libraries() -> tuple[Any, Any]:

@@ -5,6 +5,7 @@ from numpy.typing import NDArray
 
 from core.types import Floats, Ints, Window
 from core.units import CATALOG, Bad
+from detectors.robust import row_median
 
 # Slopes are medians over pairs of block means: a spike moves one block, not the median.
 BLOCKS = 8
@@ -82,14 +83,4 @@ def _slope(
     size = np.isfinite(change).sum(axis=1)
     energy = np.where(np.isfinite(change), change, 0.0) ** 2
     variance = energy.sum(axis=1) / np.maximum(size, 1) / (middle_s[1] - middle_s[0])
-    return _median(slopes), np.sqrt(variance)
-
-
-def _median(value: Floats) -> Floats:
-    """Return the median along each row, passing over NaN; NaN where there is nothing else."""
-    ordered = np.sort(value, axis=1)
-    count = np.isfinite(ordered).sum(axis=1)
-    row = np.arange(len(value))
-    upper = ordered[row, np.minimum(count // 2, value.shape[1] - 1)]
-    lower = ordered[row, np.maximum((count - 1) // 2, 0)]
-    return np.asarray(np.where(count > 0, (lower + upper) / 2, np.nan))
+    return row_median(slopes), np.sqrt(variance)

@@ -1,0 +1,77 @@
+"""Runs every detector over the newest windows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from core.topology import Topology
+from core.types import Anomaly, Breach, Event, Window
+from core.units import CATALOG
+from detectors import counters, peer, silence, static
+
+
+@dataclass(frozen=True, slots=True)
+class Symptoms:
+    """All that is out of the ordinary now; ``breaches`` are all forecast ones that still hold."""
+
+    anomalies: tuple[Anomaly, ...] = ()
+    events: tuple[Event, ...] = ()
+    breaches: tuple[Breach, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DetectSettings:
+    """How sensitive the detectors are.
+
+    limits:          metric -> static limit over the catalogue's; NaN switches one off
+    hold_s:          how long a limit must be exceeded before it is said
+    release_ratio:   share of the limit a reading must be back inside of it to end the excess
+    silence_after_s: how long a target may say nothing
+    event_span_s:    how old an event of the counter rules may be; a few cycles
+    peer_span_s:     what a series is compared by: the median of its last seconds
+    peer_sigmas:     how far from its peers it must be; 5 leaves 1 in 3 million to chance
+    """
+
+    limits: Mapping[str, float] = field(default_factory=dict)
+    hold_s: float = 30.0
+    release_ratio: float = 0.02
+    silence_after_s: float = 120.0
+    event_span_s: float = 120.0
+    peer_span_s: float = 120.0
+    peer_sigmas: float = 5.0
+
+
+def detect(
+    windows: Mapping[str, Window],
+    *,
+    topology: Topology | None,
+    now_s: float,
+    settings: DetectSettings,
+) -> Symptoms:
+    """Return what all detectors find; the windows end at ``now_s`` and span ten minutes or so.
+
+    Windows of metrics that the catalogue does not have are passed over.
+    """
+    known = {name: window for name, window in windows.items() if name in CATALOG}
+    fresh_s = settings.silence_after_s
+    limited = static.detect(
+        known,
+        now_s=now_s,
+        limits=settings.limits,
+        hold_s=settings.hold_s,
+        release_ratio=settings.release_ratio,
+        fresh_s=fresh_s,
+    )
+    counted, events = counters.detect(
+        known, now_s=now_s, event_span_s=settings.event_span_s, fresh_s=fresh_s
+    )
+    odd = peer.detect(
+        known,
+        topology=topology,
+        now_s=now_s,
+        span_s=settings.peer_span_s,
+        threshold=settings.peer_sigmas,
+    )
+    silent = silence.detect(
+        known, topology=topology, now_s=now_s, silence_after_s=settings.silence_after_s
+    )
+    return Symptoms(anomalies=(*limited, *counted, *odd), events=(*events, *silent))

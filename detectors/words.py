@@ -1,0 +1,42 @@
+"""Readings and durations as an operator writes them."""
+
+from core.units import CATALOG
+
+MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
+_PREFIXES = ((2**40, "Ti"), (2**30, "Gi"), (2**20, "Mi"), (2**10, "Ki"))
+
+
+def amount(value: float, metric: str) -> str:
+    """Write a reading with its unit.
+
+    >>> amount(0.953, "node_memory_used_ratio"), amount(3 * 2**30, "gpu_memory_used_bytes")
+    ('95.3 %', '3 GiB')
+    """
+    unit = CATALOG[metric].unit if metric in CATALOG else ""
+    match unit:
+        case "ratio":
+            return f"{100 * value:.3g} %"
+        case "bytes":
+            scale, prefix = next(((s, p) for s, p in _PREFIXES if abs(value) >= s), (1, ""))
+            return f"{value / scale:.3g} {prefix}B"
+        case "Hz":
+            return f"{value / 1e6:.4g} MHz"
+        case _:
+            return f"{value:.4g} {unit}".rstrip()
+
+
+def duration(seconds: float) -> str:
+    """Write a duration in its largest fitting unit.
+
+    >>> duration(42), duration(1500), duration(7200)
+    ('42 s', '25 min', '2 h')
+    """
+    for size, unit in ((DAY_S, "d"), (HOUR_S, "h"), (MINUTE_S, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.3g} {unit}"
+    return f"{seconds:.3g} s"
+
+
+def subject(metric: str) -> str:
+    """Name a metric in words: its catalogue text, or the name itself."""
+    return CATALOG[metric].text if metric in CATALOG else metric
