@@ -1,0 +1,230 @@
+"""The HTTP server: health, metrics, the API, alerts in, and the page, in the controller's loop."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import structlog
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from agent.access import host_is_ours
+from agent.api import Api
+from agent.inbound import Inbound
+from agent.page import Page
+from agent.refuse import Refused, refuse
+from agent.view import Controls
+from core.clock import Clock
+from core.errors import ActionRefused, ConfigError, GpumedicError, InputError
+
+log = structlog.get_logger()
+
+DRAIN_S = 8  # the process has 10 s for its orderly end
+MAX_CONNECTIONS = 256
+MetricsPage = Callable[[str], tuple[bytes, str]]
+Ready = Callable[[], Sequence[str]]
+
+SECURITY_HEADERS = {
+    "content-security-policy": "default-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'; object-src 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ServerSettings:
+    """token: what commands bring; names: host names that this server is reached by."""
+
+    token: str
+    names: tuple[str, ...] = ()
+
+
+def build_app(
+    controls: Controls,
+    *,
+    metrics_page: MetricsPage,
+    ready: Ready,
+    settings: ServerSettings,
+    clock: Clock,
+    inbound: Inbound | None = None,
+) -> Starlette:
+    """Return the application.
+
+    metrics_page: Accept header -> the page and its content type
+    ready:        what is missing before this controller is of use; empty when it is ready
+    inbound:      takes ``POST /v1/alerts``; None: that path does not exist
+    """
+
+    async def metrics(request: Request) -> Response:
+        body, content_type = metrics_page(request.headers.get("accept", ""))
+        return Response(body, headers={"content-type": content_type})
+
+    async def readyz(request: Request) -> Response:
+        missing = list(ready())
+        return JSONResponse(
+            {"ready": not missing, "missing": missing}, status_code=503 if missing else 200
+        )
+
+    routes = [
+        Route("/healthz", _healthz),
+        Route("/readyz", readyz),
+        Route("/metrics", metrics),
+        *([Route("/v1/alerts", inbound.__call__, methods=["POST"])] if inbound else []),
+        *Api(controls, settings.token).routes(),
+        *Page(controls, clock).routes(),
+    ]
+    names = tuple(name.rstrip(".").lower() for name in (*settings.names, socket.gethostname()))
+    return Starlette(
+        routes=routes,
+        middleware=[Middleware(_Guard, names=names)],
+        exception_handlers={
+            HTTPException: _http_error,
+            GpumedicError: _our_error,
+            Exception: _unknown_error,
+        },
+    )
+
+
+async def serve(app: ASGIApp, listen: str, stop: asyncio.Event) -> None:
+    """Serve at ``address:port`` until ``stop`` is set, then finish what runs within 8 s.
+
+    ConfigError where the address cannot be had. Signals stay with the process' own handlers.
+    """
+    bound = listen_at(listen)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+    )
+
+    async def end() -> None:
+        await stop.wait()
+        server.should_exit = True
+
+    ending = asyncio.create_task(end())
+    try:
+        await server.serve(sockets=[bound])
+    finally:
+        ending.cancel()
+        bound.close()
+
+
+def listen_at(listen: str) -> socket.socket:
+    """Return a socket bound to ``address:port`` (``[::1]:8642`` for IPv6; port 0: any free one)."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(
+            f"Listening at {listen!r}: this is no address with a port. Write server.listen like "
+            "127.0.0.1:8642 or [::1]:8642."
+        )
+    host = host.strip("[]") or "0.0.0.0"  # noqa: S104 - ":8642" says all interfaces
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, int(port)))
+    except OSError as error:
+        bound.close()
+        raise ConfigError(
+            f"Listening at {listen}: {error.strerror or error}. End the program that has this "
+            f"port (`ss -ltnp 'sport = :{port}'` names it), or set server.listen to another."
+        ) from error
+    return bound
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the process, which stops more than this server."""
+        yield
+
+
+class _Guard:
+    """Turns away names that are not ours, and puts the security headers on every answer."""
+
+    def __init__(self, app: ASGIApp, names: Sequence[str]) -> None:
+        self._app = app
+        self._names = names
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in SECURITY_HEADERS.items():
+                    headers.setdefault(name, value)
+            await send(message)
+
+        host = Request(scope).headers.get("host", "")
+        if host_is_ours(host, self._names):
+            await self._app(scope, receive, send_guarded)
+            return
+        answer = refuse(
+            421,
+            "host",
+            f"This server is not known as {host[:80]!r}.",
+            "Use its address, or add the name to server.names.",
+        )
+        await answer(scope, receive, send_guarded)
+
+
+async def _healthz(request: Request) -> Response:
+    return PlainTextResponse("ok\n")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    if request.url.path.startswith(("/v1/", "/metrics", "/healthz", "/readyz")):
+        what = f"{request.method} {request.url.path[:80]}"
+        detail = {404: "There is no such path.", 405: "The path takes another method."}
+        found = detail.get(status, f"The request was refused with {status}.")
+        answer: Response = refuse(status, "http", f"{what}: {found}", "See the API's reference.")
+    else:
+        answer = Page.error(status, "There is nothing at this address.")
+    if isinstance(error, HTTPException):
+        answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _our_error(request: Request, error: Exception) -> Response:
+    if isinstance(error, Refused) and not request.url.path.startswith("/v1/"):
+        return Page.error(error.status, str(error))
+    match error:
+        case Refused():
+            return error.answer()
+        case ActionRefused():
+            return refuse(409, error.guard, error.reason, error.remedy)
+        case InputError():
+            return refuse(400, error.code, str(error), "Correct the request and send it again.")
+        case GpumedicError():
+            return refuse(503, error.code, str(error), "Try again later; the log says more.")
+    raise error
+
+
+async def _unknown_error(request: Request, error: Exception) -> Response:
+    """Say as little as possible: what broke is in the log, not in the answer."""
+    log.error("request failed", method=request.method, path=request.url.path, exc_info=error)
+    return refuse(
+        500, "internal", "The request met an error of gpumedic's own.", "The log says more."
+    )
