@@ -26,7 +26,7 @@ def detect(
     Its source counts as up while another target of the same metric still reports: a source that is
     down as a whole is reported as such, not as a thousand silent targets. A node none of whose
     parts reports is one event. A row of NaN is a target that reported before the window began. A
-    node that the topology no longer lists was taken away; ranks count while it lists their job.
+    node that the topology no longer lists was taken away.
     """
     deadline_s = now_s - silence_after_s
     quiet: dict[Target, float] = {}
@@ -64,7 +64,7 @@ def _alive(
     alive: set[Target] = set()
     for window in windows.values():
         newest = window.value[:, window.time_s > deadline_s]
-        fresh = np.isfinite(newest).any(axis=1).tolist()
+        fresh: list[bool] = np.asarray(np.isfinite(newest).any(axis=1)).tolist()
         alive.update(
             t for t, ok in zip(window.targets, fresh, strict=True) if ok and t.node in nodes
         )
@@ -72,8 +72,6 @@ def _alive(
 
 
 def _lasting(target: Target, topology: Topology | None) -> bool:
-    if target.job:
-        return topology is not None and target.job in topology.job_index
     if topology is not None and topology.nodes and target.node not in topology.node_index:
         return False
     return target.kind in LASTING

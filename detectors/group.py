@@ -1,0 +1,219 @@
+"""Symptoms that belong together become incidents: opened, kept up, damped and resolved."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from core.topology import Topology
+from core.types import Anomaly, Breach, Event, Incident, IncidentState, Severity
+from detectors.detect import Symptoms
+from detectors.related import FORECAST, Symptom, Tie, clusters, key_of, shared_places, ties
+from detectors.title import title
+
+Key = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSettings:
+    """How symptoms are put together; all in seconds.
+
+    group_window_s:  a related symptom joins an incident that had one within this time
+    resolve_after_s: without a live symptom for so long, an incident is resolved
+    damping_s:       a symptom that returns within this time of its incident's end opens it again
+    """
+
+    group_window_s: float = 600.0
+    resolve_after_s: float = 300.0
+    damping_s: float = 1800.0
+
+
+def group(
+    incidents: Sequence[Incident],
+    symptoms: Symptoms,
+    *,
+    topology: Topology | None,
+    now_s: float,
+    settings: GroupSettings,
+    new_id: Callable[[], str],
+) -> tuple[Incident, ...]:
+    """Return the incidents after a look that found ``symptoms``, oldest first.
+
+    Every symptom of the look ends in exactly one open incident. A symptom is the same as an earlier
+    one when target, metric or kind and code, and detector are; it then brings its incident up to
+    date. Events and anomalies stay in an incident's record after they are gone; a breach that is no
+    longer forecast is taken out. Incidents resolved longer than the damping time ago are left out
+    of the result. The order of the symptoms does not matter, and the same look twice changes
+    nothing.
+    """
+    live = _newest_of_each(symptoms)
+    kept = [i for i in incidents if not _forgotten(i, now_s, settings)]
+    homes, homeless = _known(kept, live)
+    known = [_updated(i, homes.get(i.id, ()), topology, now_s) for i in kept]
+    for index, cluster in _placed(known, homeless, topology, now_s, settings):
+        if index is None:
+            known.append(_updated(_opened(new_id(), now_s), cluster, topology, now_s))
+        else:
+            seen = (*homes.get(known[index].id, ()), *cluster)
+            homes[known[index].id] = seen
+            known[index] = _updated(kept[index], seen, topology, now_s)
+    settled = (_settled(incident, now_s, settings) for incident in known)
+    return tuple(sorted(settled, key=lambda incident: (incident.opened_s, incident.id)))
+
+
+def _newest_of_each(symptoms: Symptoms) -> dict[Key, Symptom]:
+    """Return one symptom of each key; of several, what comes last by time and then by value."""
+    newest: dict[Key, Symptom] = {}
+    every: list[Symptom] = [*symptoms.anomalies, *symptoms.events, *symptoms.breaches]
+    for symptom in sorted(every, key=_order):
+        key = key_of(symptom)
+        newest[key] = _merged(newest[key], symptom) if key in newest else symptom
+    return newest
+
+
+def _order(symptom: Symptom) -> tuple[str, ...]:
+    return (*map(str, key_of(symptom)), f"{_time_s(symptom):020.6f}", repr(symptom))
+
+
+def _forgotten(incident: Incident, now_s: float, settings: GroupSettings) -> bool:
+    return incident.resolved_s is not None and now_s - incident.resolved_s > settings.damping_s
+
+
+def _known(
+    incidents: Sequence[Incident], live: Mapping[Key, Symptom]
+) -> tuple[dict[str, tuple[Symptom, ...]], tuple[Symptom, ...]]:
+    """Send each symptom that an incident has had before to it, an open one first, then the newest.
+
+    Returns symptoms by incident id, and those that no incident knows. An incident of which nothing
+    but its targets is left was one of breaches that cleared: a breach there belongs to it.
+    """
+    order = sorted(incidents, key=lambda i: (i.state is IncidentState.OPEN, i.updated_s, i.id))
+    home: dict[Key, str] = {}
+    for incident in order:
+        had = [key_of(symptom) for symptom in _all_of(incident)]
+        home |= dict.fromkeys(had or [(t, FORECAST) for t in incident.targets], incident.id)
+    homes: dict[str, tuple[Symptom, ...]] = {}
+    homeless: list[Symptom] = []
+    for key, symptom in live.items():
+        cleared = home.get((symptom.target, FORECAST)) if isinstance(symptom, Breach) else None
+        if found := home.get(key, cleared):
+            homes[found] = (*homes.get(found, ()), symptom)
+        else:
+            homeless.append(symptom)
+    return homes, tuple(homeless)
+
+
+def _placed(
+    incidents: Sequence[Incident],
+    homeless: Sequence[Symptom],
+    topology: Topology | None,
+    now_s: float,
+    settings: GroupSettings,
+) -> Iterator[tuple[int | None, tuple[Symptom, ...]]]:
+    """Yield clusters of new symptoms, each with the oldest open incident it is tied to, or None."""
+    if not homeless:
+        return
+    near = [
+        index
+        for index, incident in enumerate(incidents)
+        if incident.state is IncidentState.OPEN
+        and now_s - incident.updated_s <= settings.group_window_s
+    ]
+    near.sort(key=lambda index: (incidents[index].opened_s, incidents[index].id))
+    theirs = [(index, symptom) for index in near for symptom in _all_of(incidents[index])]
+    shared = shared_places([*(symptom for _, symptom in theirs), *homeless], topology)
+    rank: dict[Tie, int] = {}
+    age = {index: place for place, index in enumerate(near)}
+    for index, symptom in theirs:
+        for tie in ties(symptom, topology, shared):
+            rank.setdefault(tie, age[index])
+    held = [ties(symptom, topology, shared) for symptom in homeless]
+    for cluster in clusters(homeless, held):
+        ranks = [rank[tie] for member in cluster for tie in held[member] if tie in rank]
+        yield (near[min(ranks)] if ranks else None), tuple(homeless[i] for i in cluster)
+
+
+def _opened(incident_id: str, now_s: float) -> Incident:
+    return Incident(
+        id=incident_id,
+        state=IncidentState.OPEN,
+        severity=Severity.INFO,
+        opened_s=now_s,
+        updated_s=now_s,
+        resolved_s=None,
+        title="",
+        targets=(),
+        jobs=(),
+    )
+
+
+def _updated(
+    incident: Incident, seen: Sequence[Symptom], topology: Topology | None, now_s: float
+) -> Incident:
+    """Return the incident with what was seen of it now; its breaches are those seen now only."""
+    breaches = tuple(symptom for symptom in seen if isinstance(symptom, Breach))
+    if not seen:
+        return replace(incident, breaches=()) if incident.breaches else incident
+    past: list[Symptom] = [*incident.anomalies, *incident.events]
+    record = {key_of(symptom): symptom for symptom in past}
+    for symptom in seen:
+        if not isinstance(symptom, Breach):
+            key = key_of(symptom)
+            record[key] = _merged(record[key], symptom) if key in record else symptom
+    ordered = sorted(record.values(), key=_order)
+    reopens = incident.state is IncidentState.RESOLVED
+    full = replace(
+        incident,
+        state=IncidentState.OPEN,
+        severity=max(
+            (incident.severity, *(symptom.severity for symptom in seen)),
+            key=lambda severity: severity.rank,
+        ),
+        updated_s=now_s,
+        resolved_s=None,
+        targets=tuple(sorted({*incident.targets, *(symptom.target for symptom in seen)})),
+        anomalies=tuple(item for item in ordered if isinstance(item, Anomaly)),
+        events=tuple(item for item in ordered if isinstance(item, Event)),
+        breaches=tuple(sorted(breaches, key=_order)),
+        reopened=incident.reopened + reopens,
+    )
+    return replace(full, jobs=_jobs(full, topology), title=title(full))
+
+
+def _settled(incident: Incident, now_s: float, settings: GroupSettings) -> Incident:
+    """Resolve an open incident that has been without a live symptom for long enough."""
+    if incident.state is not IncidentState.OPEN:
+        return incident
+    if now_s - incident.updated_s < settings.resolve_after_s:
+        return incident
+    return replace(incident, state=IncidentState.RESOLVED, resolved_s=now_s)
+
+
+def _jobs(incident: Incident, topology: Topology | None) -> tuple[str, ...]:
+    """Return the jobs touched so far: a job that has left the node was still touched."""
+    found = {target.job for target in incident.targets if target.job}
+    if topology is not None:
+        found.update(job for target in incident.targets for job in topology.jobs_on(target))
+    return tuple(sorted({*incident.jobs, *found}))
+
+
+def _merged(before: Symptom, now: Symptom) -> Symptom:
+    """Return the newer symptom; an anomaly keeps its first start and its latest end."""
+    older, newer = (before, now) if _time_s(before) <= _time_s(now) else (now, before)
+    if isinstance(newer, Anomaly) and isinstance(older, Anomaly):
+        start_s = min(older.start_s, newer.start_s)
+        worst = max((older.severity, newer.severity), key=lambda severity: severity.rank)
+        return replace(newer, start_s=start_s, severity=worst)
+    return newer
+
+
+def _all_of(incident: Incident) -> tuple[Symptom, ...]:
+    return (*incident.anomalies, *incident.events, *incident.breaches)
+
+
+def _time_s(symptom: Symptom) -> float:
+    match symptom:
+        case Anomaly():
+            return symptom.end_s
+        case Event():
+            return symptom.time_s
+        case Breach():
+            return symptom.made_at_s

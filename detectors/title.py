@@ -1,0 +1,52 @@
+"""One sentence for an incident that an operator understands without opening it."""
+
+from core.types import Breach, Event, Incident
+from detectors.related import Symptom
+from detectors.words import amount, duration, subject
+
+
+def title(incident: Incident) -> str:
+    """Say the worst and earliest symptom, and how much more there is.
+
+    The sentence depends on the incident's content only, not on the order it came in.
+    """
+    symptoms: tuple[Symptom, ...] = (*incident.events, *incident.anomalies, *incident.breaches)
+    if not symptoms:
+        return incident.title
+    worst = min(symptoms, key=_rank)
+    return f"{_say(worst)}{_more(incident, symptoms)}"
+
+
+def _rank(symptom: Symptom) -> tuple[object, ...]:
+    """Order by severity; then events, anomalies, what is only expected; then the earliest."""
+    match symptom:
+        case Event():
+            kind, since_s = 0, symptom.time_s
+        case Breach():
+            kind, since_s = 2, symptom.expected_s
+        case _:
+            kind, since_s = 1, symptom.start_s
+    return (-symptom.severity.rank, kind, since_s, str(symptom.target), repr(symptom))
+
+
+def _say(symptom: Symptom) -> str:
+    if not isinstance(symptom, Breach):
+        return symptom.text[:1].upper() + symptom.text[1:]
+    what = f"{subject(symptom.metric)} of {symptom.target}"
+    limit = amount(symptom.limit, symptom.metric)
+    ahead_s = symptom.expected_s - symptom.made_at_s
+    if ahead_s <= 0:
+        return f"{what[:1].upper()}{what[1:]} is beyond its limit of {limit}"
+    return (
+        f"{what[:1].upper()}{what[1:]} is expected to cross {limit} in {duration(ahead_s)} "
+        f"(probability {symptom.probability:.0%})"
+    )
+
+
+def _more(incident: Incident, symptoms: tuple[Symptom, ...]) -> str:
+    others = len(symptoms) - 1
+    if not others:
+        return ""
+    nodes = {target.node for target in incident.targets if target.node}
+    where = f" on {len(nodes)} nodes" if len(nodes) > 1 else ""
+    return f", and {others} more symptom{'s' if others > 1 else ''}{where}"
