@@ -3,7 +3,7 @@
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -42,17 +42,21 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """All layers as one: what was set, and for each dotted key that was, where."""
+    """All layers as one: what was set, and for each dotted key that was, where.
 
-    data: dict[str, Any]
-    origin: dict[str, str]
+    tables: where each table begins, for what is wrong with a table as a whole
+    """
+
+    data: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
 
 
 def merge(layers: Sequence[Layer]) -> Merged:
     """Lay each layer over those before it: tables join, a list replaces the whole list."""
-    merged = Merged({}, {})
+    merged = Merged()
     for layer in layers:
-        _lay_over(merged.data, layer.data, path="", place=layer.place, origin=merged.origin)
+        _lay_over(merged.data, layer.data, path="", place=layer.place, merged=merged)
     return merged
 
 
@@ -62,19 +66,20 @@ def _lay_over(
     *,
     path: str,
     place: Callable[[str], str],
-    origin: dict[str, str],
+    merged: Merged,
 ) -> None:
     for name, value in over.items():
         key = f"{path}.{name}" if path else name
         table = isinstance(value, dict)
         if not (table and isinstance(base.get(name), dict)):
-            for old in [old for old in origin if old == key or old.startswith(f"{key}.")]:
-                del origin[old]
+            for old in [old for old in merged.origin if old == key or old.startswith(f"{key}.")]:
+                del merged.origin[old]
             base[name] = {} if table else value
         if table:
-            _lay_over(base[name], value, path=key, place=place, origin=origin)
+            merged.tables.setdefault(key, place(key))
+            _lay_over(base[name], value, path=key, place=place, merged=merged)
         else:
-            origin.update({leaf: place(leaf) for leaf in leaves(value, key)})
+            merged.origin.update({leaf: place(leaf) for leaf in leaves(value, key)})
 
 
 def leaves(value: object, path: str = "") -> Iterator[str]:
@@ -99,11 +104,16 @@ def place_of(origin: Mapping[str, str], key: str) -> str:
     return "default"
 
 
-def place_near(origin: Mapping[str, str], key: str) -> str:
-    """Return ``place_of``, and for a table that is wrong as a whole the place it begins."""
-    place = place_of(origin, key)
-    inside = next((at for known, at in origin.items() if known.startswith(f"{key}.")), place)
-    return inside if place == "default" else place
+def place_near(merged: Merged, key: str) -> str:
+    """Return where a key was set; for one that is missing or a table, where its table begins."""
+    if (place := place_of(merged.origin, key)) != "default":
+        return place
+    for known, at in merged.origin.items():
+        if known.startswith(f"{key}."):
+            return merged.tables.get(key, at)
+    while key and key not in merged.tables:
+        key = key.rpartition(".")[0]
+    return merged.tables.get(key, "default")
 
 
 def files(paths: Sequence[Path] | None) -> tuple[list[Path], list[SettingProblem]]:

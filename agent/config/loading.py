@@ -77,7 +77,7 @@ def load(
 
 def validate(data: Mapping[str, Any]) -> Settings:
     """Build settings from plain data as ``model_dump(mode="json")`` gives it, with all checks."""
-    settings, problems = _build(Merged(dict(data), {}))
+    settings, problems = _build(Merged(dict(data)))
     if problems:
         raise SettingsRefused(problems)
     return settings
@@ -94,7 +94,7 @@ def _build(merged: Merged) -> tuple[Settings, list[SettingProblem]]:
         except ValidationError as error:
             for one in error.errors(include_url=False):
                 where = one["loc"][:-1] if one["type"] == "missing" else one["loc"]
-                problems.append(describe(one, place_near(merged.origin, dotted(where))))
+                problems.append(describe(one, place_near(merged, dotted(where))))
                 data = _without(data, one["loc"])
     wrong = {problem.key for problem in problems}
     found = [*contradictions(settings), *missing_files(settings)]
@@ -114,7 +114,7 @@ def _without(data: Any, loc: tuple[int | str, ...]) -> Any:
 
 
 def _placed(found: Iterator[tuple[str, str]], merged: Merged) -> list[SettingProblem]:
-    return [SettingProblem(key, place_near(merged.origin, key), text) for key, text in found]
+    return [SettingProblem(key, place_near(merged, key), text) for key, text in found]
 
 
 def _state_layer(environ: Mapping[str, str]) -> Iterator[Layer]:

@@ -1,6 +1,7 @@
 """What is wrong with a setting, as a sentence: the key, where, what was found, what would work."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -53,10 +54,11 @@ def describe(error: ErrorDetails, place: str) -> SettingProblem:
         case "value_error":
             what = error["msg"].removeprefix("Value error, ")
         case kind:
-            what = _WORDS.get(kind) or error["msg"].replace("Input should be", "must be")
-    hidden = error["loc"][-1] == "[key]" or _may_be_secret(key, error["input"])
+            what = _WORDS.get(kind) or _SHOULD.sub("must", error["msg"])
+    hidden = error["loc"][-1] == "[key]" or error["type"] in _NO_VALUE
+    hidden = hidden or _may_be_secret(key, error["input"])
     found = "" if hidden else f" = {_shown(error['input'])}"
-    return SettingProblem(key, place, f"{key}{found} {what}.{_default(key)}")
+    return SettingProblem(key, place, f"{safe(key)}{found} {what}.{_default(key)}")
 
 
 def dotted(loc: Sequence[int | str]) -> str:
@@ -79,6 +81,9 @@ def _keys_of(model: type[BaseModel], path: str = "") -> Iterator[str]:
                 yield from _keys_of(part, key)
 
 
+# Where a table or list belongs, a plain value is a slip that may hold anything.
+_NO_VALUE = ("model_type", "model_attributes_type", "tuple_type", "dict_type", "mapping_type")
+_SHOULD = re.compile(r"^(?:Input|String|Value|Tuple) should")
 _WORDS: Mapping[str, str] = {
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
@@ -102,27 +107,29 @@ def _unknown(key: str) -> str:
     """Name the nearest key that there is, by its whole name or by its last part elsewhere."""
     plain = ".".join(part for part in key.split(".") if not part.isdigit())
     section, _, last = plain.rpartition(".")
+    if same := [known for known in known_keys() if known.rpartition(".")[2] == last]:
+        return f"there is no key {safe(key)}; there is {' and '.join(same)}."
     if near := get_close_matches(plain, known_keys(), n=1, cutoff=0.75):
-        return f"there is no key {key}; the nearest is {near[0]}."
-    same = [known for known in known_keys() if known.rpartition(".")[2] == last]
-    if same:
-        return f"there is no key {key}; there is {' and '.join(same)}."
+        return f"there is no key {safe(key)}; the nearest is {near[0]}."
     inside = [known for known in known_keys() if known.rpartition(".")[0] == section]
-    if near := get_close_matches(plain, inside, n=1, cutoff=0.5):
-        return f"there is no key {key}; the nearest is {near[0]}."
+    names = [known.rpartition(".")[2] for known in inside]
+    if near := get_close_matches(last, names, n=1, cutoff=0.5):
+        return f"there is no key {safe(key)}; the nearest is {inside[names.index(near[0])]}."
     where = f"{section} has" if section else "there are"
-    names = ", ".join(known.rpartition(".")[2] for known in inside)
-    return f"there is no key {key}; {where} {names}."
+    return f"there is no key {safe(key)}; {where} {', '.join(names)}."
+
+
+def safe(text: str) -> str:
+    """Return a key as it is, or escaped where it could steer a terminal or break a line."""
+    return text if text.isprintable() else json.dumps(text)
 
 
 def _may_be_secret(key: str, value: object) -> bool:
     """Say whether a wrong value may hold a secret, which must not reach a log or a screen."""
     last = key.rpartition(".")[2]
-    if last == "url" and key.startswith("webhooks"):
+    if isinstance(value, dict | list) or (last == "url" and key.startswith("webhooks")):
         return True
-    if isinstance(value, dict | list):
-        return True
-    return any(word in last for word in _SECRET_WORDS) or (last == "url" and "@" in str(value))
+    return any(word in key for word in _SECRET_WORDS) or (last == "url" and "@" in str(value))
 
 
 def _shown(value: object) -> str:

@@ -28,10 +28,11 @@ ENV_PREFIX = "GPUMEDIC__"
 STATE_DIR = Path("/var/lib/gpumedic")
 
 Text = Annotated[str, AfterValidator(one_line)]
-Name = Annotated[str, AfterValidator(one_line), Field(min_length=1, max_length=200)]
+Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(one_line)]
 MetricName = Annotated[str, AfterValidator(metric_name)]
 LabelName = Annotated[str, AfterValidator(label_name)]
 Url = Annotated[str, AfterValidator(http_url)]
+GivenUrl = Annotated[str, Field(min_length=1), AfterValidator(http_url)]
 SecretFile = Annotated[str, AfterValidator(secret_reference)]
 Listen = Annotated[str, AfterValidator(socket_address)]
 Network = Annotated[str, AfterValidator(cidr)]
@@ -195,7 +196,7 @@ class Webhook(Section):
     """One receiver of messages."""
 
     name: Name = Field(description="name in logs and metrics", examples=["ops"])
-    url: Annotated[Url, Field(min_length=1)] = Field(
+    url: GivenUrl = Field(
         description="where messages are posted", examples=["https://hooks.example/gpumedic"]
     )
     secret_file: SecretFile = Field(
