@@ -33,8 +33,8 @@ class Systemd:
 
     def status(self, text: str) -> None:
         """Set the sentence that ``systemctl status`` shows; line breaks become spaces."""
-        line = " ".join(text.split()).encode()[:MAX_STATUS_BYTES].decode(errors="ignore")
-        self._send(f"STATUS={line}")
+        line = " ".join(text.split()).encode(errors="replace")[:MAX_STATUS_BYTES]
+        self._send(f"STATUS={line.decode(errors='ignore')}")
 
     def watchdog(self) -> None:
         """Say that the process is alive; only where ``watchdog_s`` asks for it."""
