@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.errors import InputError
-from core.types import Diagnosis, Floats
+from core.types import Diagnosis, Floats, Ints
 from rca.case import Case
 from rca.standing import readings
 from rca.words import say_target
@@ -83,6 +83,7 @@ def attribute(task: AttributionTask) -> Attribution:
         model.set_causal_mechanism(name, mechanism)
     gcm.util.general.set_random_seed(task.seed)
     gcm.config.disable_progress_bars()
+    gcm.config.set_default_n_jobs(1)  # a pool inside a worker process would outlive it
     used = [int(name) for name in model.graph.nodes]
     names = [columns[index] for index in used]
     gcm.fit(model, pd.DataFrame(normal[used].T, columns=names))
@@ -121,7 +122,8 @@ def _checked(task: AttributionTask) -> Floats:
 def task_of(case: Case, diagnosis: Diagnosis, *, seed: int = 0) -> AttributionTask:
     """Pick the incident's variables for the reference: the symptom and what is above it.
 
-    Those that reach the symptom best and are most out of order are taken, at most MAX_VARIABLES.
+    Of each metric the one that reaches the symptom best and is most out of order is taken, then
+    the second of each, up to MAX_VARIABLES.
     InputError where the incident has no symptom among the readings.
     """
     if not len(case.symptoms):
@@ -131,10 +133,9 @@ def task_of(case: Case, diagnosis: Diagnosis, *, seed: int = 0) -> AttributionTa
         )
     odd = np.nan_to_num(case.standing.odd)
     target = int(case.symptoms[np.argmax(_depth(case)[case.symptoms] * 1e6 + odd[case.symptoms])])
-    worth = case.reach * np.maximum(odd, 0.1) * np.isfinite(case.standing.level)
+    worth = case.reach * np.clip(odd, 0.1, 30.0) * np.isfinite(case.standing.level)
     worth[target] = np.inf
-    chosen = np.sort(np.argsort(-worth, kind="stable")[:MAX_VARIABLES])
-    chosen = chosen[worth[chosen] > 0]
+    chosen = _best_of_each(case.graph.metric, worth)
     where = {int(variable): index for index, variable in enumerate(chosen)}
     links = tuple(
         (where[cause], where[effect])
@@ -149,6 +150,16 @@ def task_of(case: Case, diagnosis: Diagnosis, *, seed: int = 0) -> AttributionTa
         target=where[target],
         seed=seed,
     )
+
+
+def _best_of_each(metric: Ints, worth: Floats) -> Ints:
+    """Return the variables worth most, the best of every metric before any second."""
+    by = np.lexsort((-worth, metric))
+    start = np.searchsorted(metric[by], metric[by], side="left")
+    place = np.zeros(len(by), dtype=np.int64)
+    place[by] = np.arange(len(by)) - start
+    chosen = np.lexsort((-worth, place))[:MAX_VARIABLES]
+    return np.sort(chosen[worth[chosen] > 0])
 
 
 def _depth(case: Case) -> Floats:

@@ -197,7 +197,7 @@ def residual(graph: CausalGraph, standing: Standing, mechanisms: Mechanisms) -> 
     beyond = barrier | (np.abs(standing.own[cause]) > TRAINED_Z)
     ratio = np.where(
         barrier,
-        np.nan_to_num(moved[cause] / moved[effect]),
+        np.nan_to_num(moved[cause] / np.where(moved[effect] == 0, np.nan, moved[effect])),
         np.nan_to_num(np.abs(own[cause]) / np.maximum(np.abs(own[effect]), 1e-9)),
     )
     share = np.where(same_way & in_order & beyond, np.clip(ratio, 0.0, 1.0), 0.0)
