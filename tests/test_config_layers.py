@@ -167,9 +167,9 @@ def test_a_named_file_that_is_missing_is_refused(tmp_path: Path) -> None:
 def test_the_first_rule_that_matches_decides_the_autonomy(tmp_path: Path) -> None:
     text = """
     [[autonomy]]
-    action = "reboot"
+    action = "checkpoint_now"
     [[autonomy]]
-    action = "re*"
+    action = "c*"
     group = "canary-?"
     mode = "auto"
     [[autonomy]]
@@ -178,11 +178,11 @@ def test_the_first_rule_that_matches_decides_the_autonomy(tmp_path: Path) -> Non
     """
     settings = load([write(tmp_path / "a.toml", text)], environ={}).settings
 
-    assert settings.autonomy_of("reboot", "canary-1") is Autonomy.OBSERVE
-    assert settings.autonomy_of("requeue", "canary-1") is Autonomy.AUTO
-    assert settings.autonomy_of("cordon", "canary-1") is Autonomy.APPROVE
-    assert settings.autonomy_of("cordon", "canary-2") is Autonomy.OBSERVE
-    assert settings.autonomy_of("requeue", "CANARY-1") is Autonomy.OBSERVE
+    assert settings.autonomy_of("checkpoint_now", "canary-1") is Autonomy.OBSERVE
+    assert settings.autonomy_of("cordon", "canary-1") is Autonomy.AUTO
+    assert settings.autonomy_of("uncordon", "canary-1") is Autonomy.APPROVE
+    assert settings.autonomy_of("uncordon", "canary-2") is Autonomy.OBSERVE
+    assert settings.autonomy_of("cordon", "CANARY-1") is Autonomy.OBSERVE
 
 
 def test_settings_cannot_be_changed_in_place() -> None:

@@ -56,6 +56,12 @@ def test_good_settings_have_no_problem(tmp_path: Path) -> None:
         ("history = 5", 1, "history must be a table: write its name in [brackets]"),
         ("[host]\nvolumes = '/a'", 2, "must be a list in [brackets]"),
         ("[[autonomy]]\nmode = 'on'", 2, "must be 'observe', 'suggest', 'approve' or 'auto'"),
+        ("[[autonomy]]\naction = 'un*'\nmode = 'x'", 3, "must be 'observe', 'suggest'"),
+        (
+            "[[autonomy]]\naction = 'cordn'\nmode = 'auto'",
+            2,
+            'action = "cordn" matches no action; the nearest is cordon.',
+        ),
         ("[[webhooks]]\nname = 'ops'", 2, "webhooks.0.url is missing: add it."),
         ("[prometheus]\nmetrics = ['gpu_temp']", 2, "the nearest is gpu_temperature_celsius"),
         ("[forecast.limits]\ngpu_power = 1", 2, "gpu_power is not a metric of the catalogue"),

@@ -1,16 +1,20 @@
 """Settings that contradict each other, and those that work but deserve a word."""
 
+import fnmatch
+import json
 import os
 import stat
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 from agent.config.forms import CREDENTIAL, host_and_port, loopback
 from agent.config.settings import Settings
 from agent.quantities import format_duration
 from core.errors import ConfigError
-from core.units import CATALOG
+from core.units import CATALOG as METRICS
+from remediation.catalog import CATALOG
 
 # A series of this length takes 400 kB; beyond it the history of a large cluster fills the memory.
 MAX_READINGS = 100_000
@@ -22,6 +26,7 @@ def contradictions(settings: Settings) -> Iterator[Finding]:
     """Yield (dotted key, sentence) for each setting that another one makes useless."""
     yield from _spans(settings)
     yield from _limits(settings)
+    yield from _autonomy(settings)
     names = Counter(webhook.name for webhook in settings.webhooks)
     for name in (name for name, count in names.items() if count > 1):
         text = f"{names[name]} webhooks have the name {name!r}: give each its own."
@@ -67,7 +72,7 @@ def _too_short(key: str, value: float, other: str, least: float) -> str:
 
 def _limits(settings: Settings) -> Iterator[Finding]:
     for name, limit in settings.forecast.limits.items():
-        metric = CATALOG[name]
+        metric = METRICS[name]
         if not metric.plausible(limit):
             unit = f" {metric.unit}" if metric.unit else ""
             key = f"forecast.limits.{name}"
@@ -76,6 +81,15 @@ def _limits(settings: Settings) -> Iterator[Finding]:
                 f"{key} = {limit:g} can never be crossed: "
                 f"the metric lies between {metric.low:g} and {metric.high:g}{unit}.",
             )
+
+
+def _autonomy(settings: Settings) -> Iterator[Finding]:
+    for number, rule in enumerate(settings.autonomy):
+        if not fnmatch.filter(CATALOG, rule.action):
+            near = get_close_matches(rule.action, CATALOG, n=1, cutoff=0.0)[0]
+            key = f"autonomy.{number}.action"
+            text = f"{key} = {json.dumps(rule.action)} matches no action; the nearest is {near}."
+            yield key, text
 
 
 def secret_path(reference: str, environ: Mapping[str, str]) -> Path:
