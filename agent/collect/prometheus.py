@@ -51,9 +51,8 @@ class PrometheusSource:
     each target is read from the first that has it. Which exist is learnt from the list of metric
     names, so that a cycle costs one query an expression that can give something.
 
-    Prometheus itself carries a value forward for five minutes after the last scrape; we ask it to
-    stop after ``stale_after_s``, so that a series that ended is missing soon (servers that do not
-    know the parameter, Thanos before 0.30 among them, keep to their own).
+    A series without a scrape for ``stale_after_s`` is missing: Prometheus' own five minutes would
+    have a dead node look well for as long.
     """
 
     name = "prometheus"

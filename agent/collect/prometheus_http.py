@@ -25,6 +25,7 @@ from urllib3.util.retry import Retry
 
 from agent.collect.align import Grid
 from agent.collect.prometheus_lines import Cut
+from agent.collect.prometheus_parse import only_fresh
 from agent.collect.prometheus_settings import Answer, Failed, PrometheusAccess
 
 EXCERPT_BYTES = 300
@@ -131,27 +132,26 @@ class PrometheusHttp:
     def __init__(self, access: PrometheusAccess) -> None:
         self._session = _Session(access)
         self._base = access.url.rstrip("/")
+        self._stale_after_s = access.stale_after_s
         self._limit = f"{access.timeout_s:g}s"
-        self._lookback = f"{access.stale_after_s:g}s"
         self._client = PrometheusConnect(self._base, session=self._session, retry=Retry(0))
         # In place of the adapter that the client mounted; a later cycle is the retry.
         self._session.mount(self._base, _Adapter(max_retries=Retry(0)))
 
     def range(self, expression: str, grid: Grid, cut: Cut) -> Answer:
-        """Evaluate an expression at every point of the grid."""
+        """Evaluate an expression at every point of the grid, with no value that is stale."""
+        fresh = only_fresh(expression, self._stale_after_s)
         # The client rounds its times to seconds; given as parameters they stay what they are.
         params = {
             "start": f"{grid.start_s:.3f}",
             "end": f"{grid.end_s:.3f}",
             "timeout": self._limit,
-            "lookback_delta": self._lookback,  # VictoriaMetrics' name for it is max_lookback
-            "max_lookback": self._lookback,
         }
         start, end = (datetime.fromtimestamp(t, UTC) for t in (grid.start_s, grid.end_s))
         step = f"{grid.step_s:g}"
         return self._ask(
             cut,
-            lambda: self._client.custom_query_range(expression, start, end, step, params=params),
+            lambda: self._client.custom_query_range(fresh, start, end, step, params=params),
         )
 
     def names(self, cut: Cut) -> Answer:

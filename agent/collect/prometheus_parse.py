@@ -14,9 +14,30 @@ from core.ports import Problem
 from core.target import Target
 from core.types import Floats, Ints, Window
 
-_LEFT_OUT = re.compile(r"\{[^}]*\}|\[[^\]]*\]|\b(?:without|by|on|ignoring)\s*\([^)]*\)")
-_NAME = re.compile(r"(?<![\w.:])[A-Za-z_:][\w:]*(?!\s*\()(?![\w:])")
-_WORDS = frozenset({"bool", "and", "or", "unless", "without", "by", "on", "ignoring", "offset"})
+# A word of PromQL with its selector, range and opening bracket, or a list of label names.
+_WORD = re.compile(
+    r"\b(?:without|by|on|ignoring)\s*\([^)]*\)"
+    r"|(?P<selector>(?<![\w.:])(?P<name>[A-Za-z_:][\w:]*)(?:\{[^}]*\})?)(?P<used>\s*[\[(])?"
+)
+_NO_NAMES = frozenset(
+    [
+        "and",
+        "avg",
+        "bool",
+        "bottomk",
+        "count",
+        "group",
+        "max",
+        "min",
+        "or",
+        "quantile",
+        "stddev",
+        "stdvar",
+        "sum",
+        "topk",
+        "unless",
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,8 +70,28 @@ def names_in(expression: str) -> frozenset[str]:
     >>> sorted(names_in('1 - avg without (cpu) (rate(a{mode="idle"}[2m])) / b'))
     ['a', 'b']
     """
-    bare = _LEFT_OUT.sub("", expression)
-    return frozenset(_NAME.findall(bare)) - _WORDS
+    words = [word for word in _WORD.finditer(expression) if (word["used"] or "").strip() != "("]
+    return frozenset(word["name"] for word in words if word["name"]) - _NO_NAMES
+
+
+def only_fresh(expression: str, within_s: float) -> str:
+    """Return the expression with no value older than that, at whole seconds.
+
+    Prometheus carries a value on for five minutes where no scrape fails, and the parameter that
+    shortens this is not known to all that speak its API; what every one knows is a range. ``and``
+    rather than the range alone, for the markers of a failed scrape end a series at once.
+
+    >>> only_fresh('a{b="c"} / rate(d[2m])', 90)
+    '(a{b="c"} and last_over_time(a{b="c"}[90s])) / rate(d[2m])'
+    """
+
+    def fresh(word: re.Match[str]) -> str:
+        if word["selector"] is None or word["used"] or word["name"] in _NO_NAMES:
+            return word[0]
+        selector = word["selector"]
+        return f"({selector} and last_over_time({selector}[{within_s:.0f}s]))"
+
+    return _WORD.sub(fresh, expression)
 
 
 def parse_matrix(result: Any, metric: str, extra: Mapping[str, str]) -> Matrix:

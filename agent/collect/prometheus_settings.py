@@ -15,7 +15,7 @@ class PrometheusAccess:
     metrics: catalogue metrics to ask for; empty: all
     extra_labels: target part (node, gpu, ...) -> the label that names it at this site
     stale_after_s: a series without a scrape for that long is missing; one and a half of
-        Prometheus' default scrape interval of 60 s, against the 300 s it would carry a value on
+        Prometheus' default scrape interval of 60 s
     max_body_bytes: the longest answer that is read
     parallel: queries at once
     """
