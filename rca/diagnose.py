@@ -19,12 +19,13 @@ class DiagnoseSettings:
     """What counts as normal, and the calibration.
 
     normal_span_s: readings this long before the onset are normal
-    guard_s:       readings this long before the onset are neither, because detection comes late
+    guard_s:       readings this long before the onset are neither, because what creeps is
+                   detected minutes late
     abnormal_s:    readings later than this after the onset say more of the aftermath
     """
 
     normal_span_s: float = 3600.0
-    guard_s: float = 120.0
+    guard_s: float = 600.0
     abnormal_s: float = 600.0
     rank: RankSettings = field(default_factory=RankSettings)
 

@@ -8,6 +8,7 @@ from rca.faults import FAULTS
 from rca.words import say_duration, say_metric, say_target, say_value
 
 _SHOWN = 4
+_WORTH_NAMING = 0.01
 _LIKELY = 0.5  # below this no cause is called the root cause
 
 
@@ -52,7 +53,11 @@ def explain(
             item.text for item in evidence if item.weight < 0 and "usual" not in item.text
         )[:_SHOWN],
         missing=diagnosis.missing,
-        other_causes=tuple(_say_cause(cause) for cause in diagnosis.causes[1:_SHOWN]),
+        other_causes=tuple(
+            _say_cause(cause)
+            for cause in diagnosis.causes[1:_SHOWN]
+            if cause.probability >= _WORTH_NAMING
+        ),
     )
 
 

@@ -35,20 +35,23 @@ _NEVER_NORMAL = frozenset(
 class Spans:
     """Which times are normal and which abnormal, seconds since the epoch.
 
-    guard_s: time before the onset that belongs to neither, because detection comes late
+    guard_s: time before the onset that belongs to neither: what creeps is detected minutes late.
+             A fifth of it where the history is too short for that.
     """
 
     normal_start_s: float
     onset_s: float
     now_s: float
-    guard_s: float = 120.0
+    guard_s: float = 600.0
     abnormal_s: float = 600.0
 
     def normal(self, time_s: Floats) -> Ints:
         """Return the columns of normal times."""
-        return np.flatnonzero(
-            (time_s >= self.normal_start_s) & (time_s < self.onset_s - self.guard_s)
-        )
+        since = time_s >= self.normal_start_s
+        clear = np.flatnonzero(since & (time_s < self.onset_s - self.guard_s))
+        if len(clear) >= 4 * MIN_NORMAL:
+            return clear
+        return np.flatnonzero(since & (time_s < self.onset_s - self.guard_s / 5))
 
     def abnormal(self, time_s: Floats) -> Ints:
         """Return the columns of abnormal times; the newest one where none is new enough."""
@@ -56,7 +59,7 @@ class Spans:
         inside = np.flatnonzero((time_s >= self.onset_s) & (time_s <= end_s))
         if len(inside):
             return inside
-        late = np.flatnonzero((time_s >= self.onset_s - self.guard_s) & (time_s <= self.now_s))
+        late = np.flatnonzero((time_s >= self.onset_s - self.guard_s / 5) & (time_s <= self.now_s))
         return late[-1:]
 
 
@@ -208,7 +211,7 @@ def median(value: Floats) -> Floats:
 
 def _onset(window: Window, spans: Spans, *, rows: Ints, band: tuple[Floats, Floats]) -> Floats:
     """Return when each of these rows first left its band for two readings in a row."""
-    since_s = spans.onset_s - spans.guard_s - spans.abnormal_s
+    since_s = spans.onset_s - spans.guard_s
     columns = np.flatnonzero((window.time_s >= since_s) & (window.time_s <= spans.now_s))
     part = Window(
         window.metric,

@@ -53,6 +53,7 @@ _G, _N, _V, _J, _NJ = Join.GPU, Join.NODE, Join.VOLUME, Join.JOB, Join.NODE_JOB
 # the barrier and what follows from it | errors and silence that stop a job | inference.
 TEMPLATES: tuple[Template, ...] = (
     Template("gpu_utilization_ratio", "gpu_power_watts", _G),
+    Template("gpu_utilization_ratio", "gpu_sm_clock_hz", _G),
     Template("gpu_power_watts", "gpu_temperature_celsius", _G, lag_s=_THERMAL_S),
     Template("node_inlet_temperature_celsius", "gpu_temperature_celsius", _N, lag_s=_THERMAL_S),
     Template(
