@@ -63,7 +63,7 @@ def _goodput(look: Look, _: int) -> Floats:
     cycle, earlier_s = look.state.cycle.column(), look.time_s - _GOODPUT_SPAN_S
     earlier = look.state.jobs.at(look.job_ids, earlier_s)
     gained = best_at(look.jobs, cycle, look.time_s) - best_at(earlier, cycle, earlier_s)
-    ideal = np.array([[job.ideal_step_s] for job in look.state.scenario.jobs])
+    ideal = np.array([job.ideal_step_s for job in look.state.scenario.jobs]).reshape(-1, 1)
     known = look.age_s >= _GOODPUT_SPAN_S
     return np.where(known, np.clip(gained * ideal / _GOODPUT_SPAN_S, 0, 1), np.nan)
 

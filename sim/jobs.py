@@ -157,7 +157,10 @@ def on_stage(state: State, job: int, version: int, wanted: int, total_s: float) 
 
 
 def on_captured(state: State, job: int, version: int) -> None:
-    """Go on after a checkpoint out of turn; it becomes valid when its copy is whole."""
+    """Go on after a checkpoint out of turn; it becomes valid when its copy is whole.
+
+    It takes the place of an earlier one whose copy is not whole yet.
+    """
     if version != state.job_version[job]:
         return
     row = _carried(state, job)

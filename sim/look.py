@@ -1,6 +1,6 @@
 """One look at a stretch of a world's time: what held for every node and job at every instant."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -123,8 +123,8 @@ class Look:
             reporting=np.where(self.per_gpu(alive), scraped, np.nan),
             own_s=self.per_gpu(own),
             slowest_s=self.spread(self.jobs["compute_s"][job]),
-            data_wait_s=self.spread(np.array([[spec.data_wait_s] for spec in specs])),
-            collective_s=self.spread(np.array([[spec.collective_s] for spec in specs])),
+            data_wait_s=self.spread(_column([spec.data_wait_s for spec in specs])),
+            collective_s=self.spread(_column([spec.collective_s for spec in specs])),
         )
 
     @cached_property
@@ -191,6 +191,11 @@ class Look:
         return normal(
             self.state.seed, purpose=Purpose.READING, stream=stream, entity=entity, tick=tick
         )
+
+
+def _column(values: Sequence[float]) -> Floats:
+    """Return (S, 1), also where S is 0."""
+    return np.array(values, dtype=np.float64).reshape(-1, 1)
 
 
 Reading = tuple[tuple[Target, ...], Floats]

@@ -229,7 +229,9 @@ def _inlet(look: Look, stream: int) -> Floats:
 
 def _node_watts(look: Look, stream: int) -> Floats:
     boards = gpu_watts(look, stream).reshape(-1, GPUS_PER_NODE, len(look.time_s))
-    gpus: Floats = boards.sum(axis=1)
+    gpus = np.zeros((len(look.node_ids), len(look.time_s)))
+    for board in range(GPUS_PER_NODE):  # numpy's sum adds in an order that depends on the shape
+        gpus += boards[:, board]
     return gpus + _NODE_WATTS * (1 + 0.02 * look.noise(stream, look.node_ids))
 
 

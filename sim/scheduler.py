@@ -65,18 +65,22 @@ def _condition(hold: Hold, *, up: bool, busy: bool) -> NodeCondition:
 def cordon(state: State, node: int, *, by: str, reason: str) -> None:
     """Keep a node from getting jobs; it keeps the one it has, and an earlier owner."""
     if not state.holds[node].owner:
-        state.holds[node] = Hold(by, reason, state.now_s)
+        state.holds[node] = Hold(by, reason)
+        state.node_since[node] = state.now_s
 
 
 def uncordon(state: State, node: int) -> None:
     """Let a node have jobs again, whoever kept it from them."""
-    state.holds[node] = Hold()
+    if state.holds[node].owner:
+        state.holds[node] = Hold()
+        state.node_since[node] = state.now_s
 
 
 def on_rebooted(state: State, node: int) -> None:
     """Bring a node up again, with what a reboot repairs repaired."""
     mend_by_reboot(state, node)
     state.change_nodes((node,), up=True)
+    state.node_since[node] = state.now_s
     state.tell(state.node_target(node), "node_returned", f"{state.shape.nodes[node]} is up again")
 
 
@@ -152,6 +156,7 @@ def _reboot_node(state: State, action: Action, _: str) -> None:
     index = len(state.performed)
     random = generator(state.seed, entity=node, purpose=Purpose.REBOOT, index=index)
     state.change_nodes((node,), up=False, load=Load.IDLE)
+    state.node_since[node] = state.now_s
     name = state.shape.nodes[node]
     state.tell(state.node_target(node), "node_reboot", f"{name} reboots")
     state.schedule(random.uniform(*_REBOOT_S), "rebooted", (node,))

@@ -34,11 +34,10 @@ class FaultRecord:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A node kept out of service: by whom, why and since when; no owner: it is in service."""
+    """A node kept out of service: by whom and why; no owner: it is in service."""
 
     owner: str = ""
     reason: str = ""
-    since_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -47,6 +46,7 @@ class State:
 
     placement: job -> its nodes, in rank order; kept while the job is stopped
     pool:      (N,) nodes meant for swaps: the spares, and what was swapped out
+    node_since: (N,) when each was last cordoned, uncordoned, went down or came up
     truths:    one record for each fault so far, in order of onset
     versions:  (J,) and (N,) raised to cancel what was scheduled for a job or a node
     """
@@ -61,6 +61,7 @@ class State:
     placement: list[tuple[int, ...]]
     pool: list[bool]
     holds: list[Hold]
+    node_since: list[float]
     job_version: list[int]
     node_version: list[int]
     heap: list[Pending]
@@ -79,6 +80,7 @@ class State:
             placement=list(self.placement),
             pool=list(self.pool),
             holds=list(self.holds),
+            node_since=list(self.node_since),
             job_version=list(self.job_version),
             node_version=list(self.node_version),
             heap=list(self.heap),

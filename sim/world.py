@@ -70,7 +70,8 @@ class World:
             jobs=Trail(first),
             placement=_placement(scenario),
             pool=[index >= spares for index in range(scenario.nodes)],
-            holds=[Hold() for _ in range(scenario.nodes)],
+            holds=[Hold()] * scenario.nodes,
+            node_since=[began_s] * scenario.nodes,
             job_version=[0] * len(scenario.jobs),
             node_version=[0] * scenario.nodes,
             heap=[],
@@ -185,7 +186,7 @@ class World:
                 owner=state.holds[node].owner,
                 reason=state.holds[node].reason,
                 spare=state.pool[node] and node not in placed,
-                since_s=state.holds[node].since_s,
+                since_s=state.node_since[node],
             )
             for node, condition in enumerate(scheduler.conditions(state))
         )

@@ -33,9 +33,11 @@ def after(world: World, seconds: float) -> World:
 
 
 def action(kind: str, *, node: str = "", job: str = "", **params: Scalar) -> Action:
+    """Build an order on a node or, with no node named, on a job."""
     key = f"{kind} {node} {job} {sorted(params.items())}"
-    target = Target(node=node, job=job)
-    return Action(key, kind, target, tuple(params.items()), deadline_s=900.0, inverse="")
+    target = Target(node=node) if node else Target(job=job)
+    named = {"job": job, **params} if node and job else params
+    return Action(key, kind, target, tuple(named.items()), deadline_s=900.0, inverse="")
 
 
 def digest(world: World) -> str:
