@@ -80,6 +80,7 @@ def _name_the_library(_logger: WrappedLogger, _method: str, event: EventDict) ->
     record: logging.LogRecord = event["_record"]
     event["library"], event["text"] = record.name, event["event"]
     event["event"] = "library says"
+    event.pop("color_message", None)  # uvicorn's own text again, for its own handler
     return event
 
 

@@ -83,7 +83,9 @@ def test_facts_that_json_lacks_are_written_plainly() -> None:
 def test_what_libraries_log_has_the_same_form() -> None:
     stream = started()
 
-    logging.getLogger("uvicorn.error").warning("Port %d\nis taken", 8642, extra={"port": 8642})
+    logging.getLogger("uvicorn.error").warning(
+        "Port %d\nis taken", 8642, extra={"port": 8642, "color_message": "x"}
+    )
     warnings.warn("an old call", stacklevel=1)
 
     first, second = lines(stream)
@@ -93,6 +95,7 @@ def test_what_libraries_log_has_the_same_form() -> None:
         "Port 8642\nis taken",
         8642,
     )
+    assert "color_message" not in first
     assert first["time"] == "2023-11-14T22:13:20.250Z"
     assert (second["library"], "an old call" in second["text"]) == ("py.warnings", True)
 
