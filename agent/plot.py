@@ -1,0 +1,142 @@
+"""Draws a forecast as a PNG: history, band, limit and where they are expected to meet."""
+
+import io
+import math
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from agent.view import ForecastView
+from core.target import Target
+from core.units import CATALOG
+
+INCHES, DPI = (10.0, 5.0), 120
+# Okabe and Ito's palette: apart for colour-blind eyes too.
+HISTORY, AHEAD, LIMIT, CROSSING = "#222222", "#0072B2", "#D55E00", "#009E73"
+# What is ahead fills at least this share of the picture, however long the history is.
+AHEAD_SHARE = 0.3
+# A crossing that comes early in the horizon is drawn with this many times its distance.
+FURTHER = 2.0
+MARGIN = 0.06
+_BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def forecast_png(view: ForecastView) -> bytes:
+    """Return the picture of one forecast; times are UTC. Takes matplotlib, about half a second."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  # heavy
+    from matplotlib.figure import Figure  # noqa: PLC0415  # heavy
+
+    figure = Figure(figsize=INCHES, dpi=DPI, layout="constrained")
+    canvas: Any = FigureCanvasAgg(figure)
+    axes: Any = figure.add_subplot()
+    axes.set_xlim(*_utc(np.array(_span_s(view))))
+    axes.set_ylim(*_range(view))
+    _draw_series(axes, view)
+    _draw_limit(axes, view)
+    _label(axes, view)
+    figure.legend(loc="outside lower center", ncols=5, fontsize=9, frameon=False)
+    out = io.BytesIO()
+    canvas.print_png(out)
+    return out.getvalue()
+
+
+def _draw_series(axes: Any, view: ForecastView) -> None:
+    made, (scale, _) = view.forecast, _scale(view)
+    recent = view.history_time_s >= _span_s(view)[0]
+    past = _utc(view.history_time_s[recent])
+    axes.plot(past, scale * view.history_value[recent], color=HISTORY, lw=1.2, label="measured")
+    ahead = _utc(made.time_s)
+    band = f"{made.coverage:.0%} band"
+    lower, upper = scale * made.lower[0], scale * made.upper[0]
+    axes.fill_between(ahead, lower, upper, color=AHEAD, alpha=0.2, lw=0, label=band)
+    axes.plot(ahead, scale * made.mean[0], color=AHEAD, lw=1.6, label=f"forecast ({made.model[0]})")
+    axes.axvline(_utc(np.array([made.made_at_s]))[0], color="#888888", lw=0.8, ls=":")
+
+
+def _draw_limit(axes: Any, view: ForecastView) -> None:
+    if math.isnan(view.limit):
+        return
+    scale, unit = _scale(view)
+    limit = scale * view.limit
+    axes.axhline(limit, color=LIMIT, lw=1.4, ls="--", label=f"limit {limit:.4g} {unit}".rstrip())
+    if view.expected_s is None:
+        return
+    when = _utc(np.array([view.expected_s]))[0]
+    axes.plot([when], [limit], "o", color=CROSSING, ms=9, zorder=5)
+    axes.axvline(when, color=CROSSING, lw=1.0, ls="-.", label="expected crossing")
+    # Beside the line and away from the limit, where the curves are not.
+    begin_s, end_s = _span_s(view)
+    left = view.expected_s > (begin_s + end_s) / 2
+    low, high = _range(view)
+    below = limit > (low + high) / 2
+    axes.annotate(
+        f"{when:%H:%M:%S} UTC\nprobability {view.probability:.0%}",
+        (when, low if below else high),
+        xytext=(-8 if left else 8, 8 if below else -8),
+        textcoords="offset points",
+        ha="right" if left else "left",
+        va="bottom" if below else "top",
+        color=CROSSING,
+        fontweight="bold",
+    )
+
+
+def _label(axes: Any, view: ForecastView) -> None:
+    from matplotlib import dates  # noqa: PLC0415  # heavy
+
+    calendar: Any = dates
+    locator = calendar.AutoDateLocator(tz=UTC)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(calendar.ConciseDateFormatter(locator, tz=UTC))
+    axes.set_xlabel("time (UTC)")
+    text = CATALOG[view.metric].text if view.metric in CATALOG else view.metric
+    unit = _scale(view)[1]
+    axes.set_ylabel(f"{text}, {unit}" if unit else text)
+    where = "" if view.target == Target() else f" of {view.target}"
+    skill = float(view.forecast.skill[0])
+    scored = f"\nskill against seasonal naive {skill:.2f}" if math.isfinite(skill) else ""
+    axes.set_title(f"{view.metric}{where}{scored}", loc="left", fontsize=11)
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _span_s(view: ForecastView) -> tuple[float, float]:
+    """Return from when to when to draw: up to the horizon, or as far again as the crossing is.
+
+    History that would leave what is ahead too narrow to read is cut.
+    """
+    now_s, end_s = view.forecast.made_at_s, float(view.forecast.time_s[-1])
+    if view.expected_s is not None:
+        least_s = now_s + 10 * float(view.forecast.time_s[0] - now_s)
+        end_s = min(end_s, max(least_s, now_s + FURTHER * (view.expected_s - now_s)))
+    longest_s = (end_s - now_s) * (1 - AHEAD_SHARE) / AHEAD_SHARE
+    return max(float(view.history_time_s[0]), now_s - longest_s), end_s
+
+
+def _range(view: ForecastView) -> tuple[float, float]:
+    """Return the readings to draw: history, limit and forecast, and the band as far as it fits."""
+    scale, (begin_s, end_s) = _scale(view)[0], _span_s(view)
+    ahead = view.forecast.time_s <= end_s
+    shown = view.history_value[view.history_time_s >= begin_s]
+    values = np.concatenate([shown, view.forecast.mean[0][ahead], [view.limit]])
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    room = (high - low) or abs(high) or 1.0
+    lowest, highest = view.forecast.lower[0][ahead].min(), view.forecast.upper[0][ahead].max()
+    low, high = max(low - room / 2, min(low, lowest)), min(high + room / 2, max(high, highest))
+    return scale * (low - MARGIN * room), scale * (high + MARGIN * room)
+
+
+def _scale(view: ForecastView) -> tuple[float, str]:
+    """Return what to multiply readings with, and the unit that they are in then."""
+    if view.unit == "ratio":
+        return 100.0, "%"
+    if view.unit == "bytes":
+        most = float(np.nanmax(np.abs(view.history_value)))
+        power = min(len(_BYTES) - 1, max(0, int(math.log2(max(most, 1.0)) // 10)))
+        return 2.0 ** (-10 * power), _BYTES[power]
+    return (1e-6, "MHz") if view.unit == "Hz" else (1.0, view.unit)
+
+
+def _utc(time_s: Any) -> list[datetime]:
+    return [datetime.fromtimestamp(float(moment), tz=UTC) for moment in time_s]
