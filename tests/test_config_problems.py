@@ -77,6 +77,9 @@ def test_good_settings_have_no_problem(tmp_path: Path) -> None:
         ("[server]\nlisten = '::1:8642'", 2, '"[::1]:8642"'),
         ("[server]\nlisten = 'a:70000'", 2, "is not an address to listen on"),
         ('cluster = "a\\nb"', 1, "holds a line break or control character"),
+        ("state_dir = 'var'", 1, "is not an absolute path: write it from / on"),
+        ("[prometheus]\nca_file = 'ca.pem'", 2, "is not an absolute path"),
+        ("[host]\nvolumes = ['/ok', 'scratch']", 2, 'volumes.1 = "scratch" is not an absolute'),
         ("cluster = ''", 1, "must have at least 1 character"),
     ],
 )

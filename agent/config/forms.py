@@ -70,6 +70,19 @@ def secret_reference(reference: str) -> str:
     return reference
 
 
+def absolute(path: Path) -> Path:
+    """Refuse a path that depends on where the process was started."""
+    one_line(str(path))
+    if not path.is_absolute():
+        raise ValueError("is not an absolute path: write it from / on")
+    return path
+
+
+def absolute_or_none(path: str) -> str:
+    """Refuse a path that depends on where the process was started; an empty one means none."""
+    return str(absolute(Path(path))) if path else path
+
+
 def socket_address(text: str) -> str:
     """Refuse what ``host_and_port`` cannot read."""
     host_and_port(text)

@@ -204,7 +204,9 @@ def environment_layers(
     """Read each variable ``GPUMEDIC__SECTION__KEY``; a list or table is written as JSON."""
     layers: list[Layer] = []
     problems: list[SettingProblem] = []
-    for name in sorted(name for name in environ if name.upper().startswith(ENV_PREFIX)):
+    for name in sorted(environ):
+        if not name.upper().startswith(ENV_PREFIX) or len(name) == len(ENV_PREFIX):
+            continue
         place = f"environment {name}"
         key = name[len(ENV_PREFIX) :].lower().replace("__", ".")
         try:

@@ -9,6 +9,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from agent.config.forms import (
+    absolute,
+    absolute_or_none,
     cidr,
     http_url,
     label_name,
@@ -34,6 +36,8 @@ LabelName = Annotated[str, AfterValidator(label_name)]
 Url = Annotated[str, AfterValidator(http_url)]
 GivenUrl = Annotated[str, Field(min_length=1), AfterValidator(http_url)]
 SecretFile = Annotated[str, AfterValidator(secret_reference)]
+PathText = Annotated[str, AfterValidator(absolute_or_none)]
+Folder = Annotated[Path, AfterValidator(absolute)]
 Listen = Annotated[str, AfterValidator(socket_address)]
 Network = Annotated[str, AfterValidator(cidr)]
 Count = Annotated[int, BeforeValidator(no_boolean), Field(ge=0)]
@@ -75,7 +79,7 @@ class Prometheus(Section):
 
     url: Url = Field(default="", description="its address; empty looks for one on this machine")
     token_file: SecretFile = Field(default="", description="file with the bearer token")
-    ca_file: Text = Field(
+    ca_file: PathText = Field(
         default="", description="file with the authority its certificate is signed by"
     )
     timeout: OneSecondOrMore = Field(
@@ -95,7 +99,7 @@ class Node(Section):
     enabled: bool = Field(default=True, description="whether this machine's own readings are taken")
     node: Text = Field(default="", description="its node name; empty: the machine's host name")
     group: Name = Field(default="default", description="node group that autonomy rules match")
-    volumes: tuple[Name, ...] = Field(
+    volumes: tuple[PathText, ...] = Field(
         default=(), description="mount points to watch; empty: all on disks"
     )
 
@@ -240,7 +244,7 @@ class Settings(BaseSettings):
     )
 
     cluster: Name = Field(default="default", description="the cluster's name in messages")
-    state_dir: Path = Field(
+    state_dir: Folder = Field(
         default=STATE_DIR,
         description="folder for the store and the history; a user's own without root",
     )
