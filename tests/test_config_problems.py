@@ -80,6 +80,13 @@ def test_good_settings_have_no_problem(tmp_path: Path) -> None:
         ("state_dir = 'var'", 1, "is not an absolute path: write it from / on"),
         ("[prometheus]\nca_file = 'ca.pem'", 2, "is not an absolute path"),
         ("[host]\nvolumes = ['/ok', 'scratch']", 2, 'volumes.1 = "scratch" is not an absolute'),
+        ("[prometheus.extra_labels]\n'a-b' = 'x'", 2, "is not a label name: write letters"),
+        ("[prometheus]\nurl = 'http://a/#b'", 2, "has a part after #"),
+        (
+            "[[webhooks]]\nname='a'\nurl='http://a'\nallowed_networks=['10.0.0.1/8']",
+            4,
+            'is not a network (10.0.0.1/8 has host bits set): write it like "10.0.0.0/8"',
+        ),
         ("cluster = ''", 1, "must have at least 1 character"),
     ],
 )
@@ -237,11 +244,26 @@ def test_a_secret_file_that_is_missing_is_a_problem(tmp_path: Path) -> None:
     assert f"prometheus.token_file names {tmp_path}/gone, which is not there" in problem
 
 
-def test_a_page_for_the_whole_network_is_warned_of() -> None:
-    (warning,) = load([], environ={}, flags={"server.listen": ":8642"}).warnings
+@pytest.mark.parametrize("listen", [":8642", "10.0.0.1:8642", "[::]:8642", "gpu-head:8642"])
+def test_a_page_for_the_whole_network_is_warned_of(listen: str) -> None:
+    (warning,) = load([], environ={}, flags={"server.listen": listen}).warnings
 
     assert "lets other machines see the page" in str(warning)
-    assert load([], environ={}, flags={"server.listen": "[::1]:0"}).warnings == ()
+
+
+@pytest.mark.parametrize("listen", ["127.0.0.1:1", "[::1]:0", "localhost:8642"])
+def test_a_page_for_this_machine_is_not_warned_of(listen: str) -> None:
+    assert load([], environ={}, flags={"server.listen": listen}).warnings == ()
+
+
+def test_a_credential_seen_from_outside_the_service_is_only_a_warning(tmp_path: Path) -> None:
+    flags = {"server.alerts_secret_file": "credential:alerts"}
+
+    (outside,) = load([], environ={}, flags=flags).warnings
+    (inside,) = load([], environ={"CREDENTIALS_DIRECTORY": str(tmp_path)}, flags=flags).warnings
+
+    assert "LoadCredential=alerts:FILE" in str(outside)
+    assert f"{tmp_path}/alerts, which cannot be looked at here" in str(inside)
 
 
 def test_a_secret_is_read_from_its_file_or_from_systemd(tmp_path: Path) -> None:
