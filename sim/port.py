@@ -17,7 +17,7 @@ from sim.world import World
 class SimulatedCluster:
     """Cluster, MetricSource and EventSource over one world; nothing here waits or does I/O.
 
-    Events from before the world's start are not told: the agent was not there.
+    Events from the world's history, before its start, are not told: the agent was not there.
     """
 
     name = "simulated cluster"
@@ -25,7 +25,7 @@ class SimulatedCluster:
     def __init__(self, world: World, *, clock: Clock) -> None:
         self.world = world
         self._clock = clock
-        self._told = len(world.events)
+        self._told = sum(event.time_s < world.scenario.start_s for event in world.events)
 
     async def state(self) -> ClusterState:
         """Return the cluster as its scheduler sees it now."""

@@ -19,6 +19,7 @@ FAULTS = (XID_79, COOLING, LEAK, FILLING)
 
 _MINUTE_S = 60.0
 _DAY_S = 86400.0
+_HOTTEST = 3.0
 _START_S = 1_700_000_000.0
 
 
@@ -72,7 +73,8 @@ class FaultSpec:
       come with the seed); with no GPU named, one is drawn
     onset_s: seconds after the scenario's start; negative in its history
     lasts_s: repaired by hand that long after the onset; infinite: nobody comes
-    severity: 1 is the case described in the catalogue; 2 heats or fills twice as much or fast
+    severity: 1 is the case described in the catalogue; 2 heats or fills twice as much or fast;
+      for cooling at most 3: hotter air than that no clock can hold out against
     """
 
     fault: str
@@ -88,10 +90,11 @@ class FaultSpec:
                 f"fault {self.fault} on {self.target.node}: names GPU {self.target.gpu!r}; name "
                 f"it by its number on the node, 0 to {GPUS_PER_NODE - 1}, or leave it out."
             )
-        if not self.lasts_s > 0 or not self.severity > 0:
+        most = _HOTTEST if self.fault == COOLING else math.inf
+        if not self.lasts_s > 0 or not 0 < self.severity <= most:
             raise InputError(
-                f"fault {self.fault} on {self.target}: needs a duration and severity above 0, got "
-                f"{self.lasts_s:g} s and {self.severity:g}."
+                f"fault {self.fault} on {self.target}: needs a duration and severity above 0, and "
+                f"a severity of at most {most:g}; got {self.lasts_s:g} s and {self.severity:g}."
             )
 
 

@@ -273,6 +273,7 @@ JOB = JobSpec("a", nodes=2)
         ),
         (lambda: FaultSpec(XID_79, Target(node="node-00", gpu="9"), 0), "0 to 7"),
         (lambda: FaultSpec(LEAK, Target(node="node-00"), 0, severity=-1), "above 0"),
+        (lambda: FaultSpec(COOLING, Target(node="node-00"), 0, severity=4), "at most 3"),
         (lambda: JobSpec("a", nodes=0), "at least 1 node"),
         (lambda: JobSpec("a", nodes=1, checkpoint_interval_s=30), "make the interval longer"),
         (lambda: Scenario("s", 2, 1, 1, (JOB,)), "need 2 nodes beside 1 spares"),
