@@ -40,7 +40,7 @@ class World:
     >>> world = World.build(scenario("quiet"), seed=1)
     >>> world.advance(world.now_s + 3600)
     >>> round(world.goodput(), 2)
-    0.97
+    0.98
     """
 
     def __init__(self, state: State, *, useful_s: float = 0.0) -> None:

@@ -1,5 +1,6 @@
 """A simulated world is the same for the same seed, may be forked, and keeps honest books."""
 
+import doctest
 import hashlib
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import sim.world
 from core.cluster import JobPhase
 from core.errors import ActionFailed, InputError
 from core.target import Target
@@ -80,6 +82,10 @@ def test_how_often_one_looks_changes_nothing(stops: list[float], seed: int) -> N
         after(looked_at, stop).state()
 
     assert digest(after(looked_at, 2 * HOUR_S)) == digest(after(left_alone, 2 * HOUR_S))
+
+
+def test_the_worlds_own_example_is_true() -> None:
+    assert doctest.testmod(sim.world) == (0, 4)
 
 
 def test_time_never_runs_back() -> None:
