@@ -111,14 +111,15 @@ async def test_the_waits_follow_the_schedule_for_a_day(
     waits, last_s = [], clock.now_s()
 
     while await outbox.pending():
-        if (await later(outbox, clock, 1.0)).retried:
+        step_s = 1.0 if len(waits) < 4 else 60.0
+        if (await later(outbox, clock, step_s)).retried:
             waits.append(clock.now_s() - last_s)
             last_s = clock.now_s()
 
     for wait, step_s in zip(waits[1:], SCHEDULE_S, strict=False):
-        assert step_s <= wait <= 1.2 * step_s + 1
+        assert step_s <= wait <= 1.2 * step_s + 60
     assert len(receiver.tried) == MAX_TRIES == 28
-    assert 86400 - 3600 <= sum(waits) <= 1.2 * 86400
+    assert 86400 - 3600 <= sum(waits) <= 1.21 * 86400
 
 
 async def test_a_message_given_up_is_kept_with_its_answer(
@@ -252,7 +253,7 @@ async def test_a_crash_in_a_delivery_sends_the_same_message_again(
 
     first, second = Hanging(), Scripted()
     outbox = Outbox(database, [first], clock=clock)
-    await outbox.enqueue(news("once more"))
+    await outbox.enqueue(news("again"))
     pumping = asyncio.create_task(outbox.pump())
     await started.wait()
     pumping.cancel()
@@ -263,9 +264,7 @@ async def test_a_crash_in_a_delivery_sends_the_same_message_again(
     await Outbox(database, [second], clock=clock).pump()
     database.close()
 
-    assert first.got == second.got == [("inc-1-once-more", b"once more")] or (
-        first.got == second.got and first.got[0][0].startswith("msg_")
-    )
+    assert first.got == second.got == [("inc-1-again", b"again")]
 
 
 @pytest.mark.parametrize("restart", [False, True])
