@@ -85,43 +85,16 @@ class SqliteStore:
 
 
 def _row(record: Record) -> Row:
-    return Row(
-        kind=_KINDS[type(record)],
-        id=_id(record),
-        live=_live(record),
-        updated_s=_updated_s(record),
-        body=json.dumps(to_json(record), allow_nan=False, separators=(",", ":")),
-    )
-
-
-def _id(record: Record) -> str:
     match record:
         case Incident():
-            return record.id
+            live = record.state is not IncidentState.RESOLVED
+            key, updated_s = record.id, record.updated_s
         case Diagnosis():
-            return record.incident_id
-        case PlanRecord():
-            return record.plan.id
-
-
-def _live(record: Record) -> bool:
-    match record:
-        case Incident():
-            return record.state is not IncidentState.RESOLVED
-        case Diagnosis():
-            return True
-        case PlanRecord():
-            return not record.state.final
-
-
-def _updated_s(record: Record) -> float:
-    match record:
-        case Incident():
-            return record.updated_s
-        case Diagnosis():
-            return record.made_at_s
-        case PlanRecord():
-            return record.since_s
+            key, live, updated_s = record.incident_id, True, record.made_at_s
+        case _:
+            key, live, updated_s = record.plan.id, not record.state.final, record.since_s
+    body = json.dumps(to_json(record), allow_nan=False, separators=(",", ":"))
+    return Row(_KINDS[type(record)], key, live, updated_s, body)
 
 
 def _put(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:

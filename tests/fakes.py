@@ -72,6 +72,7 @@ class FakeCluster:
         self.orders: list[Action] = []
         self.effects: list[str] = []
         self.delay_s, self.start_s, self.late_s = 5.0, 60.0, 3600.0
+        self.steps_from: float | None = 900.0  # where a restarted job's steps begin; None: untold
         self.checkpoint_takes_s = 20.0
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._keys: set[str] = set()
@@ -194,7 +195,11 @@ class FakeCluster:
     def _start(self, job: str, nodes: tuple[str, ...]) -> None:
         now_s = self._clock.now_s()
         self.jobs[job] = replace(
-            self.jobs[job], phase=JobPhase.STARTING, nodes=nodes, since_s=now_s, step=900.0
+            self.jobs[job],
+            phase=JobPhase.STARTING,
+            nodes=nodes,
+            since_s=now_s,
+            step=self.steps_from,
         )
         self._later(self.start_s, lambda: self._run(job))
 

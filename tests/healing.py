@@ -12,6 +12,7 @@ from core.types import (
     Action,
     Anomaly,
     Autonomy,
+    Breach,
     Cause,
     Diagnosis,
     Event,
@@ -83,6 +84,24 @@ def xid(node: str, *, now_s: float) -> Event:
         "79",
         "GPU has fallen off the bus",
         Severity.CRITICAL,
+    )
+
+
+def breach(*, now_s: float) -> Breach:
+    """Return a forecast made now: node-1's memory is full in half an hour."""
+    return Breach(
+        target=Target(node="node-1"),
+        metric="node_memory_used_ratio",
+        limit=0.95,
+        made_at_s=now_s,
+        horizon_s=7200,
+        probability=0.9,
+        expected_s=now_s + 1800,
+        earliest_s=now_s + 1500,
+        latest_s=now_s + 2400,
+        value=0.8,
+        model="test",
+        skill=0.5,
     )
 
 

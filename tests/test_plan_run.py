@@ -8,11 +8,12 @@ import pytest
 from agent.database import Database
 from agent.store import SqliteStore
 from core.clock import ManualClock
-from core.cluster import JobPhase, NodeCondition
+from core.cluster import ClusterState, JobPhase, NodeCondition
 from core.errors import InputError
 from core.target import Target
 from core.types import (
     Autonomy,
+    Incident,
     IncidentState,
     OutcomeStatus,
     PlanRecord,
@@ -20,7 +21,17 @@ from core.types import (
 )
 from remediation.run import RunSettings
 from tests.fakes import Answer, FakeCluster, MemoryStore
-from tests.healing import Bench, cordon, guards, never_better, not_seen_again, plan_of, swap, xid
+from tests.healing import (
+    Bench,
+    breach,
+    cordon,
+    guards,
+    never_better,
+    not_seen_again,
+    plan_of,
+    swap,
+    xid,
+)
 
 
 @pytest.fixture
@@ -85,6 +96,60 @@ async def test_each_effect_is_in_the_journal_before_it_is_ordered(bench: Bench) 
 
     assert bench.cluster.effects
     assert missing == []
+
+
+async def test_a_leak_seen_ahead_is_stopped_by_a_restart(bench: Bench) -> None:
+    """The forecast's breach is the symptom; a forecast made after the restart shows it no more."""
+    bench.heal = not_seen_again
+    now_s = bench.clock.now_s()
+    bench.incident = replace(bench.incident, anomalies=(), breaches=(breach(now_s=now_s),))
+    job = Target(job="train")
+    plan = plan_of(("checkpoint_now", job, {}), ("restart_job", job, {}))
+
+    record = await bench.until_final(await bench.propose(plan))
+
+    assert (record.state, statuses(record)) == (PlanState.DONE, ["succeeded"] * 2)
+    assert record.outcomes[1].symptom_before == 1
+    assert bench.cluster.out_by_us() == set()
+
+
+async def test_a_leak_that_goes_on_is_not_called_healed(bench: Bench) -> None:
+    """A restart cannot be taken back: the plan has failed and says so."""
+
+    def forecast_again(incident: Incident, state: ClusterState) -> Incident:
+        return replace(
+            incident, updated_s=state.observed_s, breaches=(breach(now_s=state.observed_s),)
+        )
+
+    bench.heal = forecast_again
+    plan = plan_of(("restart_job", Target(job="train"), {}))
+
+    record = await bench.until_final(await bench.propose(plan))
+
+    assert record.state is PlanState.FAILED
+    assert record.outcomes[0].verified is False
+    journal = " ".join(line.text for line in await bench.store.entries("i1"))
+    assert "node_memory_used_ratio is expected to cross 0.95 on node-1 is still seen" in journal
+
+
+async def test_a_job_that_ends_while_it_is_watched_is_fine(bench: Bench) -> None:
+    record = await bench.propose()
+    while record.state is not PlanState.VERIFYING:
+        record = await bench.cycle(record)
+    train = bench.cluster.jobs["train"]
+    bench.cluster.jobs["train"] = replace(train, phase=JobPhase.COMPLETED)
+
+    assert (await bench.until_final(record)).state is PlanState.DONE
+
+
+async def test_a_job_that_stops_while_it_is_watched_is_not_fine(bench: Bench) -> None:
+    record = await bench.propose()
+    while record.state is not PlanState.VERIFYING:
+        record = await bench.cycle(record)
+    train = bench.cluster.jobs["train"]
+    bench.cluster.jobs["train"] = replace(train, phase=JobPhase.STOPPED)
+
+    assert (await bench.until_final(record)).state is PlanState.ROLLED_BACK
 
 
 async def test_people_are_told_each_turn(bench: Bench) -> None:
@@ -413,6 +478,15 @@ async def test_a_job_that_makes_no_step_is_not_verified(bench: Bench) -> None:
     assert record.state is PlanState.ROLLED_BACK
     journal = " ".join(line.text for line in await bench.store.entries("i1"))
     assert "job train makes no progress after 900 s" in journal
+
+
+async def test_a_job_that_reports_no_steps_is_verified_by_running(bench: Bench) -> None:
+    bench.cluster.jobs["train"] = replace(bench.cluster.jobs["train"], step=None)
+    bench.cluster.steps_from = None
+
+    record = await bench.until_final(await bench.propose())
+
+    assert record.state is PlanState.DONE
 
 
 async def test_a_plan_that_only_takes_a_free_node_out_is_verified(bench: Bench) -> None:
