@@ -214,12 +214,13 @@ def test_a_dead_file_server_does_not_hang_the_agent(
     source = source_of(machine, clock, "/nfs", "/")
 
     down = [source.snapshot() for _ in range(3)]
+    called = calls.count("/nfs")
     back.set()
     up = source.snapshot()
 
     assert [codes(snapshot) for snapshot in down] == [["volume_hung"]] * 3
     assert all(watched(snapshot) == {"/"} for snapshot in down)
-    assert calls.count("/nfs") == 1
+    assert called == 1
     assert watched(up) == {"/", "/nfs"}
     assert codes(up) == []
 
@@ -232,6 +233,25 @@ def test_an_error_of_a_call_is_handed_back() -> None:
 
     assert isinstance(found["a"], ValueError)
     assert found["b"] == 7
+
+
+def test_what_came_back_late_is_not_taken_for_news() -> None:
+    """A driver that hung for an hour answers with the temperature of an hour ago."""
+    gate, told = threading.Event(), [1, 2]
+
+    def read() -> int:
+        value = told.pop(0)
+        gate.wait(20)
+        return value
+
+    patience = Patience[int](0.05)
+
+    first = patience.wait_for({"gpu": read})["gpu"]
+    gate.set()
+    second = patience.wait_for({"gpu": read})["gpu"]
+
+    assert isinstance(first, Stuck)
+    assert second == 2
 
 
 def test_nothing_to_wait_for_is_no_wait() -> None:

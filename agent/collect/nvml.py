@@ -50,9 +50,9 @@ class NvmlReader:
 
     def snapshot(self) -> Snapshot:
         """Read every GPU once; a machine without a driver gives nothing and no problem."""
-        found = self._patience.wait_for({"read": lambda: list(_read(self._node))})["read"]
-        if isinstance(found, list):
-            return Snapshot(tuple(found))
+        found = self._patience.wait_for({"read": lambda: _read(self._node)})["read"]
+        if isinstance(found, Snapshot):
+            return found
         if not isinstance(found, Stuck) and _absent(found):
             return Snapshot(())
         return Snapshot((), (Problem(self.name, "nvml", _explained(found)),))
@@ -70,11 +70,11 @@ def _inventory() -> NvmlInventory:
     try:
         gpus = tuple(
             NvmlGpu(
-                pynvml.nvmlDeviceGetUUID(gpu),
+                uuid,
                 pynvml.nvmlDeviceGetName(gpu),
                 int(pynvml.nvmlDeviceGetMemoryInfo(gpu).total),
             )
-            for gpu in _handles(pynvml)
+            for gpu, uuid in _answering(pynvml, [])
         )
         missing = "" if gpus else "the NVIDIA driver runs and sees no GPU; look into dmesg."
         return NvmlInventory(str(pynvml.nvmlSystemGetDriverVersion()), gpus, missing)
@@ -82,20 +82,23 @@ def _inventory() -> NvmlInventory:
         pynvml.nvmlShutdown()
 
 
-def _read(node: str) -> Iterator[Reading]:
+def _read(node: str) -> Snapshot:
     import pynvml  # noqa: PLC0415
 
+    readings: list[Reading] = []
+    problems: list[Problem] = []
     pynvml.nvmlInit()
     try:
-        for gpu in _handles(pynvml):
-            target = Target(node=node, gpu=pynvml.nvmlDeviceGetUUID(gpu))
+        for gpu, uuid in _answering(pynvml, problems):
+            target = Target(node=node, gpu=uuid)
             for metric, ask in _asked(pynvml, gpu):
                 try:
-                    yield Reading(metric, target, float(ask()))
+                    readings.append(Reading(metric, target, float(ask())))
                 except pynvml.NVMLError:
-                    continue  # this model, or a GPU that is going: the rest still counts
+                    continue  # this model has no such reading, or the GPU is going
     finally:
         pynvml.nvmlShutdown()
+    return Snapshot(tuple(readings), tuple(problems))
 
 
 def _asked(pynvml: Any, gpu: Any) -> tuple[tuple[str, Callable[[], float]], ...]:
@@ -122,13 +125,17 @@ def _asked(pynvml: Any, gpu: Any) -> tuple[tuple[str, Callable[[], float]], ...]
     )
 
 
-def _handles(pynvml: Any) -> Iterator[Any]:
-    """Yield every GPU that answers; one that has fallen off the bus is passed over."""
+def _answering(pynvml: Any, problems: list[Problem]) -> Iterator[tuple[Any, str]]:
+    """Yield handle and UUID of every GPU that answers; one off the bus is a Problem."""
     for index in range(pynvml.nvmlDeviceGetCount()):
         try:
-            yield pynvml.nvmlDeviceGetHandleByIndex(index)
-        except pynvml.NVMLError:
+            gpu = pynvml.nvmlDeviceGetHandleByIndex(index)
+            uuid = str(pynvml.nvmlDeviceGetUUID(gpu))
+        except pynvml.NVMLError as error:
+            text = f"GPU {index} of this machine does not answer ({error}). See dmesg for its Xid."
+            problems.append(Problem(NvmlReader.name, "gpu_lost", text))
             continue
+        yield gpu, uuid
 
 
 def _absent(error: Exception) -> bool:

@@ -1,7 +1,7 @@
 """Calls that may never return, such as into a dead file server or a driver: waited for briefly."""
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
 
@@ -22,14 +22,23 @@ class Patience(Generic[T]):
     def wait_for(self, calls: Mapping[str, Callable[[], T]]) -> dict[str, T | Exception]:
         """Return each call's result, or the exception it raised, or ``Stuck``.
 
-        The wait is ``deadline_s`` in all. A name whose earlier call still hangs is not called
-        again, only looked at: at most one thread a name is ever lost.
+        The wait is ``deadline_s``, twice that where a call that hung has just come back. A name
+        whose earlier call still hangs is not called again, only looked at: at most one thread a
+        name is ever lost. One that came back is made anew, for its answer is of long ago.
         """
-        for name, work in calls.items():
-            if name not in self._running:
-                self._running[name] = _started(work)
-        wait([self._running[name] for name in calls], timeout=self.deadline_s)
+        late = [name for name in calls if name in self._running]
+        self._start({name: work for name, work in calls.items() if name not in late})
+        self._wait(calls)
+        back = {name: calls[name] for name in late if self._running[name].done()}
+        self._start(back)
+        self._wait(back)
         return {name: self._taken(name) for name in calls}
+
+    def _start(self, calls: Mapping[str, Callable[[], T]]) -> None:
+        self._running |= {name: _started(work) for name, work in calls.items()}
+
+    def _wait(self, names: Iterable[str]) -> None:
+        wait([self._running[name] for name in names], timeout=self.deadline_s)
 
     def _taken(self, name: str) -> T | Exception:
         if not self._running[name].done():

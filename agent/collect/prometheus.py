@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from agent.collect.align import Grid
 from agent.collect.prometheus_lines import Cut, Lines
-from agent.collect.prometheus_parse import Matrix, Reply, names_in, parse_matrix, window_of
+from agent.collect.prometheus_parse import Matrix, Reply, Series, names_in, parse_matrix, window_of
 from agent.collect.prometheus_settings import Answer, Failed, PrometheusAccess
 from core.clock import Clock
 from core.errors import SourceUnavailable
@@ -64,7 +64,7 @@ class PrometheusSource:
         self._names: frozenset[str] | None = None
         self._learn_again_s = -math.inf
         self._believe_s = FIRST_LEARN_S
-        self._series: dict[str, int] = {}
+        self._series: dict[tuple[str, str], Series] = {}
         self._orders: dict[str, tuple[Target, ...]] = {}
 
     async def read(self, query: Query) -> Collected:
@@ -148,7 +148,8 @@ class PrometheusSource:
         self, metric: str, expression: str, grid: Grid, tally: _Round
     ) -> tuple[list[Matrix], list[str]]:
         """Ask piece by piece; a piece whose answer is too long is halved."""
-        fit = MAX_READINGS // max(1, self._series.get(expression, 1))
+        series = self._series.get((metric, expression), Series())
+        fit = MAX_READINGS // max(1, len(series.marks))
         waiting = grid.parts(min(MAX_POINTS, max(1, fit)))
         parts: list[Matrix] = []
         warnings: list[str] = []
@@ -161,7 +162,7 @@ class PrometheusSource:
                     raise
                 waiting = piece.parts(-(-piece.count // 2)) + waiting
                 continue
-            self._series[expression] = len(matrix.targets)
+            self._series[metric, expression] = matrix.known
             parts.append(matrix)
             warnings += said
         return parts, warnings
@@ -169,9 +170,11 @@ class PrometheusSource:
     async def _piece(
         self, metric: str, expression: str, grid: Grid, tally: _Round
     ) -> tuple[Matrix, tuple[str, ...]]:
+        known, extra = self._series.get((metric, expression)), self.access.extra_labels
+
         def ask(http: "PrometheusHttp", cut: Cut) -> Answer:
             answer = http.range(expression, grid, cut)
-            return replace(answer, data=parse_matrix(answer.data, metric, self.access.extra_labels))
+            return replace(answer, data=parse_matrix(answer.data, metric, extra, known=known))
 
         answer = await self._call(ask, tally)
         return answer.data, answer.warnings

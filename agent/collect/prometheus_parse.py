@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -19,39 +20,37 @@ _WORD = re.compile(
     r"\b(?:without|by|on|ignoring)\s*\([^)]*\)"
     r"|(?P<selector>(?<![\w.:])(?P<name>[A-Za-z_:][\w:]*)(?:\{[^}]*\})?)(?P<used>\s*[\[(])?"
 )
-_NO_NAMES = frozenset(
-    [
-        "and",
-        "avg",
-        "bool",
-        "bottomk",
-        "count",
-        "group",
-        "max",
-        "min",
-        "or",
-        "quantile",
-        "stddev",
-        "stdvar",
-        "sum",
-        "topk",
-        "unless",
-    ]
-)
+_NO_NAMES = frozenset({"and", "avg", "bool", "count", "max", "min", "or", "sum", "unless"})
+
+
+def _none() -> Ints:
+    return np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Series:
+    """Which target each series of an expression's last answer was, so as not to work it out again.
+
+    marks: a hash of each series' labels; kept: (n,) places of those that name a target first
+    """
+
+    marks: list[int] = field(default_factory=list)
+    targets: tuple[Target, ...] = ()
+    kept: Ints = field(default_factory=_none)
+    unplaced: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matrix:
-    """Readings of some targets, each once; series (N,) is the place in ``targets``.
+    """Readings of some targets, each once; place (N,) is a reading's place in ``known.targets``.
 
-    unplaced, doubled: series left out for labels that name no target, or one named before
+    doubled: series left out because one before them has the same target
     """
 
-    targets: tuple[Target, ...]
-    series: Ints
+    known: Series
+    place: Ints
     time_s: Floats
     value: Floats
-    unplaced: int
     doubled: int
 
 
@@ -94,38 +93,47 @@ def only_fresh(expression: str, within_s: float) -> str:
     return _WORD.sub(fresh, expression)
 
 
-def parse_matrix(result: Any, metric: str, extra: Mapping[str, str]) -> Matrix:
+def parse_matrix(
+    result: Any, metric: str, extra: Mapping[str, str], *, known: Series | None = None
+) -> Matrix:
     """Read ``data.result`` of a range query; Failed("shape") where it is something else.
 
-    Costs one Python step a series and two a reading, which is JSON's price; all else is arrays.
+    ``known`` is the last answer's: as long as an expression gives the same series, a series costs
+    one hash, and a reading what a step of Python costs; all else is arrays.
     """
-    targets: dict[Target, int] = {}
-    counts: list[int] = []
-    times: list[Any] = []
-    values: list[Any] = []
-    unplaced = doubled = 0
+    known = known or Series()
     try:
-        for series in result:
-            target = target_of(series["metric"], metric, extra=extra)
-            if target is None or target in targets:
-                unplaced += target is None
-                doubled += target is not None
-                continue
-            pairs = series["values"]
-            targets[target] = len(targets)
-            counts.append(len(pairs))
-            times += [pair[0] for pair in pairs]
-            values += [pair[1] for pair in pairs]
-        time_s = np.fromiter(map(float, times), np.float64, len(times))
-        value = np.fromiter(map(float, values), np.float64, len(values))
+        marks = [hash(tuple(series["metric"].items())) for series in result]
+        if marks != known.marks:
+            known = _placed(result, metric, extra, known, marks)
+        pairs = [result[place]["values"] for place in known.kept]
+        counts = [len(given) for given in pairs]
+        flat = list(chain.from_iterable(pairs))
+        time_s = np.fromiter((float(pair[0]) for pair in flat), np.float64, len(flat))
+        value = np.fromiter((float(pair[1]) for pair in flat), np.float64, len(flat))
     except (TypeError, ValueError, KeyError, IndexError, AttributeError, OverflowError) as error:
         found = str(result)[:200]
         raise Failed(
             "shape",
             f"its answer is no matrix of readings ({error!r}): {found!r}. Is it Prometheus?",
         ) from error
-    series_of = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-    return Matrix(tuple(targets), series_of, time_s, value, unplaced, doubled)
+    place = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    return Matrix(known, place, time_s, value, len(marks) - len(counts) - known.unplaced)
+
+
+def _placed(
+    result: Any, metric: str, extra: Mapping[str, str], known: Series, marks: list[int]
+) -> Series:
+    """Work out which series is which target; of two with the same target the first stands."""
+    found = [target_of(series["metric"], metric, extra=extra) for series in result]
+    first: dict[Target, int] = {}
+    for place, target in enumerate(found):
+        if target is not None:
+            first.setdefault(target, place)
+    targets = tuple(first)
+    if targets == known.targets:
+        targets = known.targets  # the same tuple, by which the history knows the rows
+    return Series(marks, targets, np.array(list(first.values()), np.int64), found.count(None))
 
 
 def window_of(
@@ -135,40 +143,46 @@ def window_of(
 
     The window is cut to the columns between the first reading and the last; None for no reading.
     """
-    targets: dict[Target, int] = {}
-    rows: list[Floats] = []
+    targets: tuple[Target, ...] = ()
+    value = np.zeros((0, grid.count))
     problems: list[Problem] = []
     for reply in replies:
-        names, value, found = _on_grid(metric, grid, reply, source)
+        names, given, found = _on_grid(metric, grid, reply, source)
         problems += found
-        new = np.array([name not in targets for name in names], bool)
-        new &= ~np.isnan(value).all(axis=1)
-        for place in np.flatnonzero(new):
-            targets[names[place]] = len(targets)
-        rows.append(value[new])
+        there = ~np.isnan(given).all(axis=1)
+        if targets:
+            before = set(targets)
+            there &= np.array([name not in before for name in names], bool)
+        if not there.all():
+            names, given = tuple(names[place] for place in np.flatnonzero(there)), given[there]
+        targets = targets + names if targets else names
+        value = np.concatenate([value, given]) if len(value) else given
     if not targets:
         return None, tuple(problems)
-    value = np.concatenate(rows)
     columns = np.flatnonzero(~np.isnan(value).all(axis=0))
     kept = slice(columns[0], columns[-1] + 1)
-    return Window(metric, tuple(targets), grid.time_s[kept], value[:, kept]), tuple(problems)
+    return Window(metric, targets, grid.time_s[kept], value[:, kept]), tuple(problems)
+
+
+def _joined(parts: Sequence[Matrix]) -> tuple[tuple[Target, ...], list[Ints]]:
+    """Return the targets of all parts, and the place among them of each part's readings."""
+    names = parts[0].known.targets
+    if all(part.known.targets is names for part in parts):
+        return names, [part.place for part in parts]
+    every = dict.fromkeys(name for part in parts for name in part.known.targets)
+    rows = {name: row for row, name in enumerate(every)}
+    of = [np.array([rows[name] for name in part.known.targets], np.int64) for part in parts]
+    return tuple(rows), [row[part.place] for row, part in zip(of, parts, strict=True)]
 
 
 def _on_grid(
     metric: str, grid: Grid, reply: Reply, source: str
-) -> tuple[list[Target], Floats, list[Problem]]:
+) -> tuple[tuple[Target, ...], Floats, list[Problem]]:
     """Return the reply's targets, their (S, T) readings, and what was wrong with some."""
-    rows: dict[Target, int] = {}
-    for part in reply.parts:
-        for target in part.targets:
-            rows.setdefault(target, len(rows))
-    series = [
-        np.array([rows[target] for target in part.targets], np.int64)[part.series]
-        for part in reply.parts
-    ]
+    names, series = _joined(reply.parts)
     sifted = sift(metric, np.concatenate([part.value for part in reply.parts]))
     time_s = np.concatenate([part.time_s for part in reply.parts])
-    value = align(grid, np.concatenate(series), time_s, sifted.value, rows=len(rows))
+    value = align(grid, np.concatenate(series), time_s, sifted.value, rows=len(names))
     about = f"{metric} ({reply.expression})"
     problems = []
     if sifted.not_finite:
@@ -181,10 +195,14 @@ def _on_grid(
         )
         problems.append(Problem(source, "implausible", text))
     for count, code, why in (
-        (max(part.unplaced for part in reply.parts), "unplaced", "have labels that name no target"),
+        (
+            max(part.known.unplaced for part in reply.parts),
+            "unplaced",
+            "have labels that name no target",
+        ),
         (max(part.doubled for part in reply.parts), "doubled", "name a target a second time"),
     ):
         if count:
             text = f"{about}: {count} series {why} and are left out. See prometheus.extra_labels."
             problems.append(Problem(source, code, text))
-    return list(rows), value, problems
+    return names, value, problems
