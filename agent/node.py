@@ -5,13 +5,10 @@ prophet or dowhy and stays below 80 MiB.
 """
 
 import asyncio
-import contextlib
-import socket
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -29,11 +26,10 @@ if TYPE_CHECKING:
 SNAPSHOT_DEADLINE_S = 8.0
 # Prometheus' own ``up`` says whether a node answers; a 1 that only vanishes would hide its 0.
 NOT_SERVED = frozenset({"node_up"})
-DRAIN_S = 5
 
 
 class NodeService:
-    """Serves ``/metrics`` and ``/healthz``.
+    """``app`` answers ``/metrics`` and ``/healthz``; ``agent.serving.serve`` serves it.
 
     readers: what is read at every scrape (host, NVML, a replay); one that does not answer in time
         is left out of that page and named on it
@@ -106,53 +102,6 @@ class NodeService:
             return PlainTextResponse("ok: no scrape yet\n")
         age_s = self._clock.monotonic_s() - self._served_s
         return PlainTextResponse(f"ok: scraped {age_s:.0f} s ago\n")
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals alone: whoever runs the service decides what they mean."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        yield
-
-
-async def serve(
-    service: NodeService, *, host: str, port: int, stop: asyncio.Event | None = None
-) -> None:
-    """Serve until ``stop`` is set or the task is cancelled; requests under way are finished.
-
-    OSError where the address cannot be listened on.
-    """
-    config = uvicorn.Config(
-        service.app,
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        timeout_graceful_shutdown=DRAIN_S,
-    )
-    server = _Server(config)
-    sockets = [_listening(host, port)]
-    running = asyncio.create_task(server.serve(sockets=sockets))
-    waits = {running} if stop is None else {running, asyncio.create_task(stop.wait())}
-    try:
-        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        server.should_exit = True
-        await running
-        for task in waits - {running}:
-            task.cancel()
-
-
-def _listening(host: str, port: int) -> socket.socket:
-    """Return a socket that listens; OSError says which address could not be had."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        found = f"listening on {host} port {port}: {error.strerror or error}"
-        raise OSError(
-            error.errno, f"{found}. Choose another address, or stop who has it"
-        ) from error
 
 
 def _problems(problems: Sequence[Problem]) -> str:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -84,8 +85,10 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextlib.contextmanager
-def bad_prometheus(*names: str, behave: Behave) -> Iterator[BadPrometheus]:
-    """Run the server on loopback while the context lasts."""
+def bad_prometheus(
+    *names: str, behave: Behave, tls: ssl.SSLContext | None = None
+) -> Iterator[BadPrometheus]:
+    """Run the server on loopback while the context lasts, over TLS where a context is given."""
 
     class Served(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -107,7 +110,10 @@ def bad_prometheus(*names: str, behave: Behave) -> Iterator[BadPrometheus]:
             """Say nothing."""
 
     http = _Server(("127.0.0.1", 0), Served)
-    server = BadPrometheus(f"http://127.0.0.1:{http.server_port}", list(names), behave)
+    if tls is not None:
+        http.socket = tls.wrap_socket(http.socket, server_side=True)
+    scheme = "https" if tls else "http"
+    server = BadPrometheus(f"{scheme}://127.0.0.1:{http.server_port}", list(names), behave)
     thread = threading.Thread(target=http.serve_forever, args=(0.02,), daemon=True)
     thread.start()
     try:

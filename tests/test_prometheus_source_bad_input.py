@@ -2,6 +2,8 @@
 
 import json
 import math
+import ssl
+import subprocess
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ from core.errors import SourceUnavailable
 from core.ports import Collected, Query
 from core.target import Target
 from tests.bad_prometheus import BadPrometheus, Behave, answering, bad_prometheus, matrix, send
-from tests.real import free_port
+from tests.real import free_port, program
 
 NAME = "gpumedic_gpu_temperature_celsius"
 METRIC = "gpu_temperature_celsius"
@@ -412,6 +414,36 @@ async def test_a_token_file_that_holds_no_token_is_named(
 async def test_a_ca_file_that_is_not_there_is_named(make: Make, tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailable, match="tls"):
         await make("https://127.0.0.1:1", ca_file=tmp_path / "ca.pem").read(QUERY)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a self-signed certificate for 127.0.0.1 and its key."""
+    folder = tmp_path_factory.mktemp("tls")
+    command = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(folder / "key.pem"), "-out", str(folder / "ca.pem")]
+    openssl = program("openssl")
+    subprocess.run([openssl, *command, *names, *files], check=True, capture_output=True)
+    return folder
+
+
+async def test_tls_is_trusted_by_the_ca_file_only(make: Make, authority: Path) -> None:
+    """And a hang within TLS is cut off like any other."""
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(authority / "ca.pem", authority / "key.pem")
+    answer = answering(matrix((LABELS, [[START_S, "40"]])))
+    with bad_prometheus(NAME, behave=answer, tls=tls) as server:
+        trusted = make(server.url, ca_file=authority / "ca.pem", timeout_s=0.5)
+
+        given = await trusted.read(QUERY)
+        with pytest.raises(SourceUnavailable, match=r"CERTIFICATE_VERIFY_FAILED.*tls"):
+            await make(server.url).read(QUERY)
+        server.behave = dribble
+        with pytest.raises(SourceUnavailable, match="timeout"):
+            await trusted.read(QUERY)
+
+    assert given.windows[0].value.tolist() == [[40.0]]
 
 
 async def test_a_server_without_tls_is_told_from_a_dead_one(make: Make) -> None:

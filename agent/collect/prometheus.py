@@ -31,7 +31,7 @@ MAX_SKEW_S = 5.0
 FIRST_LEARN_S, LAST_LEARN_S = 60.0, 3600.0
 # What will not get better within the same read, so that asking on would only take time.
 HOPELESS = frozenset({"unreachable", "tls", "redirect", "unauthorized", "token_file"})
-PATIENCE = 2.0  # a read starts no further query after so many time-outs' worth of waiting
+PATIENCE = 1.5  # a read starts no further query after so many time-outs worth of waiting
 
 
 @dataclass(slots=True)
