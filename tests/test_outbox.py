@@ -108,7 +108,8 @@ async def test_the_waits_follow_the_schedule_for_a_day(
     receiver = Scripted(then=RETRY)
     outbox = Outbox(database, [receiver], clock=clock)
     await outbox.enqueue(news("a"))
-    waits, last_s = [], clock.now_s()
+    waits: list[float] = []
+    last_s = clock.now_s()
 
     while await outbox.pending():
         step_s = 1.0 if len(waits) < 4 else 60.0
