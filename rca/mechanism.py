@@ -19,7 +19,7 @@ TRAINED_Z = 6.0  # beyond this a cause has left the range that the normal span c
 CAP_Z = 30.0  # a residual beyond this tells nothing more
 PLAIN_Z = 10.0  # two readings this odd are equally odd: their sigmas are not comparable beyond
 MIN_ROWS = 60  # readings, over all series, that a fit needs
-_SAMPLED_SERIES = 64  # coefficients are shared, so a sample of the series is enough
+_SAMPLED_SERIES = 16  # coefficients are shared, so a sample of the series is enough
 _MAX_LAGS = 8
 _MODEL_ERROR = 0.15  # of what the causes are expected to bring; no mechanism is better known
 

@@ -16,7 +16,7 @@ Bools = NDArray[np.bool_]
 ODD_Z = 3.0  # from here on a reading is out of the ordinary
 MIN_NORMAL = 8  # readings before the onset that make a baseline
 MIN_PEERS = 4  # fewer cannot say which of them is the odd one
-_BUDGET = 300_000  # readings looked at per metric; more series are looked at in fewer columns
+_BUDGET = 100_000  # readings looked at per metric; more series are looked at in fewer columns
 _MIN_COLUMNS = 16
 _MAX_ABNORMAL_COLUMNS = 16
 
