@@ -58,7 +58,8 @@ class Runner:
     """Takes each plan through its states, one step a call; the store says where each one is.
 
     Whatever is about to be done is on disk first, and an order that may or may not have arrived is
-    given again under the same key. One runner may act on a cluster.
+    given again under the same key. One runner may act on a cluster. ``settings`` may be replaced
+    between calls.
     """
 
     def __init__(

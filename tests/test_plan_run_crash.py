@@ -120,18 +120,20 @@ async def test_a_plan_always_ends_and_never_acts_twice(
         assert bench.cluster.nodes[human[1]].owner == "ada"
 
 
+# Bounds are only under strain where most orders are carried out, if late or unheard.
+OFTEN_TAKEN = (Answer.TAKE,) * 6 + (Answer.LATE, Answer.HANG_AND_DO) * 2 + tuple(Answer)
 Turn = tuple[int, Answer, bool]
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     plans=st.lists(
-        st.tuples(st.integers(0, 9), st.sampled_from(Answer), st.booleans()),
-        min_size=2,
+        st.tuples(st.integers(0, 9), st.sampled_from(OFTEN_TAKEN), st.booleans()),
+        min_size=4,
         max_size=8,
     ),
-    limit=st.integers(1, 4),
-    per_rack=st.integers(1, 3),
+    limit=st.integers(1, 5),
+    per_rack=st.integers(1, 2),
     cooldown_s=st.sampled_from([0.0, 600.0, 1800.0]),
 )
 async def test_no_sequence_of_plans_exceeds_the_bounds(
