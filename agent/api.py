@@ -42,14 +42,14 @@ class Api:
         questions: Mapping[str, Handler] = {
             "/v1/status": self.status,
             "/v1/incidents": self.incidents,
-            "/v1/incidents/{id}": self.incident,
+            "/v1/incidents/{id:path}": self.incident,
             "/v1/forecasts": self.forecasts,
             "/v1/plans": self.plans,
-            "/v1/plans/{id}": self.plan,
+            "/v1/plans/{id:path}": self.plan,
         }
         commands: Mapping[str, Handler] = {
-            "/v1/plans/{id}/approve": self.approve,
-            "/v1/plans/{id}/deny": self.deny,
+            "/v1/plans/{id:path}/approve": self.approve,
+            "/v1/plans/{id:path}/deny": self.deny,
             "/v1/pause": self.pause,
             "/v1/resume": self.resume,
         }

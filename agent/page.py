@@ -52,8 +52,8 @@ class Page:
         """Return the page's routes, its style sheet's and its script's."""
         return [
             Route("/", self.overview, methods=["GET"]),
-            Route("/incidents/{id}", self.incident, methods=["GET"]),
-            Route("/plans/{id}", self.plan, methods=["GET"]),
+            Route("/incidents/{id:path}", self.incident, methods=["GET"]),
+            Route("/plans/{id:path}", self.plan, methods=["GET"]),
             Route("/static/{name}", _static, methods=["GET"]),
             Route("/favicon.ico", _icon, methods=["GET"]),
         ]

@@ -225,6 +225,7 @@ async def _our_error(request: Request, error: Exception) -> Response:
 async def _unknown_error(request: Request, error: Exception) -> Response:
     """Say as little as possible: what broke is in the log, not in the answer."""
     log.error("request failed", method=request.method, path=request.url.path, exc_info=error)
-    return refuse(
-        500, "internal", "The request met an error of gpumedic's own.", "The log says more."
-    )
+    error_text = "The request met an error of gpumedic's own."
+    answer = refuse(500, "internal", error_text, "The log says more.")
+    answer.headers.update(SECURITY_HEADERS)  # this answer does not pass the guard
+    return answer

@@ -30,7 +30,7 @@ def duration(seconds: float | None) -> str:
         rest = (
             index + 1 < len(_STEPS_S) and count < 10 and int(left % size // _STEPS_S[index + 1][0])
         )
-        return f"{count} {unit}" + (f" {rest} {_STEPS_S[index + 1][1]}" if rest else "")
+        return f"{number(count)} {unit}" + (f" {rest} {_STEPS_S[index + 1][1]}" if rest else "")
     return UNKNOWN
 
 
@@ -73,6 +73,8 @@ def percent(ratio: float | None, digits: int = 0) -> str:
         return f"< {10.0**-digits:g} %"
     if 100 - least < ratio * 100 < 100:
         return f"> {100 - 10.0**-digits:g} %"
+    if abs(ratio) >= 100:
+        return f"{number(ratio * 100)} %"
     return f"{ratio * 100:.{digits}f} %"
 
 
