@@ -82,8 +82,8 @@ def test_the_line_is_right_behind_long_strings_and_comments(tmp_path: Path) -> N
     text = (
         "# cluster = 'no'\n[forecast] # first\n\nhorizon = '3h'\n[[webhooks]]\nname = '''a'''\n"
         "url = 'http://a.example'\nannouncements = [\n  'incident.opened', # url = 1\n]\n"
-        "[[webhooks]]\n'name' = 'b'\nurl = 'http://b.example'\n[prometheus.extra_labels]\n"
-        'dc = """\\\nzone = one"""\nzone = "z"\n[log]\nlevel = "debug"\n'
+        "[[webhooks]]\n'name' = 'b'\nurl = 'http://b.example'\n[prometheus.labels]\n"
+        'node = """\\\nzone"""\ngpu = "z"\n[log]\nlevel = "debug"\n'
     )
     path = write(tmp_path / "a.toml", text)
 
@@ -96,8 +96,8 @@ def test_the_line_is_right_behind_long_strings_and_comments(tmp_path: Path) -> N
         "webhooks.0.announcements": 8,
         "webhooks.1.name": 12,
         "webhooks.1.url": 13,
-        "prometheus.extra_labels.dc": 15,
-        "prometheus.extra_labels.zone": 17,
+        "prometheus.labels.node": 15,
+        "prometheus.labels.gpu": 17,
         "log.level": 19,
     }
 

@@ -80,7 +80,7 @@ def test_good_settings_have_no_problem(tmp_path: Path) -> None:
         ("state_dir = 'var'", 1, "is not an absolute path: write it from / on"),
         ("[prometheus]\nca_file = 'ca.pem'", 2, "is not an absolute path"),
         ("[host]\nvolumes = ['/ok', 'scratch']", 2, 'volumes.1 = "scratch" is not an absolute'),
-        ("[prometheus.extra_labels]\n'a-b' = 'x'", 2, "is not a label name: write letters"),
+        ("[prometheus.labels]\nnode = 'a-b'", 2, "is not a label name: write letters"),
         ("[prometheus]\nurl = 'http://a/#b'", 2, "has a part after #"),
         (
             "[[webhooks]]\nname='a'\nurl='http://a'\nallowed_networks=['10.0.0.1/8']",

@@ -40,6 +40,7 @@ PathText = Annotated[str, AfterValidator(absolute_or_none)]
 Folder = Annotated[Path, AfterValidator(absolute)]
 Listen = Annotated[str, AfterValidator(socket_address)]
 Network = Annotated[str, AfterValidator(cidr)]
+TargetPart = Literal["node", "gpu", "port", "volume", "job", "rank", "switch", "rack"]
 Count = Annotated[int, BeforeValidator(no_boolean), Field(ge=0)]
 Number = Annotated[float, BeforeValidator(no_boolean)]
 Probability = Annotated[Number, Field(ge=0, le=1)]
@@ -88,8 +89,9 @@ class Prometheus(Section):
     metrics: tuple[MetricName, ...] = Field(
         default=(), description="catalogue metrics to read; empty: all"
     )
-    extra_labels: Mapping[LabelName, Text] = Field(
-        default_factory=dict, description="label = value that every series read must have"
+    labels: Mapping[TargetPart, LabelName] = Field(
+        default_factory=dict,
+        description="part of a target = the label that names it here, before the usual ones",
     )
 
 

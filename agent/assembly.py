@@ -1,0 +1,290 @@
+"""Put the controller together from the settings: every wire of the process is in this file."""
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import structlog
+
+from agent.access import ensure_token
+from agent.config import Settings, read_secret
+from agent.config.reload import Reloader
+from agent.controller import Controller
+from agent.database import Database
+from agent.forecasting import Forecasting, ForecastSettings
+from agent.gather import Gatherer
+from agent.heal import Heal
+from agent.history import History
+from agent.inbound import Inbound, InboundSettings
+from agent.inbound_events import InboundEvents
+from agent.log import set_level
+from agent.metrics import Metrics
+from agent.notify.outbox import Outbox
+from agent.notify.signing import read_secrets
+from agent.observed_cluster import ObservedCluster
+from agent.pause import PauseSwitch
+from agent.receivers import alertmanager_of, webhooks_of
+from agent.server import ServerSettings, build_app, serve
+from agent.service import Periodic, Service
+from agent.store import SqliteStore
+from agent.systemd import Systemd
+from agent.tell import Teller
+from agent.watch import Watch, WatchSettings
+from agent.workers import WorkerPool
+from core.clock import Clock
+from core.errors import ConfigError
+from core.ports import Cluster, EventSource, MetricSource
+from core.units import CATALOG
+from detectors.detect import DetectSettings
+from detectors.group import GroupSettings
+from rca.diagnose import DiagnoseSettings
+from remediation.guards import GuardSettings
+from remediation.rules import RulesPolicy
+from remediation.run import Runner, RunSettings
+
+log = structlog.get_logger()
+
+# The outbox looks for due messages this often; its own schedule says which are due.
+PUMP_EVERY_S = 1.0
+PRUNE_EVERY_S = 3600.0
+# What the detectors see of the history; longer than any of their own spans.
+DETECT_SPAN_S = 600.0
+# A forecast looks back four times as far as ahead.
+LOOK_BACK = 4.0
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Where readings, events and the scheduler's state come from."""
+
+    sources: Sequence[MetricSource] = ()
+    event_sources: Sequence[EventSource] = ()
+    cluster: Cluster | None = None
+
+
+@dataclass(slots=True)
+class Assembly:
+    """A controller with everything it holds, ready to be served or driven step by step."""
+
+    settings: Settings
+    controller: Controller
+    database: Database
+    history: History
+    pool: WorkerPool
+    outbox: Outbox
+    inbound: Inbound
+    metrics: Metrics
+    clock: Clock
+    speed: float = 1.0
+
+    def service(self, reloader: Reloader | None = None, *, duration_s: float = 0.0) -> Service:
+        """Return the process around the controller; intervals are divided by the clock's speed."""
+        cycle = self.settings.cycle
+        return Service(
+            systemd=Systemd(os.environ, self.clock),
+            periodic=(
+                Periodic("cycle", cycle.interval / self.speed, self.controller.cycle),
+                Periodic("refit", cycle.refit / self.speed, self.controller.refit),
+                Periodic("outbox", PUMP_EVERY_S, self.outbox.pump),
+                Periodic("prune", PRUNE_EVERY_S, self._prune),
+            ),
+            servers=(self._serve,),
+            status=lambda: self.controller.sentence,
+            healthy=self.controller.healthy,
+            reload=lambda: self._reload(reloader),
+            close=self.close,
+            duration_s=duration_s,
+        )
+
+    async def close(self) -> None:
+        """Let go of everything; what is kept is on disk when this returns."""
+        await self.pool.close()
+        self.history.close()
+        self.database.close()
+
+    async def _serve(self, stop: asyncio.Event) -> None:
+        app = build_app(
+            self.controller,
+            metrics_page=self.metrics.exposition,
+            ready=self.controller.ready,
+            settings=ServerSettings(token=ensure_token(self.settings.state_dir)),
+            clock=self.clock,
+            inbound=self.inbound,
+        )
+        await serve(app, self.settings.server.listen, stop)
+
+    async def _prune(self) -> None:
+        await self.inbound.prune()
+        await self.outbox.prune()
+
+    async def _reload(self, reloader: Reloader | None) -> None:
+        if reloader is None:
+            return
+        try:
+            changed = reloader.reload()
+        except ConfigError as error:
+            self.metrics.config_reloads_total.labels("refused").inc()
+            log.error("reload refused", problem=str(error))
+            return
+        self.metrics.config_reloads_total.labels("applied" if changed else "unchanged").inc()
+        log.info("reloaded", changes=[str(change) for change in changed])
+
+    def apply(self, settings: Settings) -> None:
+        """Hand new settings to the running parts; all of them or, on an error, none."""
+        watch, forecast = watch_settings(settings), forecast_settings(settings)
+        run = run_settings(settings)
+        set_level(settings.log.level)
+        self.settings = settings
+        self.controller.watch.settings = watch
+        self.controller.forecasting.settings = forecast
+        self.controller.heal.runner.settings = run
+        self.controller.heal.autonomy = settings.autonomy_of
+        self.controller.guards = run.guards
+
+
+async def assemble(
+    settings: Settings, inputs: Inputs, *, clock: Clock, speed: float = 1.0
+) -> Assembly:
+    """Open the store and the history and start the controller on them.
+
+    StoreLocked while another controller holds the state folder; ConfigError where a secret or a
+    receiver's address cannot be used. What was opened is closed again on the way out.
+    """
+    database = Database.open(settings.state_dir, owner=f"gpumedic controller {settings.cluster}")
+    try:
+        parts = _parts(settings, inputs, database, clock=clock, speed=speed)
+        await parts.controller.start()
+    except BaseException:
+        database.close()
+        raise
+    return parts
+
+
+def watch_settings(settings: Settings) -> WatchSettings:
+    """Return what detecting, grouping and diagnosing go by."""
+    return WatchSettings(
+        detect_span_s=max(DETECT_SPAN_S, 2 * settings.detect.silence_after),
+        normal_span_s=settings.diagnose.normal_span,
+        detect=DetectSettings(
+            limits=dict(settings.forecast.limits), silence_after_s=settings.detect.silence_after
+        ),
+        group=GroupSettings(
+            group_window_s=settings.detect.group_window,
+            resolve_after_s=settings.detect.resolve_after,
+        ),
+        diagnose=DiagnoseSettings(normal_span_s=settings.diagnose.normal_span),
+    )
+
+
+def forecast_settings(settings: Settings) -> ForecastSettings:
+    """Return what is forecast and how much work it may be."""
+    wanted = settings.forecast
+    return ForecastSettings(
+        horizon_s=wanted.horizon,
+        coverage=wanted.coverage,
+        min_probability=wanted.min_probability,
+        sustain_s=wanted.sustain,
+        max_fits=wanted.max_fits,
+        span_s=min(settings.history.span, LOOK_BACK * wanted.horizon),
+        limits=dict(wanted.limits),
+    )
+
+
+def run_settings(settings: Settings) -> RunSettings:
+    """Return the bounds no plan may cross."""
+    wanted = settings.guards
+    return RunSettings(
+        guards=GuardSettings(
+            max_nodes_out=wanted.max_nodes_out,
+            max_ratio_out=wanted.max_ratio_out,
+            max_nodes_out_per_rack=wanted.max_nodes_out_per_rack,
+            cooldown_s=wanted.cooldown,
+            evidence_max_age_s=wanted.evidence_max_age,
+            min_probability=wanted.min_probability,
+            max_actions_per_hour=wanted.max_actions_per_hour,
+        )
+    )
+
+
+def _parts(
+    settings: Settings, inputs: Inputs, database: Database, *, clock: Clock, speed: float
+) -> Assembly:
+    metrics = Metrics(version=version("gpumedic"), mode="controller")
+    store = SqliteStore(database)
+    history = History(
+        settings.state_dir / "history", step_s=settings.history.step, span_s=settings.history.span
+    )
+    pool = WorkerPool(
+        settings.forecast.workers,
+        time_limit_s=settings.forecast.time_limit,
+        memory_bytes=settings.forecast.memory_limit,
+    )
+    outbox = Outbox(
+        database,
+        webhooks_of(settings, clock=clock),
+        clock=clock,
+        counted=lambda name, status: metrics.webhook_deliveries_total.labels(name, status).inc(),
+    )
+    teller = Teller(outbox, clock)
+    cluster = inputs.cluster or ObservedCluster(history, clock)
+    run = run_settings(settings)
+    runner = Runner(store, cluster, clock=clock, settings=run, announce=teller.tell_plan)
+    controller = Controller(
+        cluster=settings.cluster,
+        clock=clock,
+        gatherer=Gatherer(
+            metrics=settings.prometheus.metrics or tuple(CATALOG),
+            history=history,
+            sources=inputs.sources,
+            event_sources=inputs.event_sources,
+            cluster=cluster,
+            clock=clock,
+            step_s=settings.history.step,
+            span_s=settings.history.span,
+        ),
+        forecasting=Forecasting(history, pool, forecast_settings(settings), metrics, clock),
+        watch=Watch(history, store, teller, metrics, watch_settings(settings)),
+        heal=Heal(RulesPolicy(), runner, store, metrics, settings.autonomy_of),
+        teller=teller,
+        store=store,
+        pause_switch=PauseSwitch(database),
+        inbound=InboundEvents(database),
+        alertmanager=alertmanager_of(settings, clock=clock),
+        metrics=metrics,
+        guards=run.guards,
+        cycle_s=settings.cycle.interval,
+        backfill_s=settings.history.span,
+    )
+    return Assembly(
+        settings=settings,
+        controller=controller,
+        database=database,
+        history=history,
+        pool=pool,
+        outbox=outbox,
+        inbound=_inbound(settings, database, controller, metrics=metrics, clock=clock),
+        metrics=metrics,
+        clock=clock,
+        speed=speed,
+    )
+
+
+def _inbound(
+    settings: Settings,
+    database: Database,
+    controller: Controller,
+    *,
+    metrics: Metrics,
+    clock: Clock,
+) -> Inbound:
+    reference = settings.server.alerts_secret_file
+    secrets = read_secrets(read_secret(reference, environ=os.environ)) if reference else ()
+    return Inbound(
+        database,
+        controller.take_events,
+        clock=clock,
+        settings=InboundSettings(secrets=secrets, max_body=settings.server.max_body),
+        counted=lambda outcome: metrics.webhooks_received_total.labels(outcome).inc(),
+    )

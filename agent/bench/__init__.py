@@ -1,0 +1,1 @@
+"""Measurements anyone can repeat: rows of the one form, medians over repetitions."""

@@ -1,0 +1,89 @@
+"""The cycle's numeric work at fleet size: history, detectors, the forecast screen, a diagnosis."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from agent.bench.timing import milliseconds, timed
+from agent.history import History
+from core.figures import Row
+from core.target import Target
+from core.types import Window
+
+GPUS_A_NODE = 8
+# Metrics whose (S, T) windows make up the fleet: one per GPU each.
+GPU_METRICS = (
+    "gpu_utilization_ratio",
+    "gpu_memory_used_ratio",
+    "gpu_temperature_celsius",
+    "gpu_power_watts",
+    "gpu_sm_clock_hz",
+    "gpu_ecc_uncorrected_total",
+)
+STEP_S = 15.0
+NOW_S = 1_700_000_000.0 - 1_700_000_000.0 % STEP_S
+
+
+def fleet_windows(nodes: int, steps: int, *, seed: int = 0) -> Iterator[Window]:
+    """Make ``steps`` readings of every GPU metric for a fleet, as plausible noise."""
+    rng = np.random.default_rng(seed)
+    targets = tuple(
+        Target(node=f"node-{n:05d}", gpu=f"GPU-{n:05d}-{g}")
+        for n in range(nodes)
+        for g in range(GPUS_A_NODE)
+    )
+    time_s = NOW_S - STEP_S * np.arange(steps)[::-1]
+    level = {"ratio": 0.7, "°C": 62.0, "W": 520.0, "Hz": 1.7e9, "": 0.0}
+    from core.units import CATALOG
+
+    for metric in GPU_METRICS:
+        centre = level[CATALOG[metric].unit]
+        noise = rng.standard_normal((len(targets), steps), dtype=np.float64)
+        value = np.float64(centre) * (1 + 0.02 * noise)
+        yield Window(metric, targets, time_s, value)
+
+
+def history_rows(nodes: int, *, runs: int) -> tuple[Row, ...]:
+    """Measure one scrape merged into, and ten minutes read from, a fleet's history in memory."""
+    history = History(None, step_s=STEP_S, span_s=3600.0)
+    columns = list(fleet_windows(nodes, 41))
+    series = sum(len(window.targets) for window in columns)
+    for window in columns:
+        history.merge(window, now_s=NOW_S)
+    newest = [Window(w.metric, w.targets, w.time_s[-1:], w.value[:, -1:]) for w in columns]
+
+    def merge() -> None:
+        for window in newest:
+            history.merge(window, now_s=NOW_S)
+
+    def read() -> None:
+        for window in columns:
+            history.window(window.metric, start_s=NOW_S - 600.0, end_s=NOW_S)
+
+    note = f"{series} series"
+    return (
+        milliseconds("history merge of one scrape", timed(merge, runs=runs), note=note),
+        milliseconds("history window of 10 min", timed(read, runs=runs), note=note),
+    )
+
+
+def detect_rows(nodes: int, *, runs: int) -> tuple[Row, ...]:
+    """Measure all detectors over ten minutes of a fleet's readings."""
+    from detectors.detect import DetectSettings, detect
+
+    windows = {window.metric: window for window in fleet_windows(nodes, 41)}
+    series = sum(len(window.targets) for window in windows.values())
+    settings = DetectSettings()
+    seconds = timed(
+        lambda: detect(windows, topology=None, now_s=NOW_S, settings=settings), runs=runs
+    )
+    return (milliseconds("detect", seconds, note=f"{series} series x 41 readings"),)
+
+
+def screen_rows(nodes: int, *, runs: int) -> tuple[Row, ...]:
+    """Measure the screen that picks which series are worth a fit, over two hours of readings."""
+    from detectors.forecast.screen import screen
+
+    window = next(w for w in fleet_windows(nodes, 240) if w.metric.endswith("ratio"))
+    seconds = timed(lambda: screen(window, limit=0.98, horizon_s=7200.0), runs=runs)
+    return (milliseconds("forecast screen", seconds, note=f"{len(window.targets)} series x 240"),)

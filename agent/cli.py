@@ -1,0 +1,79 @@
+"""The command line: verbs only; what they call is imported when they run, so that help is quick."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from agent.commands import ask, config, doctor, forecast, notify, run, simulate
+from agent.commands.console import ExitCode, err
+from core.errors import ActionRefused, GpumedicError, SourceUnavailable
+
+EPILOG = (
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a guard, 4 not reachable, "
+    "130 interrupted; doctor uses 0 ok, 1 warning, 2 critical, 3 unknown."
+)
+app = typer.Typer(
+    name="gpumedic",
+    help="Forecasts, diagnoses and heals trouble in GPU training clusters.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (run, doctor, forecast, ask, simulate):
+    module.register(app)
+app.add_typer(config.app, name="config", rich_help_panel="Settings and messages")
+app.add_typer(notify.app, name="notify", rich_help_panel="Settings and messages")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        sys.stdout.write(f"gpumedic {version('gpumedic')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show a traceback where something goes wrong.")
+    ] = False,
+) -> None:
+    """Take the options that every verb shares."""
+    if debug:
+        os.environ["GPUMEDIC_DEBUG"] = "1"
+
+
+def main() -> None:
+    """Run the command line; an error is a sentence and an exit code, never a traceback."""
+    try:
+        app(prog_name="gpumedic")
+    except GpumedicError as error:
+        if os.environ.get("GPUMEDIC_DEBUG"):
+            raise
+        err.print(f"[bold red]gpumedic:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(_exit_code(error))
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+
+
+def _exit_code(error: GpumedicError) -> ExitCode:
+    match error:
+        case ActionRefused():
+            return ExitCode.REFUSED
+        case SourceUnavailable():
+            return ExitCode.UNREACHABLE
+        case _:
+            return ExitCode.FAILED
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The command line's verbs, by theme; each calls one function and prints its answer."""

@@ -1,0 +1,195 @@
+"""Verbs that ask a running controller, or tell it what to do."""
+
+import getpass
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from agent.commands.console import AsJson, at, lasting, out, print_json, target_name
+from agent.commands.options import Url, client, seconds
+
+PANEL = "A running controller"
+Because = Annotated[str, typer.Option("--because", help="Why; it is kept in the journal.")]
+By = Annotated[str, typer.Option("--by", help="Who decides.", default_factory=getpass.getuser)]
+
+
+def status(url: Url = None, as_json: AsJson = False) -> None:
+    """Show how things stand, on one screen."""
+    found = client(url).get("/v1/status")
+    if as_json:
+        return print_json(found)
+    out.print(Text(found["sentence"]))
+    pause = found["pause"]
+    if pause:
+        out.print(f"[bold yellow]PAUSED[/] by {pause['by']}: {pause['because']}", highlight=False)
+    rows = {
+        "cluster": found["cluster"],
+        "open incidents": found["incidents_open"],
+        "plans waiting": found["plans_waiting"],
+        "nodes ready": f"{found['nodes_ready']} of {len(found['nodes'])}",
+        "nodes out by us": f"{found['nodes_out']} of at most {found['nodes_out_limit']}",
+        "series": f"{found['series']} ({found['learning']} still learning)",
+        "sources": ", ".join(_source(name, lag) for name, lag in found["sources"].items()),
+        "goodput": "not known"
+        if found["goodput_ratio"] is None
+        else f"{found['goodput_ratio']:.3f}",
+    }
+    out.print(_pairs(rows))
+    for problem in found["problems"]:
+        out.print(Text(f"{problem['source']}: {problem['text']}", style="yellow"))
+    return None
+
+
+def incidents(
+    url: Url = None,
+    only_open: Annotated[bool, typer.Option("--open", help="Leave out the resolved ones.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the incidents, newest first."""
+    found = client(url).get("/v1/incidents", **({"open": "true"} if only_open else {}))
+    if as_json:
+        return print_json(found)
+    grid = Table("id", "state", "severity", "opened", "what")
+    for each in found["incidents"]:
+        row = (each["id"], each["state"], each["severity"], at(each["opened_s"]), each["title"])
+        grid.add_row(*map(Text, row))
+    out.print(grid if grid.row_count else "No incident so far.")
+    return None
+
+
+def show(
+    incident_id: Annotated[str, typer.Argument(metavar="ID")],
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show one incident: cause, evidence for and against, plans, timeline."""
+    found = client(url).get(f"/v1/incidents/{incident_id}")
+    if as_json:
+        return print_json(found)
+    incident, diagnosis = found["incident"], found["diagnosis"]
+    head = f"Incident {incident['id']}  {incident['severity']}  {incident['state']}"
+    out.print(Text(f"{head}  opened {at(incident['opened_s'])}", style="bold"))
+    out.print(Text(incident["title"]))
+    _print_diagnosis(diagnosis)
+    for record in found["plans"]:
+        _print_plan(record)
+    for entry in found["timeline"]:
+        out.print(Text(f"{at(entry['time_s'])}  {entry['text']}"))
+    return None
+
+
+def plan(
+    plan_id: Annotated[str, typer.Argument(metavar="ID")], url: Url = None, as_json: AsJson = False
+) -> None:
+    """Show a plan: steps, cost with and without it, what the guards said."""
+    found = client(url).get(f"/v1/plans/{plan_id}")
+    return print_json(found) if as_json else _print_plan(found["plan"])
+
+
+def approve(
+    plan_id: Annotated[str, typer.Argument(metavar="ID")],
+    by: By,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let a proposed plan run."""
+    _decided(client(url).post(f"/v1/plans/{plan_id}/approve", by=by), as_json)
+
+
+def deny(
+    plan_id: Annotated[str, typer.Argument(metavar="ID")],
+    because: Because,
+    by: By,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Turn a proposed plan down."""
+    _decided(client(url).post(f"/v1/plans/{plan_id}/deny", by=by, because=because), as_json)
+
+
+def pause(
+    because: Because,
+    by: By,
+    lasting_for: Annotated[
+        str, typer.Option("--for", metavar="DURATION", help="Such as 2h; else until resumed.")
+    ] = "",
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Stop acting; watching, forecasting and telling go on."""
+    for_s = seconds(lasting_for, "--for") if lasting_for else None
+    found = client(url).post("/v1/pause", by=by, because=because, for_s=for_s)
+    if as_json:
+        return print_json(found)
+    until = "until resumed" if for_s is None else f"for {lasting(for_s)}"
+    out.print(f"Paused {until}.")
+    return None
+
+
+def resume(by: By, url: Url = None, as_json: AsJson = False) -> None:
+    """Act again."""
+    found = client(url).post("/v1/resume", by=by)
+    if as_json:
+        return print_json(found)
+    pause_left = found["pause"]
+    out.print(f"Still paused: {pause_left['because']}" if pause_left else "Resumed.")
+    return None
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    for verb in (status, incidents, show, plan, approve, deny, pause, resume):
+        app.command(rich_help_panel=PANEL)(verb)
+
+
+def _source(name: str, lag_s: float | None) -> str:
+    return f"{name} DOWN" if lag_s is None else f"{name} ({lasting(lag_s)} old)"
+
+
+def _pairs(rows: dict[str, object]) -> Table:
+    grid = Table(box=None, show_header=False, pad_edge=False)
+    for name, value in rows.items():
+        grid.add_row(Text(name, style="dim"), Text(str(value)))
+    return grid
+
+
+def _print_diagnosis(diagnosis: dict[str, Any] | None) -> None:
+    if diagnosis is None:
+        out.print("Not diagnosed yet.")
+        return
+    for rank, cause in enumerate(diagnosis["causes"]):
+        head = "Root cause" if rank == 0 else "          "
+        named = f"{target_name(cause['target'])}  {cause['fault'].replace('_', ' ')}"
+        out.print(Text(f"{head}  p = {cause['probability']:.2f}  {named}"))
+        for evidence in cause["evidence"] if rank == 0 else ():
+            word = "For" if evidence["weight"] > 0 else "Against"
+            out.print(Text(f"  {word:8}{evidence['text']}"))
+    out.print(Text(f"Unknown     p = {diagnosis['unknown']:.2f}"))
+    for missing in diagnosis["missing"]:
+        out.print(Text(f"  Missing {missing}"))
+
+
+def _print_plan(record: dict[str, Any]) -> None:
+    plan_, outcomes = record["plan"], {o["action"]["key"]: o for o in record["outcomes"]}
+    out.print(Text(f"Plan {plan_['id']}  {record['state']}  ({record['mode']})", style="bold"))
+    out.print(Text(plan_["rationale"]))
+    for number, action in enumerate(plan_["actions"], 1):
+        came = outcomes.get(action["key"])
+        ending = f"  {came['status']}: {came['text']}" if came else ""
+        out.print(Text(f"  {number}. {action['kind']} {target_name(action['target'])}{ending}"))
+    without, with_ = plan_["lost_gpu_s_without"], plan_["lost_gpu_s_with"]
+    out.print(
+        Text(f"  expected loss {with_ / 3600:.1f} GPU-hours, without it {without / 3600:.1f}")
+    )
+    for refusal in record["refusals"]:
+        out.print(Text(f"  refused by {refusal['guard']}: {refusal['reason']}", style="yellow"))
+        out.print(Text(f"    {refusal['remedy']}"))
+
+
+def _decided(found: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print_json(found)
+    else:
+        _print_plan(found["plan"])

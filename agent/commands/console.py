@@ -1,0 +1,56 @@
+"""What every verb shares: exit codes, two consoles, JSON out, times and durations for people."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from enum import IntEnum
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from core.target import Target
+
+out = Console()
+err = Console(stderr=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+class ExitCode(IntEnum):
+    """How a verb ended; documented in ``gpumedic --help``."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    REFUSED = 3
+    UNREACHABLE = 4
+    INTERRUPTED = 130
+
+
+def print_json(value: Any) -> None:
+    """Write one JSON document to stdout; NaN and infinities must be gone already."""
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def at(time_s: float) -> str:
+    """Write a time as RFC 3339 UTC to the second."""
+    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def lasting(seconds: float) -> str:
+    """Write a duration in its two largest units: 45 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
+    units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
+    rest = round(abs(seconds))
+    parts: list[str] = []
+    for size, name in units:
+        if rest >= size or (size == 1 and not parts):
+            parts.append(f"{rest // size} {name}")
+            rest %= size
+    shown = " ".join(part for part in parts[:2] if not part.startswith("0 ") or len(parts) == 1)
+    return f"-{shown}" if seconds < 0 else shown
+
+
+def target_name(labels: dict[str, str]) -> str:
+    """Name a target from its JSON form."""
+    return str(Target.from_labels(labels))

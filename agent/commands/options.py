@@ -1,0 +1,54 @@
+"""Options that several verbs take, and what they are turned into."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from agent.client import Client
+    from agent.config import Loaded
+
+Url = Annotated[
+    str | None,
+    typer.Option("--url", envvar="GPUMEDIC_URL", help="The controller's address."),
+]
+ConfigFiles = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="A file, or a folder with config.toml and conf.d/. [default: /etc/gpumedic]",
+    ),
+]
+
+
+def load_settings(files: list[Path] | None, flags: Mapping[str, object] | None = None) -> "Loaded":
+    """Read the settings from files, environment and flags."""
+    from agent.config import load
+
+    return load(files, environ=os.environ, flags=flags or {})
+
+
+def client(url: str | None) -> "Client":
+    """Return a client of the controller at ``url``, or where the settings say it listens."""
+    from agent.client import Client
+    from agent.config import host_and_port
+
+    settings = load_settings(None).settings
+    host, port = host_and_port(settings.server.listen)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - any is this one
+    here = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return Client(url or here, state_dirs=(settings.state_dir,))
+
+
+def seconds(text: str, option: str) -> float:
+    """Read a duration such as 2h or 90s; a wrong one is a usage error that says what works."""
+    from agent.quantities import parse_duration
+
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} {error}", param_hint=option) from None

@@ -1,0 +1,258 @@
+"""The controller: one cycle reads the world, decides, acts once and says one sentence."""
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from importlib.metadata import version
+
+import structlog
+
+from agent.forecasting import Forecasting
+from agent.gather import Gatherer, World
+from agent.heal import Heal
+from agent.history import backfill
+from agent.inbound_events import InboundEvents
+from agent.metrics import Metrics
+from agent.notify.alertmanager import Alertmanager
+from agent.pause import PauseSwitch
+from agent.tell import Teller
+from agent.view import Pause, View
+from agent.watch import Watch
+from core.clock import Clock
+from core.cluster import OWNER
+from core.errors import InputError, SourceUnavailable, StoreError
+from core.ports import Announcement, DeliveryStatus, Problem, Store
+from core.types import Event, JournalEntry, PlanRecord
+from remediation.guards import GuardSettings, nodes_out_limit
+
+log = structlog.get_logger()
+
+LOOP = "cycle"
+# A wall clock that moves this much more or less than the monotonic one between two cycles was set.
+CLOCK_STEP_S = 30.0
+# A cycle that has not ended after this many intervals means the loop is stuck: no more watchdog.
+STUCK_AFTER_CYCLES = 8
+
+
+@dataclass(slots=True)
+class Controller:
+    """Owns the cycle and answers the page; all work is done by the parts it holds.
+
+    cycle_s: seconds from one cycle to the next, on the clock
+    """
+
+    cluster: str
+    clock: Clock
+    gatherer: Gatherer
+    forecasting: Forecasting
+    watch: Watch
+    heal: Heal
+    teller: Teller
+    store: Store
+    pause_switch: PauseSwitch
+    inbound: InboundEvents
+    metrics: Metrics
+    guards: GuardSettings
+    cycle_s: float
+    backfill_s: float
+    alertmanager: Alertmanager | None = None
+    tell_person: Callable[[str], None] = lambda line: None
+    sentence: str = "Starting: no cycle has run yet."
+    _world: World | None = None
+    _said: str = ""
+    _cycles: int = 0
+    _store_error: str = ""
+    _ended_s: float = -math.inf
+    _clock_gap_s: float | None = None
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def start(self) -> None:
+        """Take up what an earlier process left and fill the history's gaps from the sources."""
+        await self.pause_switch.load()
+        await self.watch.load()
+        await self.heal.load()
+        now_s = self.clock.now_s()
+        for source in self.gatherer.sources:
+            try:
+                problems = await backfill(
+                    self.gatherer.history,
+                    source,
+                    now_s,
+                    metrics=self.gatherer.metrics,
+                    span_s=self.backfill_s,
+                )
+            except SourceUnavailable as error:
+                problems = (Problem(source.name, error.code, str(error)),)
+            for problem in problems:
+                log.warning("back-fill incomplete", source=problem.source, problem=problem.text)
+
+    async def cycle(self) -> str:
+        """Run one cycle; an error is logged and becomes the sentence, and the next cycle runs."""
+        async with self._one_at_a_time:
+            with self.metrics.cycle_duration_seconds.labels(LOOP).time():
+                try:
+                    self.sentence = await self._cycle()
+                except Exception as error:
+                    self._failed(error)
+                else:
+                    self.metrics.cycle_last_success_timestamp_seconds.labels(LOOP).set(
+                        self.clock.now_s()
+                    )
+            self._cycles += 1
+            self._ended_s = self.clock.monotonic_s()
+            log.info("cycle", sentence=self.sentence, cycle=self._cycles)
+            self._tell_person()
+            return self.sentence
+
+    async def refit(self) -> None:
+        """Refit the forecasts; their breaches are symptoms of the cycles that follow."""
+        await self.forecasting.refit(self.clock.now_s())
+
+    def healthy(self) -> bool:
+        """Say whether cycles still end."""
+        if not self._cycles:
+            return True
+        return self.clock.monotonic_s() - self._ended_s < STUCK_AFTER_CYCLES * self.cycle_s
+
+    def ready(self) -> tuple[str, ...]:
+        """Return what is missing before this controller is of use; empty when it is ready."""
+        missing = [] if self._cycles else ["no cycle has run yet"]
+        if self._world and self._world.lag_s and all(map(math.isnan, self._world.lag_s.values())):
+            missing.append("no source of readings answers")
+        if self._store_error:
+            missing.append(self._store_error)
+        return tuple(missing)
+
+    async def _cycle(self) -> str:
+        world = await self.gatherer.gather()
+        self._note_clock(world.now_s)
+        inbound = await self.inbound.waiting()
+        world = replace(world, events=(*world.events, *inbound.values()))
+        self._world = world
+        self.metrics.heard(world.lag_s, world.problems)
+        await self.watch.look(world, breaches=self.forecasting.breaches(world.now_s))
+        await self.inbound.drop(inbound)
+        pause = self.pause_switch.current(world.now_s)
+        self.metrics.paused.set(pause is not None)
+        done = await self.heal.step(
+            world, self.watch.incidents, self.watch.diagnoses, paused=pause is not None
+        )
+        await self._tell_alertmanager()
+        self._count()
+        return self._say(world, done, pause)
+
+    def view(self) -> View:
+        """Return the newest snapshot."""
+        world, now_s = self._world, self.clock.now_s()
+        kept = self.gatherer.history.stats()
+        return View(
+            made_at_s=now_s,
+            version=version("gpumedic"),
+            cluster=self.cluster,
+            sentence=self.sentence,
+            pause=self.pause_switch.current(now_s),
+            state=world.state if world else None,
+            incidents=self.watch.recent(),
+            diagnoses=self.watch.diagnoses,
+            plans=self.heal.recent(),
+            forecasts=self.forecasting.views,
+            problems=world.problems if world else (),
+            sources=world.lag_s if world else {},
+            series=kept.series,
+            learning=kept.learning,
+            nodes_out=self._nodes_out(),
+            nodes_out_limit=self._nodes_out_limit(),
+            timelines={},
+        )
+
+    async def timeline(self, incident_id: str) -> tuple[JournalEntry, ...]:
+        """Return an incident's journal, oldest first."""
+        return await self.store.entries(incident_id)
+
+    async def approve(self, plan_id: str, *, by: str) -> PlanRecord:
+        """Let a proposed plan run; its first step is taken in the next cycle."""
+        async with self._one_at_a_time:
+            return await self.heal.approve(plan_id, by=by)
+
+    async def deny(self, plan_id: str, *, by: str, because: str) -> PlanRecord:
+        """Turn a proposed plan down."""
+        async with self._one_at_a_time:
+            return await self.heal.deny(plan_id, by=by, because=because)
+
+    async def pause(self, *, by: str, because: str, for_s: float | None) -> None:
+        """Stop acting; watching, forecasting and telling go on."""
+        if not because.strip():
+            raise InputError("Pausing: no reason was given. Say why with --because.")
+        now_s = self.clock.now_s()
+        until_s = None if for_s is None else now_s + for_s
+        await self.pause_switch.set(Pause(by=by, because=because, since_s=now_s, until_s=until_s))
+        await self.teller.tell(Announcement.PAUSED, f"Paused by {by}: {because}")
+
+    async def resume(self, *, by: str) -> None:
+        """Act again."""
+        await self.pause_switch.set(None)
+        log.info("resumed", by=by)
+
+    async def take_events(self, events: Sequence[Event]) -> int:
+        """Keep events from a webhook for the next cycle; they are on disk when this returns."""
+        await self.inbound.put(events)
+        return len(events)
+
+    def _tell_person(self) -> None:
+        """Say a sentence that was not said before to whoever watches the terminal."""
+        if self.sentence != self._said:
+            self._said = self.sentence
+            self.tell_person(self.sentence)
+
+    def _note_clock(self, now_s: float) -> None:
+        """Notice that the wall clock was set: durations go on, and the step is told and counted."""
+        gap_s = now_s - self.clock.monotonic_s()
+        if self._clock_gap_s is not None and abs(gap_s - self._clock_gap_s) > CLOCK_STEP_S:
+            step_s = gap_s - self._clock_gap_s
+            self.metrics.clock_steps_total.inc()
+            log.warning("the clock was set", step_s=round(step_s, 1))
+        self._clock_gap_s = gap_s
+
+    def _failed(self, error: Exception) -> None:
+        self.sentence = f"The cycle failed and runs again: {str(error) or type(error).__name__}"
+        if isinstance(error, StoreError):
+            self.metrics.store_errors_total.inc()
+            self._store_error = str(error)
+        log.error("cycle failed", error=repr(error), exc_info=error)
+
+    def _count(self) -> None:
+        kept = self.gatherer.history.stats()
+        self._store_error = ""
+        self.metrics.series.set(kept.series)
+        self.metrics.series_learning.set(kept.learning)
+        self.metrics.nodes_out.set(self._nodes_out())
+        self.metrics.nodes_out_limit.set(self._nodes_out_limit())
+
+    def _nodes_out(self) -> int:
+        if self._world is None or self._world.state is None:
+            return 0
+        return len(self._world.state.out_by(OWNER))
+
+    def _nodes_out_limit(self) -> int:
+        if self._world is None or self._world.state is None:
+            return 0
+        return nodes_out_limit(self._world.state, self.guards)
+
+    async def _tell_alertmanager(self) -> None:
+        if self.alertmanager is None:
+            return
+        said = await self.alertmanager.push(self.watch.recent(), self.watch.diagnoses)
+        self.metrics.webhook_deliveries_total.labels("alertmanager", said.status).inc()
+        if said.status is not DeliveryStatus.DELIVERED:
+            log.warning("Alertmanager did not take the incidents", answer=said.text)
+
+    def _say(self, world: World, done: tuple[str, ...], pause: Pause | None) -> str:
+        live = self.watch.live()
+        prefix = f"PAUSE ({pause.because}): " if pause else ""
+        found = f"{len(live)} open incident{'' if len(live) == 1 else 's'}" if live else "all quiet"
+        parts = [found, *done]
+        down = sorted(name for name, lag in world.lag_s.items() if math.isnan(lag))
+        if down:
+            parts.append(f"no answer from {', '.join(down)}")
+        return f"{prefix}{'; '.join(parts)}."

@@ -1,0 +1,238 @@
+"""Look at this machine as gpumedic would use it: what works, what is missing, what would help."""
+
+import asyncio
+import importlib.metadata
+import os
+import shutil
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+
+from agent.collect.nvml import inventory
+from agent.collect.prometheus import probe
+from agent.config.settings import Settings
+from agent.database import LOCK_NAME
+from agent.forecast_file import FIT
+from agent.start import prometheus_access
+from agent.workers import WorkerPool
+from core.clock import RealClock
+from core.errors import GpumedicError, WorkerFailed
+from core.target import Target
+from detectors.forecast.forecaster import ForecastTask
+
+CHECK_DEADLINE_S = 90.0
+FREE_DISK_WANTED_BYTES = 1 << 30
+TRIAL_READINGS = 60
+SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
+BASE = (
+    "numpy",
+    "nvidia-ml-py",
+    "prometheus-client",
+    "apscheduler",
+    "httpx2",
+    "starlette",
+    "uvicorn",
+)
+CONTROLLER = ("prophet", "cmdstanpy", "dowhy", "pandas", "torch", "prometheus-api-client", "jinja2")
+TRAIN = ("stable-baselines3", "sb3-contrib", "gymnasium")
+
+
+class Status(IntEnum):
+    """Nagios' four, which are also the exit codes."""
+
+    OK = 0
+    WARNING = 1
+    CRITICAL = 2
+    UNKNOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at; ``remedy`` is empty where nothing needs to be done."""
+
+    name: str
+    status: Status
+    found: str
+    remedy: str = ""
+
+
+async def examine(settings: Settings) -> tuple[Check, ...]:
+    """Make every check at once, each with a deadline; a check that breaks is itself a finding."""
+    checks: Sequence[tuple[str, Callable[[], Awaitable[Check]]]] = (
+        ("python", _python),
+        ("packages", lambda: _packages("packages", BASE, extra="")),
+        ("controller", lambda: _packages("controller", CONTROLLER, extra="controller")),
+        ("train", lambda: _packages("train", TRAIN, extra="train")),
+        ("pynvml", _one_pynvml),
+        ("gpu", _gpu),
+        ("prometheus", lambda: _prometheus(settings)),
+        ("slurm", _slurm),
+        ("kernel log", _kernel_log),
+        ("state folder", lambda: _state(settings.state_dir)),
+        ("prophet fit", _prophet),
+        ("systemd", _systemd),
+    )
+    return tuple(await asyncio.gather(*(_within(name, check) for name, check in checks)))
+
+
+def worst(checks: Sequence[Check]) -> Status:
+    """Return the worst status, critical before unknown before warning."""
+    order = (Status.OK, Status.WARNING, Status.UNKNOWN, Status.CRITICAL)
+    return max((check.status for check in checks), key=order.index, default=Status.OK)
+
+
+async def _within(name: str, check: Callable[[], Awaitable[Check]]) -> Check:
+    try:
+        async with asyncio.timeout(CHECK_DEADLINE_S):
+            return await check()
+    except TimeoutError:
+        text = f"no answer within {CHECK_DEADLINE_S:g} s"
+        return Check(name, Status.UNKNOWN, text, "Try again; report it if it stays so.")
+    except (GpumedicError, OSError) as error:
+        return Check(name, Status.UNKNOWN, str(error), "See the text beside it.")
+
+
+async def _python() -> Check:
+    found = ".".join(map(str, sys.version_info[:3]))
+    if (3, 11) <= sys.version_info[:2] < (3, 14):
+        return Check("python", Status.OK, found)
+    return Check("python", Status.CRITICAL, found, "Install Python 3.11, 3.12 or 3.13.")
+
+
+async def _packages(name: str, wanted: Sequence[str], *, extra: str) -> Check:
+    versions = {package: _installed(package) for package in wanted}
+    missing = [package for package, version in versions.items() if version is None]
+    if missing:
+        package = f"gpumedic[{extra}]" if extra else "gpumedic"
+        status = Status.WARNING if extra else Status.CRITICAL
+        return Check(name, status, f"missing: {', '.join(missing)}", f"pip install '{package}'")
+    return Check(name, Status.OK, ", ".join(f"{p} {v}" for p, v in versions.items()))
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+async def _one_pynvml() -> Check:
+    """Both packages install a module ``pynvml``; whichever came last wins, silently."""
+    if _installed("pynvml") is None:
+        return Check("pynvml", Status.OK, "only nvidia-ml-py provides the module pynvml")
+    return Check(
+        "pynvml",
+        Status.WARNING,
+        "the deprecated package pynvml is installed beside nvidia-ml-py",
+        "pip uninstall pynvml && pip install --force-reinstall nvidia-ml-py",
+    )
+
+
+async def _gpu() -> Check:
+    found = await asyncio.to_thread(inventory)
+    if found.gpus:
+        names = ", ".join(sorted({gpu.name for gpu in found.gpus}))
+        return Check("gpu", Status.OK, f"driver {found.driver}: {len(found.gpus)} GPUs ({names})")
+    return Check(
+        "gpu",
+        Status.WARNING,
+        found.missing,
+        "On a GPU node install NVIDIA's driver; elsewhere nothing needs to be done.",
+    )
+
+
+async def _prometheus(settings: Settings) -> Check:
+    found = await probe(prometheus_access(settings), clock=RealClock())
+    if found.found:
+        return Check("prometheus", Status.OK, found.text)
+    return Check(
+        "prometheus",
+        Status.WARNING,
+        found.text,
+        "Start one, or name yours: gpumedic controller --prometheus http://HOST:9090.",
+    )
+
+
+async def _slurm() -> Check:
+    sinfo = shutil.which("sinfo")
+    if sinfo is None:
+        return Check(
+            "slurm",
+            Status.WARNING,
+            "sinfo is not on PATH",
+            "On a Slurm cluster install slurm-client here; elsewhere nothing needs to be done.",
+        )
+    asked = await asyncio.create_subprocess_exec(
+        sinfo, "--version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    answer, _ = await asked.communicate()
+    return Check("slurm", Status.OK, answer.decode(errors="replace").strip())
+
+
+async def _kernel_log() -> Check:
+    if os.access("/dev/kmsg", os.R_OK):
+        return Check("kernel log", Status.OK, "/dev/kmsg is readable")
+    return Check(
+        "kernel log",
+        Status.WARNING,
+        "/dev/kmsg is not readable for this user",
+        "Give the node service CAP_SYSLOG, or its user the group systemd-journal.",
+    )
+
+
+async def _state(folder: Path) -> Check:
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(existing, os.W_OK):
+        return Check(
+            "state folder",
+            Status.CRITICAL,
+            f"{folder} cannot be written by this user",
+            "Make it writable, or set state_dir.",
+        )
+    free = shutil.disk_usage(existing).free
+    held = " (a controller holds it)" if (folder / LOCK_NAME).exists() else ""
+    found = f"{folder}: {free / 2**30:.1f} GiB free{held}"
+    if free < FREE_DISK_WANTED_BYTES:
+        return Check("state folder", Status.WARNING, found, "Make room: 1 GiB or more is good.")
+    return Check("state folder", Status.OK, found)
+
+
+async def _prophet() -> Check:
+    """Fit a small series in a worker, as a forecast does: its back end is what breaks."""
+    if _installed("prophet") is None:
+        return Check(
+            "prophet fit", Status.WARNING, "not installed", "pip install 'gpumedic[controller]'"
+        )
+    async with WorkerPool(1, time_limit_s=60.0, memory_bytes=2 << 30) as pool:
+        try:
+            (fitted,) = await pool.run(FIT, _trial())
+        except WorkerFailed as error:
+            return Check(
+                "prophet fit",
+                Status.CRITICAL,
+                str(error),
+                "pip install --force-reinstall 'prophet==1.5.0' 'cmdstanpy==1.3.2'",
+            )
+    return Check("prophet fit", Status.OK, f"{TRIAL_READINGS} readings fitted: {fitted.notes[0]}")
+
+
+def _trial() -> ForecastTask:
+    """Return a small series that any working Prophet fits in about a second."""
+    number = np.arange(TRIAL_READINGS, dtype=np.float64)
+    time_s, value = 60.0 * number, 0.5 + 0.001 * number[None]
+    return ForecastTask("trial", (Target(),), time_s, value, horizon_s=600.0)
+
+
+async def _systemd() -> Check:
+    if await asyncio.to_thread(SYSTEMD_RUNS.is_dir):
+        return Check("systemd", Status.OK, "running; units are in deploy/systemd")
+    return Check(
+        "systemd",
+        Status.WARNING,
+        "systemd does not run here",
+        "Start `gpumedic node` or `gpumedic controller` by your own supervisor.",
+    )

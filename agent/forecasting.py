@@ -1,0 +1,128 @@
+"""Keep forecasts fresh: screen every series, give those at risk to Prophet in a worker."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import structlog
+
+from agent.history import History
+from agent.metrics import Metrics
+from agent.view import ForecastView
+from agent.workers import WorkerPool
+from core.clock import Clock
+from core.errors import WorkerFailed
+from core.types import Breach, Window
+from core.units import CATALOG
+from detectors.forecast.forecaster import Fitted, SeriesForecast, task_of
+from detectors.forecast.screen import screen
+
+log = structlog.get_logger()
+
+FIT = "detectors.forecast.fit:forecast"
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastSettings:
+    """What to forecast and how much work it may be.
+
+    limits: metric -> limit, over the catalogue's own; a metric without one is not forecast
+    min_probability: a less likely breach is shown but is no symptom
+    max_fits: most series a refit gives to Prophet, the most urgent first
+    """
+
+    horizon_s: float
+    coverage: float
+    min_probability: float
+    sustain_s: float
+    max_fits: int
+    span_s: float
+    limits: Mapping[str, float]
+
+
+@dataclass(slots=True)
+class Forecasting:
+    """Holds the newest forecasts; ``refit`` renews them beside the cycle."""
+
+    history: History
+    pool: WorkerPool
+    settings: ForecastSettings
+    metrics: Metrics
+    clock: Clock
+    views: tuple[ForecastView, ...] = ()
+    _breaches: tuple[Breach, ...] = ()
+
+    async def refit(self, now_s: float) -> None:
+        """Forecast the series most at risk; a worker that fails loses its metric for this time."""
+        views, breaches = [], []
+        for metric in self._metrics():
+            window = self._window(metric, now_s)
+            for fitted in await self._fit(window):
+                if isinstance(fitted, SeriesForecast):
+                    views.append(view_of(fitted, window))
+                    breach = fitted.breach(self.settings.min_probability)
+                    breaches += [breach] if breach else []
+        self.views = tuple(sorted(views, key=lambda view: -view.probability))
+        self._breaches = tuple(breaches)
+        self.metrics.foresaw(
+            [view.forecast for view in views], shown=[view.metric for view in views]
+        )
+
+    def breaches(self, now_s: float) -> tuple[Breach, ...]:
+        """Return the expected breaches whose horizon has not passed."""
+        return tuple(b for b in self._breaches if now_s < b.made_at_s + b.horizon_s)
+
+    def _metrics(self) -> tuple[str, ...]:
+        return tuple(name for name in self.history.metrics() if not math.isnan(self._limit(name)))
+
+    def _limit(self, metric: str) -> float:
+        return self.settings.limits.get(metric, CATALOG[metric].limit)
+
+    def _window(self, metric: str, now_s: float) -> Window:
+        return self.history.window(metric, start_s=now_s - self.settings.span_s, end_s=now_s)
+
+    async def _fit(self, window: Window) -> tuple[Fitted, ...]:
+        limit = self._limit(window.metric)
+        ranked = screen(window, limit=limit, horizon_s=self.settings.horizon_s)
+        rows = tuple(int(row) for row in ranked[: self.settings.max_fits])
+        if not rows:
+            return ()
+        task = task_of(
+            window,
+            rows,
+            horizon_s=self.settings.horizon_s,
+            limit=limit,
+            coverage=self.settings.coverage,
+            sustain_s=self.settings.sustain_s,
+        )
+        try:
+            fitted: tuple[Fitted, ...] = await self.pool.run(FIT, task)
+        except WorkerFailed as error:
+            self.metrics.workers_failed_total.labels(error.reason).inc()
+            self.metrics.forecasts_total.labels("prophet", "failed").inc(len(rows))
+            log.warning("forecast failed", metric=window.metric, problem=str(error))
+            return ()
+        for one in fitted:
+            if isinstance(one, SeriesForecast):
+                self.metrics.forecasts_total.labels(one.forecast.model[0], "made").inc()
+            else:
+                self.metrics.forecasts_total.labels("none", "too_short").inc()
+        return fitted
+
+
+def view_of(fitted: SeriesForecast, window: Window) -> ForecastView:
+    """Put a forecast and the history it was made from side by side, for a plot."""
+    target = fitted.forecast.targets[0]
+    seen = fitted.crossing
+    expected = seen is not None and math.isfinite(seen.expected_s)
+    return ForecastView(
+        target=target,
+        metric=window.metric,
+        unit=CATALOG[window.metric].unit,
+        history_time_s=window.time_s,
+        history_value=window.value[window.targets.index(target)],
+        forecast=fitted.forecast,
+        limit=fitted.limit,
+        expected_s=seen.expected_s if seen is not None and expected else None,
+        probability=seen.probability if seen is not None else math.nan,
+    )

@@ -1,0 +1,172 @@
+"""Decide and act: a plan for each diagnosed incident, one step a cycle for each live plan."""
+
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agent.gather import World
+from agent.metrics import Metrics
+from core.cluster import ClusterState
+from core.ports import Store
+from core.target import Target
+from core.types import Autonomy, Diagnosis, Incident, Outcome, OutcomeStatus, Plan, PlanRecord
+from remediation.policy import Policy
+from remediation.run import Runner
+
+AutonomyOf = Callable[[str, str], Autonomy]
+
+# What came to nothing is not tried again for the same incident before this long.
+RETRY_AFTER_S = 600.0
+KEEP_SHOWN = 100
+
+
+@dataclass(slots=True)
+class Heal:
+    """Keeps the newest plans at hand; the store has them all.
+
+    autonomy: (action kind, node group) -> how far gpumedic may go
+    """
+
+    policy: Policy
+    runner: Runner
+    store: Store
+    metrics: Metrics
+    autonomy: AutonomyOf
+    plans: dict[str, PlanRecord] = field(default_factory=dict)
+    _counted: set[str] = field(default_factory=set)
+
+    async def load(self) -> None:
+        """Take up the plans an earlier process left, live or not."""
+        for record in await self.store.find(PlanRecord):
+            if len(self.plans) < KEEP_SHOWN or not record.state.final:
+                self.plans[record.plan.id] = record
+                self._counted.update(_key(outcome) for outcome in record.outcomes)
+
+    async def step(
+        self,
+        world: World,
+        incidents: Mapping[str, Incident],
+        diagnoses: Mapping[str, Diagnosis],
+        *,
+        paused: bool,
+    ) -> tuple[str, ...]:
+        """Move every live plan one step, then propose for incidents without one; say what moved."""
+        if world.state is None:
+            return ()
+        said = [
+            await self._move(record, incidents, world.state, paused=paused)
+            for record in self.live()
+        ]
+        for incident in incidents.values():
+            diagnosis = diagnoses.get(incident.id)
+            if (
+                diagnosis
+                and incident.resolved_s is None
+                and not self._had_its_turn(incident, world)
+            ):
+                said.append(await self._propose(incident, diagnosis, world))
+        return tuple(sentence for sentence in said if sentence)
+
+    def live(self) -> tuple[PlanRecord, ...]:
+        """Return the plans that may still move, oldest first."""
+        return tuple(record for record in self.plans.values() if not record.state.final)
+
+    def recent(self) -> tuple[PlanRecord, ...]:
+        """Return the newest plans and every live one, newest first."""
+        return tuple(sorted(self.plans.values(), key=lambda record: -record.plan.made_at_s))
+
+    async def approve(self, plan_id: str, *, by: str) -> PlanRecord:
+        """Let a proposed plan run."""
+        return self._note(await self.runner.approve(plan_id, by=by))
+
+    async def deny(self, plan_id: str, *, by: str, because: str) -> PlanRecord:
+        """Turn a proposed plan down."""
+        return self._note(await self.runner.deny(plan_id, by=by, because=because))
+
+    async def _move(
+        self,
+        record: PlanRecord,
+        incidents: Mapping[str, Incident],
+        state: ClusterState,
+        *,
+        paused: bool,
+    ) -> str:
+        key = record.plan.incident_id
+        incident = incidents.get(key) or await self.store.get(Incident, key)
+        if incident is None:
+            return ""
+        moved = self._note(await self.runner.step(record, incident, state, paused=paused))
+        changed = moved.state is not record.state or moved.step != record.step
+        return _said(moved) if changed else ""
+
+    async def _propose(self, incident: Incident, diagnosis: Diagnosis, world: World) -> str:
+        if world.state is None:
+            return ""
+        plan = self.policy.decide(
+            incident, diagnosis, world.state, now_s=world.now_s, plan_id=uuid.uuid4().hex[:8]
+        )
+        if plan is None:
+            return ""
+        mode = self._mode(plan, world.state)
+        record = await self.runner.propose(plan, incident, mode, state=world.state)
+        is_new = record.plan.id not in self.plans
+        self._note(record)
+        if is_new:
+            for refusal in record.refusals:
+                self.metrics.guard_refusals_total.labels(refusal.guard).inc()
+        return _said(record) if is_new else ""
+
+    def _had_its_turn(self, incident: Incident, world: World) -> bool:
+        """Say whether the incident has a live plan, or one that ended a moment ago."""
+        mine = [r for r in self.plans.values() if r.plan.incident_id == incident.id]
+        return any(not r.state.final or world.now_s - r.since_s < RETRY_AFTER_S for r in mine)
+
+    def _mode(self, plan: Plan, state: ClusterState) -> Autonomy:
+        """Return the most careful mode of all the plan's actions on all the groups they touch."""
+        order = list(Autonomy)
+        modes = [
+            self.autonomy(action.kind, group)
+            for action in plan.actions
+            for group in _groups(action.target, state)
+        ]
+        return min(modes, key=order.index, default=Autonomy.OBSERVE)
+
+    def _note(self, record: PlanRecord) -> PlanRecord:
+        """Keep the record at hand and count each outcome once."""
+        self.plans[record.plan.id] = record
+        for outcome in record.outcomes:
+            if _key(outcome) not in self._counted:
+                self._counted.add(_key(outcome))
+                self._count(outcome, record)
+        self._forget()
+        return record
+
+    def _count(self, outcome: Outcome, record: PlanRecord) -> None:
+        self.metrics.act(outcome.action.kind, outcome.status)
+        if outcome.status is OutcomeStatus.SUCCEEDED and outcome.lost_gpu_s:
+            cause = record.plan.cause.fault
+            self.metrics.lost_gpu_seconds_total.labels(cause).inc(outcome.lost_gpu_s)
+
+    def _forget(self) -> None:
+        for record in self.recent()[KEEP_SHOWN:]:
+            if record.state.final:
+                del self.plans[record.plan.id]
+
+
+def _said(record: PlanRecord) -> str:
+    """Say where a plan stands, in words an operator can search the log for."""
+    cause, steps = record.plan.cause, [action.kind for action in record.plan.actions]
+    doing = steps[min(record.step, len(steps) - 1)] if not record.state.final else ", ".join(steps)
+    where = f"{cause.fault.replace('_', ' ')} on {cause.target}"
+    refused = f" by {record.refusals[0].guard}" if record.refusals else ""
+    return f"plan {record.plan.id} for {where}: {doing} {record.state}{refused} ({record.mode})"
+
+
+def _key(outcome: Outcome) -> str:
+    return f"{outcome.action.key} {outcome.status}"
+
+
+def _groups(target: Target, state: ClusterState) -> Sequence[str]:
+    """Return the groups of the nodes a target covers; ``default`` where it covers none we know."""
+    names = set(state.topology.nodes_in(target))
+    return sorted({node.group for node in state.nodes if node.name in names}) or ["default"]

@@ -1,0 +1,189 @@
+"""Detect, group and diagnose: from the history to incidents with a named cause."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from agent.gather import World
+from agent.history import History
+from agent.metrics import Metrics
+from agent.tell import Teller
+from core.cluster import ClusterState
+from core.ports import Announcement, Store
+from core.target import Target
+from core.types import Breach, Diagnosis, Incident, IncidentState, Window
+from detectors.detect import DetectSettings, Symptoms, detect
+from detectors.group import GroupSettings, group
+from rca.diagnose import DiagnoseSettings, diagnose
+
+FAST_PATH = "residual"
+
+
+@dataclass(frozen=True, slots=True)
+class WatchSettings:
+    """Spans in seconds: what the detectors look at, and what counts as normal for a diagnosis."""
+
+    detect_span_s: float
+    normal_span_s: float
+    detect: DetectSettings
+    group: GroupSettings
+    diagnose: DiagnoseSettings
+
+
+@dataclass(slots=True)
+class Watch:
+    """Keeps the live incidents and their diagnoses; the store has them all."""
+
+    history: History
+    store: Store
+    teller: Teller
+    metrics: Metrics
+    settings: WatchSettings
+    incidents: dict[str, Incident] = field(default_factory=dict)
+    diagnoses: dict[str, Diagnosis] = field(default_factory=dict)
+    _seen: dict[str, frozenset[object]] = field(default_factory=dict)
+
+    async def load(self) -> None:
+        """Take up the incidents an earlier process left open."""
+        for incident in await self.store.find(Incident, live=True):
+            self.incidents[incident.id] = incident
+            if known := await self.store.get(Diagnosis, incident.id):
+                self.diagnoses[incident.id] = known
+
+    async def look(self, world: World, *, breaches: Sequence[Breach]) -> None:
+        """Find symptoms, group them, and diagnose the incidents whose symptoms changed."""
+        topology = world.state.topology if world.state else None
+        windows = self._windows(world.now_s - self.settings.detect_span_s, world.now_s)
+        found = detect(windows, topology=topology, now_s=world.now_s, settings=self.settings.detect)
+        self.metrics.saw(found.anomalies)
+        symptoms = Symptoms(
+            anomalies=found.anomalies,
+            events=(*found.events, *world.events),
+            breaches=tuple(breaches),
+        )
+        await self._group(symptoms, world)
+        for incident in self.live():
+            if self._seen.get(incident.id) != _symptoms_of(incident):
+                await self._diagnose(incident, world)
+
+    def live(self) -> tuple[Incident, ...]:
+        """Return the open incidents, oldest first."""
+        open_ones = (i for i in self.incidents.values() if i.state is IncidentState.OPEN)
+        return tuple(sorted(open_ones, key=lambda incident: incident.opened_s))
+
+    def recent(self) -> tuple[Incident, ...]:
+        """Return the newest incidents, open or not, newest first."""
+        return tuple(sorted(self.incidents.values(), key=lambda incident: -incident.opened_s))
+
+    async def _group(self, symptoms: Symptoms, world: World) -> None:
+        before = dict(self.incidents)
+        after = group(
+            tuple(before.values()),
+            symptoms,
+            topology=world.state.topology if world.state else None,
+            now_s=world.now_s,
+            settings=self.settings.group,
+            new_id=lambda: uuid.uuid4().hex[:8],
+        )
+        changed = [incident for incident in after if before.get(incident.id) != incident]
+        for incident in changed:
+            await self._announce(before.get(incident.id), incident)
+        await self.store.put(*changed)
+        self.incidents = {incident.id: incident for incident in after}
+        self.metrics.opened(self.live())
+        for gone in self.diagnoses.keys() - self.incidents.keys():
+            del self.diagnoses[gone]
+
+    async def _announce(self, before: Incident | None, incident: Incident) -> None:
+        what = _announcement(before, incident)
+        if what is None:
+            return
+        await self.teller.tell(what, incident.title, incident=incident)
+        if before is None and incident.breaches:
+            await self.teller.tell(Announcement.BREACH_EXPECTED, incident.title, incident=incident)
+
+    async def _diagnose(self, incident: Incident, world: World) -> None:
+        start_s = incident.opened_s - self.settings.normal_span_s
+        windows = self._windows(start_s, world.now_s, near=_neighbourhood(incident, world.state))
+        with self.metrics.diagnosis_duration_seconds.labels(FAST_PATH).time():
+            found = diagnose(
+                incident, windows, world.state, now_s=world.now_s, settings=self.settings.diagnose
+            )
+        before = self.diagnoses.get(incident.id)
+        self.diagnoses[incident.id] = found
+        self._seen[incident.id] = _symptoms_of(incident)
+        if before is None:
+            self.metrics.incidents_total.labels(_fault(found)).inc()
+        if before is None or _named(before) != _named(found):
+            await self.teller.tell(
+                Announcement.INCIDENT_DIAGNOSED, _cause(found), incident=incident, diagnosis=found
+            )
+        await self.store.put(found)
+
+    def _windows(
+        self, start_s: float, end_s: float, *, near: frozenset[str] | None = None
+    ) -> Mapping[str, Window]:
+        windows = {}
+        for metric in self.history.metrics():
+            targets = self.history.targets(metric)
+            if near is not None:
+                targets = tuple(
+                    target for target in targets if not target.node or target.node in near
+                )
+            windows[metric] = self.history.window(
+                metric, start_s=start_s, end_s=end_s, targets=targets
+            )
+        return windows
+
+
+def _announcement(before: Incident | None, now: Incident) -> Announcement | None:
+    if before is None:
+        return Announcement.INCIDENT_OPENED
+    if now.state is not before.state:
+        opened = now.state is IncidentState.OPEN
+        return Announcement.INCIDENT_OPENED if opened else Announcement.INCIDENT_RESOLVED
+    worse = now.severity is not before.severity or now.targets != before.targets
+    return Announcement.INCIDENT_UPDATED if worse else None
+
+
+def _symptoms_of(incident: Incident) -> frozenset[object]:
+    """Name an incident's symptoms without their readings: a new one calls for a new diagnosis."""
+    return frozenset(
+        [
+            *((a.target, a.metric, a.detector) for a in incident.anomalies),
+            *((e.target, e.kind, e.code) for e in incident.events),
+            *((b.target, b.metric, "breach") for b in incident.breaches),
+        ]
+    )
+
+
+def _neighbourhood(incident: Incident, state: ClusterState | None) -> frozenset[str] | None:
+    """Return the nodes a diagnosis may need: the incident's, their jobs' and their racks'.
+
+    None, for all, where the scheduler is not known.
+    """
+    if state is None:
+        return None
+    topology = state.topology
+    nodes = {node for target in incident.targets for node in topology.nodes_in(target)}
+    for job in incident.jobs:
+        nodes.update(topology.nodes_of_job(job))
+    racks = {topology.rack_of(node) for node in nodes} - {""}
+    for rack in racks:
+        nodes.update(topology.nodes_in(Target(rack=rack)))
+    return frozenset(nodes)
+
+
+def _named(diagnosis: Diagnosis) -> tuple[object, ...]:
+    return tuple((cause.target, cause.fault) for cause in diagnosis.causes[:1])
+
+
+def _fault(diagnosis: Diagnosis) -> str:
+    return diagnosis.causes[0].fault if diagnosis.causes else "unknown"
+
+
+def _cause(diagnosis: Diagnosis) -> str:
+    if not diagnosis.causes:
+        return "No cause found with what is measured"
+    first = diagnosis.causes[0]
+    return f"{first.target}: {first.fault.replace('_', ' ')} (p = {first.probability:.2f})"
