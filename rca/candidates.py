@@ -132,7 +132,7 @@ def from_events(case: Case) -> Iterable[Candidate]:
     seen: dict[tuple[Target, str], int] = {}
     first_s = min((event.time_s for event in case.incident.events), default=0.0)
     for event in sorted(case.incident.events, key=lambda item: (item.time_s, item.kind)):
-        sign = sign_of(event.kind, event.code)
+        sign = sign_of(event.kind, event.code, event.target.kind)
         if sign is None:
             continue
         target = _event_target(case, event, FAULTS[sign.fault])

@@ -39,11 +39,13 @@ class Case:
 
     def reach_of(self, target: Target, variables: Ints) -> float:
         """Return how well a candidate reaches the symptoms: by path, or else by its place."""
+        if target in self.incident.targets:
+            return 1.0
         path = float(self.reach[variables].max()) if len(variables) else 0.0
         return max(path, LOCATED if self._is_near(target) else NOWHERE_NEAR)
 
     def _is_near(self, target: Target) -> bool:
-        if target in self.incident.targets or target.job in self.incident.jobs:
+        if target.job in self.incident.jobs:
             return True
         node = target.node
         return bool(node) and node in self.graph.nodes and self.near[self.graph.nodes.index(node)]

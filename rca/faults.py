@@ -215,8 +215,17 @@ KIND_SIGNS: Mapping[str, Sign] = {
 }
 
 
-def sign_of(kind: str, code: str) -> Sign | None:
-    """Return what an event of that kind and code speaks for, or None where it says nothing."""
+_SILENT_GPU = Sign("gpu_fallen_off_bus", 5.0)
+
+
+def sign_of(kind: str, code: str, on: TargetKind) -> Sign | None:
+    """Return what an event of that kind and code on such a target speaks for; None for nothing.
+
+    What falls silent tells by what it is: a node is away, a GPU is off the bus, a job has ended.
+    """
     if kind == "xid":
         return XID_SIGNS.get(code.strip())
-    return KIND_SIGNS.get(kind)
+    sign = KIND_SIGNS.get(kind)
+    if sign is None or sign.fault != "node_silent" or on is TargetKind.NODE:
+        return sign
+    return _SILENT_GPU if on is TargetKind.GPU else None

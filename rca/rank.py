@@ -25,6 +25,7 @@ from rca.candidates import (
 from rca.case import Candidate, Case
 from rca.faults import FAULTS
 from rca.growth import from_breaches
+from rca.standing import ODD_Z
 from rca.templates import TEMPLATES
 
 _MOST_CAUSES = 8
@@ -115,7 +116,8 @@ def _heaviest_first(candidate: Candidate) -> tuple[float, str, Target, tuple[str
 def _add_path(case: Case, candidate: Candidate) -> None:
     """Add how well the candidate reaches the symptom."""
     share = case.reach_of(candidate.target, candidate.variables)
-    direct = np.isin(candidate.variables, case.symptoms).any()
+    direct = candidate.target in case.incident.targets
+    direct |= bool(np.isin(candidate.variables, case.symptoms).any())
     if direct or not len(case.symptoms):
         text = "is itself a symptom" if direct else "nothing else shows a symptom"
     elif share > _WELL_REACHED:
@@ -141,7 +143,8 @@ def _missing(case: Case, best: Sequence[Candidate]) -> tuple[str, ...]:
 
 def _unmeasured_causes(case: Case, candidate: Candidate) -> list[str]:
     """Return the metrics above the candidate's own that have no readings, nearest first."""
-    waiting = [case.graph.metrics[m] for m in np.unique(case.graph.metric[candidate.variables])]
+    accused = candidate.variables[np.nan_to_num(case.left[candidate.variables]) > ODD_Z]
+    waiting = [case.graph.metrics[m] for m in np.unique(case.graph.metric[accused])]
     found: list[str] = []
     while waiting:
         name = waiting.pop(0)

@@ -117,6 +117,23 @@ def test_an_xid_of_the_program_is_the_jobs_fault() -> None:
     assert (best.target, best.fault) == (Target(job="j1"), "software_error")
 
 
+@pytest.mark.parametrize(
+    ("target", "fault"),
+    [(target_of_node(1), "node_silent"), (target_of_gpu(1, 0), "gpu_fallen_off_bus")],
+)
+def test_what_falls_silent_tells_by_what_it_is(target: Target, fault: str) -> None:
+    best = asked(with_events(event("silent", "no_readings", target))).causes[0]
+
+    assert (best.target, best.fault) == (target, fault)
+    assert best.probability > 0.6
+
+
+def test_a_silent_rank_is_no_silent_node() -> None:
+    rank = replace(target_of_gpu(1, 0), job="j1", rank="8")
+
+    assert asked(with_events(event("silent", "no_readings", rank))).unknown > 0.9
+
+
 def test_follow_up_xids_alone_prove_nothing() -> None:
     assert asked(with_events(event("xid", "45", XID_GPU))).unknown > 0.5
 
