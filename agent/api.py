@@ -4,7 +4,6 @@ Values have the form of ``core.codec``: a field is a key with its unit in its na
 seconds since the epoch, a number nobody knows is null.
 """
 
-import json
 import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -14,18 +13,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from agent.access import holds_token
-from agent.refuse import Refused, limited_body
+from agent.command import read_command
+from agent.refuse import Refused
 from agent.view import Controls, View
 from core.cluster import NodeCondition
 from core.codec import to_json
 from core.errors import InputError
 from core.types import Incident, IncidentState, PlanRecord, PlanState
-
-_MAX_COMMAND_BYTES = 64 * 1024
-_BODY_DEADLINE_S = 10.0
-_MAX_TEXT_CHARS = 500
-_MAX_PAUSE_S = 366 * 86400.0
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -106,14 +100,14 @@ class Api:
 
     async def approve(self, request: Request) -> Response:
         """Let a proposed plan run."""
-        command = await self._command(request, "by")
+        command = await read_command(request, self.token, "by")
         plan_id = find_plan(self.controls.view(), request.path_params["id"]).plan.id
         record = await _decided(self.controls.approve(plan_id, by=command.text("by")))
         return JSONResponse({"plan": to_json(record)})
 
     async def deny(self, request: Request) -> Response:
         """Turn a proposed plan down."""
-        command = await self._command(request, "by", "because")
+        command = await read_command(request, self.token, "by", "because")
         plan_id = find_plan(self.controls.view(), request.path_params["id"]).plan.id
         by, because = command.text("by"), command.text("because", default="")
         record = await _decided(self.controls.deny(plan_id, by=by, because=because))
@@ -121,7 +115,7 @@ class Api:
 
     async def pause(self, request: Request) -> Response:
         """Stop acting, for a time or until resumed."""
-        command = await self._command(request, "by", "because", "for_s")
+        command = await read_command(request, self.token, "by", "because", "for_s")
         by, because = command.text("by"), command.text("because", default="")
         await self.controls.pause(by=by, because=because, for_s=command.seconds("for_s"))
         pause = self.controls.view().pause
@@ -129,64 +123,10 @@ class Api:
 
     async def resume(self, request: Request) -> Response:
         """Act again."""
-        command = await self._command(request, "by")
+        command = await read_command(request, self.token, "by")
         await self.controls.resume(by=command.text("by"))
         pause = self.controls.view().pause
         return JSONResponse({"pause": pause and to_json(pause)})
-
-    async def _command(self, request: Request, *known: str) -> "Command":
-        if not holds_token(request, (self.token,)):
-            raise Refused(
-                401,
-                "unauthorized",
-                "A command needs the controller's token.",
-                "Send Authorization: Bearer with the text of the file token in state_dir, or use "
-                "the command line as the controller's user.",
-            )
-        body = await limited_body(request, _MAX_COMMAND_BYTES, deadline_s=_BODY_DEADLINE_S)
-        return Command.read(body, known)
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A command's JSON body, checked key by key."""
-
-    values: Mapping[str, Any]
-
-    @classmethod
-    def read(cls, body: bytes, known: tuple[str, ...]) -> "Command":
-        """Read a body, empty or an object with known keys; Refused says what else was found."""
-        try:
-            values = json.loads(body or b"{}")
-        except (ValueError, RecursionError):
-            values = None
-        needed = f"Send a JSON object with any of {', '.join(known)}."
-        if not isinstance(values, dict):
-            raise Refused(400, "input", f"The body is no JSON object ({len(body)} bytes).", needed)
-        if unknown := sorted(values.keys() - set(known)):
-            raise Refused(400, "input", f"The body has the key {unknown[0]!r:.40}.", needed)
-        return cls(values)
-
-    def text(self, name: str, *, default: str = "api") -> str:
-        """Return a text on one line, cut at 500 characters."""
-        value = self.values.get(name)
-        if value is None:
-            return default
-        if not isinstance(value, str):
-            raise Refused(400, "input", f"{name} is {value!r:.40}.", f"Give {name} as text.")
-        printable = "".join(c if c.isprintable() else " " for c in value[:_MAX_TEXT_CHARS])
-        return printable.strip() or default
-
-    def seconds(self, name: str) -> float | None:
-        """Return a duration above 0 and at most a year, or None where none is given."""
-        value = self.values.get(name)
-        if value is None:
-            return None
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not is_number or not 0 < value <= _MAX_PAUSE_S:
-            remedy = f"Give {name} as seconds, above 0 and at most a year; leave it out for ever."
-            raise Refused(400, "input", f"{name} is {value!r:.40}.", remedy)
-        return float(value)
 
 
 def status_of(view: View) -> dict[str, Any]:

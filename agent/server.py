@@ -1,13 +1,10 @@
 """The HTTP server: health, metrics, the API, alerts in, and the page, in the controller's loop."""
 
-import asyncio
-import contextlib
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
-import uvicorn
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -20,16 +17,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from agent.access import host_is_ours
 from agent.api import Api
 from agent.inbound import Inbound
+from agent.messages import Messages
+from agent.notify.outbox import Outbox
 from agent.page import Page
 from agent.refuse import Refused, refuse
 from agent.view import Controls
 from core.clock import Clock
-from core.errors import ActionRefused, ConfigError, GpumedicError, InputError
+from core.errors import ActionRefused, GpumedicError, InputError
 
 log = structlog.get_logger()
 
-DRAIN_S = 8  # the process has 10 s for its orderly end
-MAX_CONNECTIONS = 256
 MetricsPage = Callable[[str], tuple[bytes, str]]
 Ready = Callable[[], Sequence[str]]
 
@@ -60,12 +57,14 @@ def build_app(
     settings: ServerSettings,
     clock: Clock,
     inbound: Inbound | None = None,
+    outbox: Outbox | None = None,
 ) -> Starlette:
     """Return the application.
 
     metrics_page: Accept header -> the page and its content type
     ready:        what is missing before this controller is of use; empty when it is ready
     inbound:      takes ``POST /v1/alerts``; None: that path does not exist
+    outbox:       what ``/v1/messages`` shows and sends again; None: that path does not exist
     """
 
     async def metrics(request: Request) -> Response:
@@ -83,6 +82,7 @@ def build_app(
         Route("/readyz", readyz),
         Route("/metrics", metrics),
         *([Route("/v1/alerts", inbound.__call__, methods=["POST"])] if inbound else []),
+        *(Messages(outbox, settings.token).routes() if outbox else []),
         *Api(controls, settings.token).routes(),
         *Page(controls, clock).routes(),
     ]
@@ -96,69 +96,6 @@ def build_app(
             Exception: _unknown_error,
         },
     )
-
-
-async def serve(app: ASGIApp, listen: str, stop: asyncio.Event) -> None:
-    """Serve at ``address:port`` until ``stop`` is set, then finish what runs within 8 s.
-
-    ConfigError where the address cannot be had. Signals stay with the process' own handlers.
-    """
-    bound = listen_at(listen)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            limit_concurrency=MAX_CONNECTIONS,
-            timeout_graceful_shutdown=DRAIN_S,
-        )
-    )
-
-    async def end() -> None:
-        await stop.wait()
-        server.should_exit = True
-
-    ending = asyncio.create_task(end())
-    try:
-        await server.serve(sockets=[bound])
-    finally:
-        ending.cancel()
-        bound.close()
-
-
-def listen_at(listen: str) -> socket.socket:
-    """Return a socket bound to ``address:port`` (``[::1]:8642`` for IPv6; port 0: any free one)."""
-    host, colon, port = listen.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 65535:
-        raise ConfigError(
-            f"Listening at {listen!r}: this is no address with a port. Write server.listen like "
-            "127.0.0.1:8642 or [::1]:8642."
-        )
-    host = host.strip("[]") or "0.0.0.0"  # noqa: S104 - ":8642" says all interfaces
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
-    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        bound.bind((host, int(port)))
-    except OSError as error:
-        bound.close()
-        raise ConfigError(
-            f"Listening at {listen}: {error.strerror or error}. End the program that has this "
-            f"port (`ss -ltnp 'sport = :{port}'` names it), or set server.listen to another."
-        ) from error
-    return bound
-
-
-class _Server(uvicorn.Server):
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the process, which stops more than this server."""
-        yield
 
 
 class _Guard:

@@ -19,7 +19,7 @@ from agent.notify.alertmanager import Alertmanager, AlertmanagerSettings, alerts
 from agent.notify.envelope import Sender
 from agent.notify.post import Address
 from agent.notify.times import from_rfc3339, rfc3339
-from agent.server import serve
+from agent.serving import serve
 from core.clock import ManualClock, RealClock
 from core.ports import DeliveryStatus
 from core.types import Event, Incident, IncidentState

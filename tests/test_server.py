@@ -20,13 +20,16 @@ from structlog.testing import capture_logs
 from agent.access import ensure_token, host_is_ours
 from agent.database import Database
 from agent.inbound import Inbound, InboundSettings
-from agent.server import SECURITY_HEADERS, ServerSettings, build_app, listen_at, serve
+from agent.notify.outbox import Outbox
+from agent.server import SECURITY_HEADERS, ServerSettings, build_app
+from agent.serving import listen_at, serve
 from core.clock import ManualClock, RealClock
 from core.codec import from_json
 from core.errors import ConfigError, StoreError
 from core.types import Diagnosis, Incident, PlanRecord, PlanState
 from tests.page_views import NOW_S, FakeControls, busy_view, empty_view, gpu_diagnosis, gpu_incident
 from tests.real import free_port
+from tests.test_outbox import GIVE_UP, Scripted, news
 
 TOKEN = "token-of-the-test"
 AUTHORIZED = {"authorization": f"Bearer {TOKEN}"}
@@ -50,7 +53,11 @@ PATHS = [
 
 
 def app_for(
-    controls: FakeControls, *, missing: tuple[str, ...] = (), inbound: Inbound | None = None
+    controls: FakeControls,
+    *,
+    missing: tuple[str, ...] = (),
+    inbound: Inbound | None = None,
+    outbox: Outbox | None = None,
 ) -> Starlette:
     return build_app(
         controls,
@@ -59,6 +66,7 @@ def app_for(
         settings=ServerSettings(token=TOKEN, names=("controller.cluster",)),
         clock=ManualClock(NOW_S),
         inbound=inbound,
+        outbox=outbox,
     )
 
 
@@ -400,6 +408,33 @@ async def test_a_sender_that_dribbles_is_cut_off(tmp_path: Path) -> None:
     database.close()
 
     assert b"408" in line
+
+
+async def test_failed_messages_are_listed_and_sent_again(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    database = Database.open(tmp_path, owner="test")
+    receiver = Scripted(script=[GIVE_UP])
+    outbox = Outbox(database, [receiver], clock=clock)
+    await outbox.enqueue(news("told"))
+    http = client(outbox=outbox)
+    await outbox.pump()
+
+    (failed,) = (await http.get("/v1/messages/failed")).json()["messages"]
+    wrong = await http.post("/v1/messages/redeliver", json={"message": 999}, headers=AUTHORIZED)
+    refused = await http.post("/v1/messages/redeliver", json={"message": failed["id"]})
+    queued = await http.post(
+        "/v1/messages/redeliver", json={"message": failed["id"]}, headers=AUTHORIZED
+    )
+    waiting = (await http.get("/v1/messages")).json()
+    await outbox.pump()
+    database.close()
+
+    assert (failed["receiver"], failed["attempts"], failed["last_text"]) == ("ops", 1, "400")
+    assert (wrong.status_code, refused.status_code) == (404, 401)
+    assert queued.json() == {"queued": 1}
+    assert (waiting["count"], waiting["disabled"]) == (1, [])
+    assert receiver.texts() == ["told"]
 
 
 async def test_text_from_outside_leaves_the_api_as_json() -> None:
