@@ -266,3 +266,15 @@ async def test_a_really_full_disk_is_survived_and_used_again(small_volume: Path)
     await database.run(big)
     assert len(await database.run(read)) == 201
     database.close()
+
+
+def test_a_full_disk_at_the_start_is_named(small_volume: Path) -> None:
+    (small_volume / "state").mkdir()
+    (small_volume / "state" / LOCK_NAME).write_text("")
+    fill(small_volume / "ballast")
+
+    with pytest.raises(StoreError, match="No space left on device"):
+        Database.open(small_volume / "state", owner="test")
+
+    (small_volume / "ballast").unlink()
+    Database.open(small_volume / "state", owner="test").close()
