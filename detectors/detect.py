@@ -1,7 +1,9 @@
 """Runs every detector over the newest windows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+
+import numpy as np
 
 from core.topology import Topology
 from core.types import Anomaly, Breach, Event, Window
@@ -49,9 +51,10 @@ def detect(
 ) -> Symptoms:
     """Return what all detectors find; the windows end at ``now_s`` and span ten minutes or so.
 
-    Windows of metrics that the catalogue does not have are passed over.
+    Windows of metrics that the catalogue does not have are passed over, and so are readings outside
+    of what it takes for plausible: those are the source's fault and no news of the target.
     """
-    known = {name: window for name, window in windows.items() if name in CATALOG}
+    known = {name: _plausible(window) for name, window in windows.items() if name in CATALOG}
     fresh_s = settings.silence_after_s
     limited = static.detect(
         known,
@@ -75,3 +78,11 @@ def detect(
         known, topology=topology, now_s=now_s, silence_after_s=settings.silence_after_s
     )
     return Symptoms(anomalies=(*limited, *counted, *odd), events=(*events, *silent))
+
+
+def _plausible(window: Window) -> Window:
+    metric, value = CATALOG[window.metric], window.value
+    wrong = (value < metric.low) | (value > metric.high) | np.isinf(value)
+    if not wrong.any():
+        return window
+    return replace(window, value=np.where(wrong, np.nan, value))

@@ -1,6 +1,6 @@
 """A target that reported and stopped while its source goes on: a missing reading is a symptom."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -10,6 +10,8 @@ from core.types import Event, Severity, Window
 from detectors.words import duration
 
 KIND = "silent"
+# The node lives, by its GPUs' word: what stopped is the exporter of its own readings.
+EXPORTER = "exporter_silent"
 # These stay. A job that ended, a volume unmounted or a container's port stops reporting every day.
 LASTING = frozenset({TargetKind.NODE, TargetKind.GPU})
 
@@ -77,7 +79,9 @@ def _lasting(target: Target, topology: Topology | None) -> bool:
     return target.kind in LASTING
 
 
-def _events(quiet: Mapping[Target, float], alive: frozenset[Target], now_s: float) -> list[Event]:
+def _events(
+    quiet: Mapping[Target, float], alive: frozenset[Target], now_s: float
+) -> Iterator[Event]:
     nodes_up = {target.node for target in alive}
     found: dict[Target, float] = {}
     for target, last_s in quiet.items():
@@ -86,9 +90,11 @@ def _events(quiet: Mapping[Target, float], alive: frozenset[Target], now_s: floa
         whole = target.node and target.node not in nodes_up
         named = Target(node=target.node) if whole else target
         found[named] = max(last_s, found.get(named, -np.inf))
-    return [_event(target, last_s, now_s) for target, last_s in sorted(found.items())]
-
-
-def _event(target: Target, last_s: float, now_s: float) -> Event:
-    text = f"{target} has reported nothing for {duration(now_s - last_s)} while others do"
-    return Event(target, last_s, KIND, "no_readings", text, Severity.CRITICAL)
+    for target, last_s in sorted(found.items()):
+        since = duration(now_s - last_s)
+        if target.kind is TargetKind.NODE and target.node in nodes_up:
+            text = f"{target}'s own readings stopped {since} ago; parts of it still report"
+            yield Event(target, last_s, EXPORTER, "no_readings", text, Severity.WARNING)
+        else:
+            text = f"{target} has reported nothing for {since} while others do"
+            yield Event(target, last_s, KIND, "no_readings", text, Severity.CRITICAL)
