@@ -26,8 +26,9 @@ from agent.notify.signing import read_secrets
 from agent.observed_cluster import ObservedCluster
 from agent.pause import PauseSwitch
 from agent.receivers import alertmanager_of, webhooks_of
-from agent.server import ServerSettings, build_app, serve
+from agent.server import ServerSettings, build_app
 from agent.service import Periodic, Service
+from agent.serving import serve
 from agent.store import SqliteStore
 from agent.systemd import Systemd
 from agent.tell import Teller
@@ -112,6 +113,7 @@ class Assembly:
             settings=ServerSettings(token=ensure_token(self.settings.state_dir)),
             clock=self.clock,
             inbound=self.inbound,
+            outbox=self.outbox,
         )
         await serve(app, self.settings.server.listen, stop)
 

@@ -125,13 +125,17 @@ class Controller:
         return tuple(missing)
 
     async def _cycle(self) -> str:
+        self._note_clock()
         world = await self.gatherer.gather()
-        self._note_clock(world.now_s)
         inbound = await self.inbound.waiting()
         world = replace(world, events=(*world.events, *inbound.values()))
         self._world = world
         self.metrics.heard(world.lag_s, world.problems)
-        await self.watch.look(world, breaches=self.forecasting.breaches(world.now_s))
+        await self.watch.look(
+            world,
+            breaches=self.forecasting.breaches(world.now_s),
+            settled=self.heal.acted_on(),
+        )
         await self.inbound.drop(inbound)
         pause = self.pause_switch.current(world.now_s)
         self.metrics.paused.set(pause is not None)
@@ -205,9 +209,9 @@ class Controller:
             self._said = self.sentence
             self.tell_person(self.sentence)
 
-    def _note_clock(self, now_s: float) -> None:
+    def _note_clock(self) -> None:
         """Notice that the wall clock was set: durations go on, and the step is told and counted."""
-        gap_s = now_s - self.clock.monotonic_s()
+        gap_s = self.clock.now_s() - self.clock.monotonic_s()
         if self._clock_gap_s is not None and abs(gap_s - self._clock_gap_s) > CLOCK_STEP_S:
             step_s = gap_s - self._clock_gap_s
             self.metrics.clock_steps_total.inc()

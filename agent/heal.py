@@ -9,7 +9,16 @@ from agent.metrics import Metrics
 from core.cluster import ClusterState
 from core.ports import Store
 from core.target import Target
-from core.types import Autonomy, Diagnosis, Incident, Outcome, OutcomeStatus, Plan, PlanRecord
+from core.types import (
+    Autonomy,
+    Diagnosis,
+    Incident,
+    Outcome,
+    OutcomeStatus,
+    Plan,
+    PlanRecord,
+    PlanState,
+)
 from remediation.policy import Policy
 from remediation.run import Runner
 
@@ -18,6 +27,7 @@ AutonomyOf = Callable[[str, str], Autonomy]
 # What came to nothing is not tried again for the same incident before this long.
 RETRY_AFTER_S = 600.0
 KEEP_SHOWN = 100
+_ACTED = frozenset({PlanState.ACTING, PlanState.VERIFYING, PlanState.DONE})
 
 
 @dataclass(slots=True)
@@ -70,6 +80,10 @@ class Heal:
     def live(self) -> tuple[PlanRecord, ...]:
         """Return the plans that may still move, oldest first."""
         return tuple(record for record in self.plans.values() if not record.state.final)
+
+    def acted_on(self) -> frozenset[str]:
+        """Return the incidents on which a plan acts, or has acted and helped."""
+        return frozenset(r.plan.incident_id for r in self.plans.values() if r.state in _ACTED)
 
     def recent(self) -> tuple[PlanRecord, ...]:
         """Return the newest plans and every live one, newest first."""

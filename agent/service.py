@@ -46,7 +46,7 @@ class Service:
     close: Callable[[], Awaitable[None]]
     duration_s: float = 0.0
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
-    _running: set[asyncio.Task[object]] = field(default_factory=set)
+    _running: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def run(self) -> None:
         """Serve, then drain: what runs is given 10 s to end, and what is queued stays queued."""
@@ -55,7 +55,7 @@ class Service:
         scheduler = self._scheduler()
         scheduler.start()
         for job in self.periodic:
-            self._start(self._tracked(job.work)())
+            self._start(job.work(), job.name)
         self.systemd.ready()
         try:
             await self._until_stopped()
@@ -75,14 +75,15 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._reload()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._reload(), "reload"))
 
     def _scheduler(self) -> AsyncIOScheduler:
         scheduler = AsyncIOScheduler(timezone="UTC")
         for job in (*self.periodic, Periodic("watchdog", WATCHDOG_EVERY_S, self._feed_watchdog)):
             scheduler.add_job(
-                self._tracked(job.work),
+                self._fire,
                 "interval",
+                args=(job,),
                 seconds=job.every_s,
                 id=job.name,
                 coalesce=True,
@@ -91,20 +92,24 @@ class Service:
             )
         return scheduler
 
-    def _tracked(self, work: Callable[[], Awaitable[object]]) -> Callable[[], Awaitable[None]]:
+    async def _fire(self, job: Periodic) -> None:
+        """Start a run, unless the one before has not ended: that one then does for both.
+
+        The run is a task of ours and not the scheduler's, which would cancel it at the end.
+        """
+        if not any(task.get_name() == job.name for task in self._running):
+            self._start(job.work(), job.name)
+
+    def _start(self, work: Awaitable[object], name: str) -> None:
         async def run() -> None:
-            task = self._start(work())
-            await asyncio.wait([task])
-            if not task.cancelled() and (error := task.exception()) is not None:
-                log.error("periodic work failed", error=repr(error), exc_info=error)
+            try:
+                await work
+            except Exception as error:
+                log.exception("periodic work failed", work=name, error=repr(error))
 
-        return run
-
-    def _start(self, work: Awaitable[object]) -> asyncio.Task[object]:
-        task = asyncio.ensure_future(work)
+        task = asyncio.create_task(run(), name=name)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        return task
 
     async def _serve(self, serve: Serve) -> None:
         try:

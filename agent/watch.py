@@ -50,8 +50,14 @@ class Watch:
             if known := await self.store.get(Diagnosis, incident.id):
                 self.diagnoses[incident.id] = known
 
-    async def look(self, world: World, *, breaches: Sequence[Breach]) -> None:
-        """Find symptoms, group them, and diagnose the incidents whose symptoms changed."""
+    async def look(
+        self, world: World, *, breaches: Sequence[Breach], settled: frozenset[str]
+    ) -> None:
+        """Find symptoms, group them, and diagnose the incidents whose symptoms changed.
+
+        settled: incidents a plan has acted on: what shows afterwards is the plan's own trace, and
+        their diagnosis stays the one that was acted on
+        """
         topology = world.state.topology if world.state else None
         windows = self._windows(world.now_s - self.settings.detect_span_s, world.now_s)
         found = detect(windows, topology=topology, now_s=world.now_s, settings=self.settings.detect)
@@ -63,7 +69,8 @@ class Watch:
         )
         await self._group(symptoms, world)
         for incident in self.live():
-            if self._seen.get(incident.id) != _symptoms_of(incident):
+            changed = self._seen.get(incident.id) != _symptoms_of(incident)
+            if changed and incident.id not in settled:
                 await self._diagnose(incident, world)
 
     def live(self) -> tuple[Incident, ...]:

@@ -39,7 +39,7 @@ def fleet_windows(nodes: int, steps: int, *, seed: int = 0) -> Iterator[Window]:
     for metric in GPU_METRICS:
         centre = level[CATALOG[metric].unit]
         noise = rng.standard_normal((len(targets), steps), dtype=np.float64)
-        value = np.float64(centre) * (1 + 0.02 * noise)
+        value = (centre + 0.02 * centre * noise).astype(np.float64)
         yield Window(metric, targets, time_s, value)
 
 

@@ -1,0 +1,77 @@
+"""Serve an application in the process' own loop, until it is told to stop."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Iterator
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from core.errors import ConfigError
+
+DRAIN_S = 8  # the process has 10 s for its orderly end
+MAX_CONNECTIONS = 256
+
+
+async def serve(app: ASGIApp, listen: str, stop: asyncio.Event) -> None:
+    """Serve at ``address:port`` until ``stop`` is set, then finish what runs within 8 s.
+
+    ConfigError where the address cannot be had. Signals stay with the process' own handlers.
+    """
+    bound = listen_at(listen)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=MAX_CONNECTIONS,
+            timeout_graceful_shutdown=DRAIN_S,
+        )
+    )
+
+    async def end() -> None:
+        await stop.wait()
+        server.should_exit = True
+
+    ending = asyncio.create_task(end())
+    try:
+        await server.serve(sockets=[bound])
+    finally:
+        ending.cancel()
+        bound.close()
+
+
+def listen_at(listen: str) -> socket.socket:
+    """Return a socket bound to ``address:port`` (``[::1]:8642`` for IPv6; port 0: any free one)."""
+    host, colon, port = listen.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > 65535:
+        raise ConfigError(
+            f"Listening at {listen!r}: this is no address with a port. Write server.listen like "
+            "127.0.0.1:8642 or [::1]:8642."
+        )
+    host = host.strip("[]") or "0.0.0.0"  # noqa: S104 - ":8642" says all interfaces
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_STREAM)
+    bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        bound.bind((host, int(port)))
+    except OSError as error:
+        bound.close()
+        raise ConfigError(
+            f"Listening at {listen}: {error.strerror or error}. End the program that has this "
+            f"port (`ss -ltnp 'sport = :{port}'` names it), or set server.listen to another."
+        ) from error
+    return bound
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the process, which stops more than this server."""
+        yield
