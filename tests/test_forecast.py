@@ -160,6 +160,10 @@ async def test_the_band_holds_as_many_readings_as_it_says(pool: WorkerPool) -> N
     assert 130 <= inside < 200
 
 
+async def test_the_self_test_fits_and_says_how_long_it_took(pool: WorkerPool) -> None:
+    assert 0 < await pool.run("detectors.forecast.prophet_fit:self_test", None) < 60
+
+
 async def test_same_task_same_answer(pool: WorkerPool) -> None:
     ramp = task(fill(1, share=0.5).series)
 

@@ -1,19 +1,23 @@
 """The pieces of a forecast by themselves: grid, yardsticks, line, regime, back-test."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.target import Target
 from core.types import Floats
 from detectors.forecast.backtest import errors, skill
-from detectors.forecast.forecaster import PathModel, Series
+from detectors.forecast.fit import forecast
+from detectors.forecast.forecaster import Forecaster, PathModel, Series, TooLittleData
 from detectors.forecast.grid import MAX_STEPS, ahead, clean, thinned, trimmed
 from detectors.forecast.linear import Linear
 from detectors.forecast.naive import LastValue, SeasonalNaive, seasonal
 from detectors.forecast.noise import fit_ar1
 from detectors.forecast.regime import regime_start
-from tests.forecast_series import START_S, days, series, walk
+from tests.forecast_series import START_S, days, series, task, walk
 
 MODELS = (LastValue(), SeasonalNaive(3600.0), Linear())
 
@@ -193,3 +197,20 @@ def test_skill_compares_with_the_yardstick() -> None:
     assert skill(0.0, 0.0) == 0.0
     assert skill(1.0, 0.0) == -np.inf
     assert np.isnan(skill(float("nan"), 1.0))
+
+
+def test_the_forecaster_is_one_behind_its_interface() -> None:
+    forecaster: Forecaster = forecast
+    both = replace(
+        task(series(np.full(5, 0.5))),
+        targets=(Target(node="a"), Target(node="b")),
+        value=np.full((2, 5), 0.5),
+    )
+
+    answers = forecaster(both)
+
+    assert [type(answer) for answer in answers] == [TooLittleData, TooLittleData]
+    assert [answer.target.node for answer in answers if isinstance(answer, TooLittleData)] == [
+        "a",
+        "b",
+    ]
