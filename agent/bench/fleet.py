@@ -32,7 +32,7 @@ def fleet_windows(nodes: int, steps: int, *, seed: int = 0) -> Iterator[Window]:
         for n in range(nodes)
         for g in range(GPUS_A_NODE)
     )
-    time_s = NOW_S - STEP_S * np.arange(steps)[::-1]
+    time_s = NOW_S - STEP_S * np.arange(steps, dtype=np.float64)[::-1]
     level = {"ratio": 0.7, "°C": 62.0, "W": 520.0, "Hz": 1.7e9, "": 0.0}
     from core.units import CATALOG
 
