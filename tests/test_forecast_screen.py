@@ -79,6 +79,14 @@ def test_gaps_do_not_hide_a_ramp(share: float) -> None:
     assert screen(window(value), limit=0.95, horizon_s=7200).tolist() == [1]
 
 
+def test_a_series_that_is_gone_has_no_future() -> None:
+    value = calm(3) + 0.58
+    value[1, -25:] = np.nan
+    value[2, -10:] = np.nan
+
+    assert screen(window(value), limit=0.95, horizon_s=7200).tolist() == [0, 2]
+
+
 def test_empty_short_or_silent_windows_give_nothing() -> None:
     silent = np.full((3, STEPS), np.nan)
 

@@ -14,13 +14,15 @@ SHARES = (1.0, 0.25)
 # How far chance may carry a series: normal quantile of one in a thousand.
 CHANCE = 3.1
 MIN_READINGS = 4
+# A series that lacks all of its newest readings is gone (a volume unmounted): 5 min at 15 s.
+FRESH_READINGS = 20
 CHUNK = 2048
 
 
 def screen(window: Window, *, limit: float, horizon_s: float, bad: Bad | None = None) -> Ints:
     """Return the rows that could reach the limit within the horizon, most urgent first.
 
-    window: (S, T) of one metric; a row with fewer than 4 readings is left out
+    window: (S, T) of one metric; a row with fewer than 4 readings, or none of late, is left out
     bad:    which direction is bad; the catalogue's where None
     A row comes first by the time at which its steepest recent slope meets the limit; then the rows
     that only chance could carry there, the nearer the sooner. Cost: a few passes over the window,
@@ -57,6 +59,7 @@ def _state(window: Window, limit: float, sign: float) -> tuple[Floats, Floats, F
         value[~known] = 0.0
         spans = [_slope(value, known, window.time_s, share) for share in SHARES]
         newest = known.shape[1] - 1 - np.argmax(known[:, ::-1], axis=1)
+        enough &= newest >= known.shape[1] - FRESH_READINGS
         level = np.where(enough, value[np.arange(len(value)), newest], np.nan)
         room[part] = sign * limit - level
         slope[part] = np.fmax(spans[0][0], spans[1][0])
