@@ -35,6 +35,16 @@ def test_a_ramp_that_began_just_now_is_found() -> None:
     assert screen(window(value), limit=0.95, horizon_s=7200).tolist() == [7]
 
 
+@pytest.mark.parametrize("length", [20, 40, 100])
+def test_a_young_ramp_in_a_long_window_is_found(length: int) -> None:
+    """A volume mounted a minute ago fills up; the history has hours of columns before it."""
+    value = np.full((5, 2400), np.nan)
+    value[1:] = 0.4 + np.random.default_rng(0).normal(0, 0.001, (4, 2400))
+    value[0, -length:] = np.linspace(0.1, 0.1 + 0.01 * length / 2, length)
+
+    assert screen(window(value), limit=0.95, horizon_s=7200)[:1].tolist() == [0]
+
+
 def test_the_sooner_comes_first_and_the_crossed_before_all() -> None:
     value = calm(6)
     for row, height in ((1, 0.2), (2, 0.4), (3, 0.3)):

@@ -11,6 +11,8 @@ from detectors.robust import row_median
 BLOCKS = 8
 # Spans that a slope is taken over, as shares of the window: a leak may have begun just now.
 SHARES = (1.0, 0.25)
+# A row that began so lately that these spans hold one block of it is looked at more closely.
+SHARES_YOUNG = (0.25**2, 0.25**3, 0.25**4)
 # How far chance may carry a series: normal quantile of one in a thousand.
 CHANCE = 3.1
 MIN_READINGS = 4
@@ -64,7 +66,24 @@ def _state(window: Window, limit: float, sign: float) -> tuple[Floats, Floats, F
         room[part] = sign * limit - level
         slope[part] = np.fmax(spans[0][0], spans[1][0])
         noise[part] = spans[0][1]
+        _look_closer(value, known, window.time_s, enough, (slope[part], noise[part]))
     return room, slope, noise
+
+
+def _look_closer(
+    value: Floats,
+    known: NDArray[np.bool_],
+    time_s: Floats,
+    enough: NDArray[np.bool_],
+    found: tuple[Floats, Floats],
+) -> None:
+    """Give the rows that began lately a slope and a noise, over as short a span as they have."""
+    slope, noise = found
+    for share in SHARES_YOUNG:
+        young = np.flatnonzero(enough & np.isnan(slope))
+        if not young.size:
+            return
+        slope[young], noise[young] = _slope(value[young], known[young], time_s, share)
 
 
 def _slope(
