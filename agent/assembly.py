@@ -13,7 +13,7 @@ from agent.config import Settings, read_secret
 from agent.config.reload import Reloader
 from agent.controller import Controller
 from agent.database import Database
-from agent.forecasting import Forecasting, ForecastSettings
+from agent.forecasting import Forecasting
 from agent.gather import Gatherer
 from agent.heal import Heal
 from agent.history import History
@@ -32,28 +32,21 @@ from agent.serving import serve
 from agent.store import SqliteStore
 from agent.systemd import Systemd
 from agent.tell import Teller
-from agent.watch import Watch, WatchSettings
+from agent.tuning import forecast_settings, run_settings, watch_settings
+from agent.watch import Watch
 from agent.workers import WorkerPool
 from core.clock import Clock
 from core.errors import ConfigError
 from core.ports import Cluster, EventSource, MetricSource
 from core.units import CATALOG
-from detectors.detect import DetectSettings
-from detectors.group import GroupSettings
-from rca.diagnose import DiagnoseSettings
-from remediation.guards import GuardSettings
 from remediation.rules import RulesPolicy
-from remediation.run import Runner, RunSettings
+from remediation.run import Runner
 
 log = structlog.get_logger()
 
 # The outbox looks for due messages this often; its own schedule says which are due.
 PUMP_EVERY_S = 1.0
 PRUNE_EVERY_S = 3600.0
-# What the detectors see of the history; longer than any of their own spans.
-DETECT_SPAN_S = 600.0
-# A forecast looks back four times as far as ahead.
-LOOK_BACK = 4.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +103,9 @@ class Assembly:
             self.controller,
             metrics_page=self.metrics.exposition,
             ready=self.controller.ready,
-            settings=ServerSettings(token=ensure_token(self.settings.state_dir)),
+            settings=ServerSettings(
+                token=ensure_token(self.settings.state_dir), names=self.settings.server.names
+            ),
             clock=self.clock,
             inbound=self.inbound,
             outbox=self.outbox,
@@ -164,57 +159,10 @@ async def assemble(
     return parts
 
 
-def watch_settings(settings: Settings) -> WatchSettings:
-    """Return what detecting, grouping and diagnosing go by."""
-    return WatchSettings(
-        detect_span_s=max(DETECT_SPAN_S, 2 * settings.detect.silence_after),
-        normal_span_s=settings.diagnose.normal_span,
-        detect=DetectSettings(
-            limits=dict(settings.forecast.limits), silence_after_s=settings.detect.silence_after
-        ),
-        group=GroupSettings(
-            group_window_s=settings.detect.group_window,
-            resolve_after_s=settings.detect.resolve_after,
-        ),
-        diagnose=DiagnoseSettings(normal_span_s=settings.diagnose.normal_span),
-    )
-
-
-def forecast_settings(settings: Settings) -> ForecastSettings:
-    """Return what is forecast and how much work it may be."""
-    wanted = settings.forecast
-    return ForecastSettings(
-        horizon_s=wanted.horizon,
-        coverage=wanted.coverage,
-        min_probability=wanted.min_probability,
-        sustain_s=wanted.sustain,
-        max_fits=wanted.max_fits,
-        span_s=min(settings.history.span, LOOK_BACK * wanted.horizon),
-        limits=dict(wanted.limits),
-    )
-
-
-def run_settings(settings: Settings) -> RunSettings:
-    """Return the bounds no plan may cross."""
-    wanted = settings.guards
-    return RunSettings(
-        guards=GuardSettings(
-            max_nodes_out=wanted.max_nodes_out,
-            max_ratio_out=wanted.max_ratio_out,
-            max_nodes_out_per_rack=wanted.max_nodes_out_per_rack,
-            cooldown_s=wanted.cooldown,
-            evidence_max_age_s=wanted.evidence_max_age,
-            min_probability=wanted.min_probability,
-            max_actions_per_hour=wanted.max_actions_per_hour,
-        )
-    )
-
-
 def _parts(
     settings: Settings, inputs: Inputs, database: Database, *, clock: Clock, speed: float
 ) -> Assembly:
     metrics = Metrics(version=version("gpumedic"), mode="controller")
-    store = SqliteStore(database)
     history = History(
         settings.state_dir / "history", step_s=settings.history.step, span_s=settings.history.span
     )
@@ -229,36 +177,8 @@ def _parts(
         clock=clock,
         counted=lambda name, status: metrics.webhook_deliveries_total.labels(name, status).inc(),
     )
-    teller = Teller(outbox, clock)
-    cluster = inputs.cluster or ObservedCluster(history, clock)
-    run = run_settings(settings)
-    runner = Runner(store, cluster, clock=clock, settings=run, announce=teller.tell_plan)
-    controller = Controller(
-        cluster=settings.cluster,
-        clock=clock,
-        gatherer=Gatherer(
-            metrics=settings.prometheus.metrics or tuple(CATALOG),
-            history=history,
-            sources=inputs.sources,
-            event_sources=inputs.event_sources,
-            cluster=cluster,
-            clock=clock,
-            step_s=settings.history.step,
-            span_s=settings.history.span,
-        ),
-        forecasting=Forecasting(history, pool, forecast_settings(settings), metrics, clock),
-        watch=Watch(history, store, teller, metrics, watch_settings(settings)),
-        heal=Heal(RulesPolicy(), runner, store, metrics, settings.autonomy_of),
-        teller=teller,
-        store=store,
-        pause_switch=PauseSwitch(database),
-        inbound=InboundEvents(database),
-        alertmanager=alertmanager_of(settings, clock=clock),
-        metrics=metrics,
-        guards=run.guards,
-        cycle_s=settings.cycle.interval,
-        backfill_s=settings.history.span,
-    )
+    held = _Held(settings, database, history, pool, outbox, metrics, clock)
+    controller = _controller(held, inputs)
     return Assembly(
         settings=settings,
         controller=controller,
@@ -266,27 +186,68 @@ def _parts(
         history=history,
         pool=pool,
         outbox=outbox,
-        inbound=_inbound(settings, database, controller, metrics=metrics, clock=clock),
+        inbound=_inbound(held, controller),
         metrics=metrics,
         clock=clock,
         speed=speed,
     )
 
 
-def _inbound(
-    settings: Settings,
-    database: Database,
-    controller: Controller,
-    *,
-    metrics: Metrics,
-    clock: Clock,
-) -> Inbound:
-    reference = settings.server.alerts_secret_file
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """What every part of the controller is made of."""
+
+    settings: Settings
+    database: Database
+    history: History
+    pool: WorkerPool
+    outbox: Outbox
+    metrics: Metrics
+    clock: Clock
+
+
+def _controller(held: _Held, inputs: Inputs) -> Controller:
+    settings, history, metrics, clock = held.settings, held.history, held.metrics, held.clock
+    store, teller = SqliteStore(held.database), Teller(held.outbox, clock)
+    cluster = inputs.cluster or ObservedCluster(history, clock)
+    run = run_settings(settings)
+    runner = Runner(store, cluster, clock=clock, settings=run, announce=teller.tell_plan)
+    gatherer = Gatherer(
+        metrics=settings.prometheus.metrics or tuple(CATALOG),
+        history=history,
+        sources=inputs.sources,
+        event_sources=inputs.event_sources,
+        cluster=cluster,
+        clock=clock,
+        step_s=settings.history.step,
+        span_s=settings.history.span,
+    )
+    return Controller(
+        cluster=settings.cluster,
+        clock=clock,
+        gatherer=gatherer,
+        forecasting=Forecasting(history, held.pool, forecast_settings(settings), metrics, clock),
+        watch=Watch(history, store, teller, metrics, watch_settings(settings)),
+        heal=Heal(RulesPolicy(), runner, store, metrics, settings.autonomy_of),
+        teller=teller,
+        store=store,
+        pause_switch=PauseSwitch(held.database),
+        inbound=InboundEvents(held.database),
+        alertmanager=alertmanager_of(settings, clock=clock),
+        metrics=metrics,
+        guards=run.guards,
+        cycle_s=settings.cycle.interval,
+        backfill_s=settings.history.span,
+    )
+
+
+def _inbound(held: _Held, controller: Controller) -> Inbound:
+    reference = held.settings.server.alerts_secret_file
     secrets = read_secrets(read_secret(reference, environ=os.environ)) if reference else ()
     return Inbound(
-        database,
+        held.database,
         controller.take_events,
-        clock=clock,
-        settings=InboundSettings(secrets=secrets, max_body=settings.server.max_body),
-        counted=lambda outcome: metrics.webhooks_received_total.labels(outcome).inc(),
+        clock=held.clock,
+        settings=InboundSettings(secrets=secrets, max_body=held.settings.server.max_body),
+        counted=lambda outcome: held.metrics.webhooks_received_total.labels(outcome).inc(),
     )

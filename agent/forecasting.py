@@ -1,8 +1,9 @@
 """Keep forecasts fresh: screen every series, give those at risk to Prophet in a worker."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import structlog
 
@@ -20,6 +21,8 @@ from detectors.forecast.screen import screen
 log = structlog.get_logger()
 
 FIT = "detectors.forecast.fit:forecast"
+# Series to a call: one that runs out of time or memory takes no more than these with it.
+BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,10 @@ class Forecasting:
     _breaches: tuple[Breach, ...] = ()
 
     async def refit(self, now_s: float) -> None:
-        """Forecast the series most at risk; a worker that fails loses its metric for this time."""
+        """Forecast the series most at risk; a worker that fails loses its batch for this time."""
         views, breaches = [], []
-        for metric in self._metrics():
-            window = self._window(metric, now_s)
-            for fitted in await self._fit(window):
+        for window, rows in self._batches(now_s):
+            for fitted in await self._fit(window, rows):
                 if isinstance(fitted, SeriesForecast):
                     views.append(view_of(fitted, window))
                     breach = fitted.breach(self.settings.min_probability)
@@ -81,17 +83,29 @@ class Forecasting:
     def _window(self, metric: str, now_s: float) -> Window:
         return self.history.window(metric, start_s=now_s - self.settings.span_s, end_s=now_s)
 
-    async def _fit(self, window: Window) -> tuple[Fitted, ...]:
-        limit = self._limit(window.metric)
-        ranked = screen(window, limit=limit, horizon_s=self.settings.horizon_s)
-        rows = tuple(int(row) for row in ranked[: self.settings.max_fits])
-        if not rows:
-            return ()
+    def _batches(self, now_s: float) -> Iterator[tuple[Window, tuple[int, ...]]]:
+        """Share the fits among the metrics, the most urgent series of each first."""
+        ranked = {}
+        for metric in self._metrics():
+            window = self._window(metric, now_s)
+            limit = self._limit(metric)
+            rows = screen(window, limit=limit, horizon_s=self.settings.horizon_s)
+            if rows.size:
+                ranked[metric] = (window, rows.tolist())
+        turns = zip_longest(*(rows for _, rows in ranked.values()))
+        order = [(m, row) for turn in turns for m, row in zip(ranked, turn, strict=True)]
+        wanted = [(m, row) for m, row in order if row is not None][: self.settings.max_fits]
+        for metric, (window, _) in ranked.items():
+            mine = [row for name, row in wanted if name == metric]
+            for start in range(0, len(mine), BATCH):
+                yield window, tuple(mine[start : start + BATCH])
+
+    async def _fit(self, window: Window, rows: tuple[int, ...]) -> tuple[Fitted, ...]:
         task = task_of(
             window,
             rows,
             horizon_s=self.settings.horizon_s,
-            limit=limit,
+            limit=self._limit(window.metric),
             coverage=self.settings.coverage,
             sustain_s=self.settings.sustain_s,
         )

@@ -30,7 +30,7 @@ PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 # A cycle should take a tenth of its 15 s; a fit or a diagnosis in a worker may take a minute.
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0)
 _RELOADS = ("applied", "unchanged", "refused")
-_RECEIVED = ("accepted", "duplicate", "malformed", "unsigned", "too_large")
+_RECEIVED = ("accepted", "duplicate", "malformed", "unsigned", "too_large", "rate_limited")
 _FORECAST_LABELS = ("metric", "node", "target", "bound", "horizon")
 
 

@@ -12,13 +12,15 @@ from agent.notify.envelope import Sender, trial_notification
 from agent.notify.post import Address
 from agent.notify.signing import read_secrets
 from agent.notify.webhook import Webhook, WebhookSettings
+from agent.serving import page_url
 from core.clock import Clock, RealClock
 from core.ports import Delivery, DeliveryStatus
 
 
 def sender_of(settings: Settings) -> Sender:
     """Return who speaks: the cluster, and where its page is."""
-    return Sender(cluster=settings.cluster, external_url=f"http://{settings.server.listen}")
+    url = settings.server.external_url or page_url(settings.server.listen)
+    return Sender(cluster=settings.cluster, external_url=url.rstrip("/"))
 
 
 def webhooks_of(

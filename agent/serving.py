@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
+from agent.config import host_and_port
 from core.errors import ConfigError
 
 DRAIN_S = 8  # the process has 10 s for its orderly end
@@ -45,6 +46,13 @@ async def serve(app: ASGIApp, listen: str, stop: asyncio.Event) -> None:
     finally:
         ending.cancel()
         bound.close()
+
+
+def page_url(listen: str) -> str:
+    """Return where this machine reaches what listens there; every interface is loopback too."""
+    host, port = host_and_port(listen)
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 def listen_at(listen: str) -> socket.socket:

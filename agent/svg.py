@@ -19,6 +19,7 @@ MAX_POINTS = 240
 _TICKS = 4
 _TIME_TICKS = 7
 _ROOM_RATIO = 0.08  # of the drawn range, left free above and below
+_LARGEST = 1e300  # beyond this a step between two ticks overflows
 # A limit far outside the readings would flatten them; it is drawn once it is of interest.
 _LIMIT_IN_VIEW_RANGES = 4.0
 _TIME_STEPS_S = (60, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
@@ -69,7 +70,9 @@ def _in_words(view: ForecastView) -> str:
         return f"now {now}, no crossing expected"
     limit = quantity(view.limit, view.unit)
     at = clock_time(view.expected_s)
-    return f"now {now}, reaches {limit} at {at} UTC with probability {percent(view.probability)}"
+    verb = "reaches" if view.expected_s > view.forecast.made_at_s else "is beyond"
+    since = "at" if verb == "reaches" else "since"
+    return f"now {now}, {verb} {limit} {since} {at} UTC, probability {percent(view.probability)}"
 
 
 def _frame(view: ForecastView, history_s: Floats, history: Floats) -> _Frame | None:
@@ -88,6 +91,8 @@ def _frame(view: ForecastView, history_s: Floats, history: Floats) -> _Frame | N
     bottom = max(0.0, middle - half) if low >= 0 else middle - half
     # No share exceeds the whole: a band that does is cut off at the edge of the drawing.
     top = 1.0 if view.unit == "ratio" and low < 1.0 < middle + half else middle + half
+    if not max(abs(bottom), abs(top)) < _LARGEST:
+        return None
     return _Frame(float(times.min()), float(times.max()), bottom, top)
 
 
@@ -102,9 +107,10 @@ def _drawn(frame: _Frame, view: ForecastView, history_s: Floats, history: Floats
         parts.append(_upright("made", frame, forecast.made_at_s))
     if frame.low <= view.limit <= frame.high:
         parts += _limit(frame, view)
-    if view.expected_s is not None and frame.start_s < view.expected_s <= frame.end_s:
-        parts.append(_upright("crossing", frame, view.expected_s))
-        x, y = frame.x1(view.expected_s), frame.y1(view.limit)
+    expected_s = math.nan if view.expected_s is None else view.expected_s
+    if frame.start_s < expected_s <= frame.end_s and frame.low <= view.limit <= frame.high:
+        parts.append(_upright("crossing", frame, expected_s))
+        x, y = frame.x1(expected_s), frame.y1(view.limit)
         parts.append(f'<circle class="crossing" cx="{x:.1f}" cy="{y:.1f}" r="4"/>')
     return parts
 

@@ -17,14 +17,15 @@ from detectors.group import GroupSettings, group
 from rca.diagnose import DiagnoseSettings, diagnose
 
 FAST_PATH = "residual"
+# Of so many nodes a diagnosis may look at every series; of more at those that touch the incident.
+FEW_NODES = 128
 
 
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """Spans in seconds: what the detectors look at, and what counts as normal for a diagnosis."""
+    """How far back the detectors look, in seconds, and what each part goes by."""
 
     detect_span_s: float
-    normal_span_s: float
     detect: DetectSettings
     group: GroupSettings
     diagnose: DiagnoseSettings
@@ -110,7 +111,8 @@ class Watch:
             await self.teller.tell(Announcement.BREACH_EXPECTED, incident.title, incident=incident)
 
     async def _diagnose(self, incident: Incident, world: World) -> None:
-        start_s = incident.opened_s - self.settings.normal_span_s
+        spans = self.settings.diagnose
+        start_s = incident.opened_s - spans.normal_span_s - spans.guard_s
         windows = self._windows(start_s, world.now_s, near=_neighbourhood(incident, world.state))
         with self.metrics.diagnosis_duration_seconds.labels(FAST_PATH).time():
             found = diagnose(
@@ -167,9 +169,9 @@ def _symptoms_of(incident: Incident) -> frozenset[object]:
 def _neighbourhood(incident: Incident, state: ClusterState | None) -> frozenset[str] | None:
     """Return the nodes a diagnosis may need: the incident's, their jobs' and their racks'.
 
-    None, for all, where the scheduler is not known.
+    None, for all, where the scheduler is not known or the cluster is small.
     """
-    if state is None:
+    if state is None or len(state.nodes) <= FEW_NODES:
         return None
     topology = state.topology
     nodes = {node for target in incident.targets for node in topology.nodes_in(target)}

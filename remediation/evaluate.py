@@ -184,10 +184,20 @@ def _against(comparison: Comparison, policy: str, reference: str) -> Row:
 
 
 def chosen(comparison: Comparison, policies: Mapping[str, Policy], *, default: str) -> Policy:
-    """Return the policy to run: the best that beats the default with its whole interval."""
+    """Return the policy to run: the best that beats every other one with its whole interval.
+
+    policies: those that may run; the others of the comparison, the default among them, are held
+    against them all the same: who does not beat a rule without a diagnosis is not chosen
+    """
     better = {
         policy: comparison.of(policy).mean()
         for policy in comparison.policies
-        if policy in policies and policy != default and _against(comparison, policy, default).ok
+        if policy in policies
+        and policy != default
+        and all(
+            _against(comparison, policy, other).ok
+            for other in comparison.policies
+            if other != policy and (other == default or other not in policies)
+        )
     }
     return policies[min(better, key=lambda name: better[name], default=default)]

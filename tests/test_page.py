@@ -335,7 +335,7 @@ def test_a_plot_shows_history_band_limit_and_crossing() -> None:
     for name in ("history", "band", "mean", "limit", "made", "crossing"):
         assert name in classes
     label = read.tags[0][1]["aria-label"] or ""
-    assert "now 87 %, reaches 95 % at 2026-11-20 14:44:11 UTC with probability 91 %" in label
+    assert "now 87 %, reaches 95 % at 2026-11-20 14:44:11 UTC, probability 91 %" in label
 
 
 def test_a_gap_in_the_readings_is_a_gap_in_the_line() -> None:

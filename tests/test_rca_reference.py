@@ -39,7 +39,7 @@ def test_the_reference_runs_in_a_worker_and_finds_the_root() -> None:
     assert nats > 3 * found.ranked()[1][1]
 
 
-def test_it_agrees_with_the_fast_path_about_the_root() -> None:
+def test_its_task_holds_what_the_fast_path_blames() -> None:
     case = scene(node_inlet, 11, nodes=3)
     onset_s = NOW_S - (READINGS - 1 - ONSET) * STEP_S
     spans = Spans(NOW_S - 5000, onset_s, NOW_S)

@@ -62,7 +62,7 @@ class Cycle(Section):
         default=duration("15s"), description="time between two cycles"
     )
     refit: OneSecondOrMore = Field(
-        default=duration("10m"), description="time between two fits of a series"
+        default=duration("4m"), description="time between two fits of a series"
     )
 
 
@@ -196,6 +196,12 @@ class Server(Section):
         default="", description="file with the secret that incoming webhooks must be signed with"
     )
     max_body: Body = Field(default=size("5MiB"), description="largest request body")
+    names: tuple[Name, ...] = Field(
+        default=(), description="host names it is reached by, beside its addresses"
+    )
+    external_url: Url = Field(
+        default="", description="how people reach the page, for links; empty: the address above"
+    )
 
 
 class Webhook(Section):

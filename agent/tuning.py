@@ -1,0 +1,60 @@
+"""From the settings, in the words of operators, to what each part goes by, in seconds."""
+
+from agent.config import Settings
+from agent.forecasting import ForecastSettings
+from agent.watch import WatchSettings
+from detectors.detect import DetectSettings
+from detectors.group import GroupSettings
+from rca.diagnose import DiagnoseSettings
+from remediation.guards import GuardSettings
+from remediation.run import RunSettings
+
+# What the detectors see of the history; longer than any of their own spans.
+DETECT_SPAN_S = 600.0
+# A forecast looks back four times as far as ahead.
+LOOK_BACK = 4.0
+
+
+def watch_settings(settings: Settings) -> WatchSettings:
+    """Return what detecting, grouping and diagnosing go by."""
+    return WatchSettings(
+        detect_span_s=max(DETECT_SPAN_S, 2 * settings.detect.silence_after),
+        detect=DetectSettings(
+            limits=dict(settings.forecast.limits), silence_after_s=settings.detect.silence_after
+        ),
+        group=GroupSettings(
+            group_window_s=settings.detect.group_window,
+            resolve_after_s=settings.detect.resolve_after,
+        ),
+        diagnose=DiagnoseSettings(normal_span_s=settings.diagnose.normal_span),
+    )
+
+
+def forecast_settings(settings: Settings) -> ForecastSettings:
+    """Return what is forecast and how much work it may be."""
+    wanted = settings.forecast
+    return ForecastSettings(
+        horizon_s=wanted.horizon,
+        coverage=wanted.coverage,
+        min_probability=wanted.min_probability,
+        sustain_s=wanted.sustain,
+        max_fits=wanted.max_fits,
+        span_s=min(settings.history.span, LOOK_BACK * wanted.horizon),
+        limits=dict(wanted.limits),
+    )
+
+
+def run_settings(settings: Settings) -> RunSettings:
+    """Return the bounds no plan may cross."""
+    wanted = settings.guards
+    return RunSettings(
+        guards=GuardSettings(
+            max_nodes_out=wanted.max_nodes_out,
+            max_ratio_out=wanted.max_ratio_out,
+            max_nodes_out_per_rack=wanted.max_nodes_out_per_rack,
+            cooldown_s=wanted.cooldown,
+            evidence_max_age_s=wanted.evidence_max_age,
+            min_probability=wanted.min_probability,
+            max_actions_per_hour=wanted.max_actions_per_hour,
+        )
+    )
