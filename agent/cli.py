@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.markup import escape
 
-from agent.commands import ask, config, doctor, forecast, notify, run, simulate
+from agent.commands import ask, bench, config, doctor, forecast, learn, notify, run, simulate
 from agent.commands.console import ExitCode, err
 from core.errors import ActionRefused, GpumedicError, SourceUnavailable
 
@@ -24,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, doctor, forecast, ask, simulate):
+for module in (run, doctor, forecast, ask, simulate, learn, bench):
     module.register(app)
 app.add_typer(config.app, name="config", rich_help_panel="Settings and messages")
 app.add_typer(notify.app, name="notify", rich_help_panel="Settings and messages")

@@ -64,7 +64,6 @@ async def demo(wanted: DemoSettings, *, tell: Tell = lambda line: None) -> DemoR
     """Run a scenario in scaled time behind the page; return what came of it."""
     start_s = RealClock().now_s()
     clock = ScaledClock(start_s=start_s, speed=wanted.speed)
-    start_logging(level=wanted.log_level, form="auto", clock=clock, stream=sys.stderr)
     script = scenario(wanted.scenario).starting_at(start_s)
     with tempfile.TemporaryDirectory(prefix="gpumedic-demo-") as folder:
         stage = await _stage(script, wanted, clock=clock, folder=Path(folder))
@@ -122,6 +121,7 @@ class _Stage:
 
 
 async def _stage(script: Scenario, wanted: DemoSettings, *, clock: Clock, folder: Path) -> _Stage:
+    start_logging(level=wanted.log_level, form="auto", clock=clock, stream=sys.stderr)
     world = World.build(script, seed=wanted.seed)
     cluster = SimulatedCluster(world, clock=clock)
     chosen: dict[str, Any] = {

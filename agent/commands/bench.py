@@ -1,0 +1,83 @@
+"""``gpumedic bench``: measure the parts on this machine, in the one form for figures."""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from agent.commands.console import AsJson, err, out
+from agent.commands.learn import PANEL, Quick, Strict
+
+if TYPE_CHECKING:
+    from core.figures import Row
+
+RESULTS = Path("docs/results")
+
+
+def _fleet(quick: bool) -> "Sequence[Row]":
+    from agent.bench import fleet
+
+    nodes, runs = (256, 3) if quick else (2048, 7)
+    parts = (fleet.history_rows, fleet.detect_rows, fleet.screen_rows)
+    return [row for part in parts for row in part(nodes, runs=runs)]
+
+
+def _forecast(quick: bool) -> "Sequence[Row]":
+    from agent.bench.forecasts import forecast_rows
+
+    return forecast_rows(series=4 if quick else 16)
+
+
+def _diagnose(quick: bool) -> "Sequence[Row]":
+    from agent.bench.diagnoses import diagnose_rows
+
+    return diagnose_rows((16, 128) if quick else (16, 128, 512, 2048), runs=3 if quick else 5)
+
+
+def _loop(quick: bool) -> "Sequence[Row]":
+    from agent.bench.loops import loop_rows
+
+    return loop_rows(tuple(range(2 if quick else 8)))
+
+
+# Each measures when called; the argument asks for the short form.
+MEASURES: "Mapping[str, Callable[[bool], Sequence[Row]]]" = {
+    "fleet": _fleet,
+    "forecast": _forecast,
+    "diagnose": _diagnose,
+    "loop": _loop,
+}
+
+
+def bench(
+    what: Annotated[str, typer.Argument(help=f"{', '.join(MEASURES)}, all, or page.")] = "all",
+    quick: Quick = False,
+    strict: Strict = False,
+    as_json: AsJson = False,
+    folder: Annotated[
+        Path, typer.Option("--results", help="For page: where the figures' JSON is kept.")
+    ] = RESULTS,
+) -> None:
+    """Measure the parts on this machine: fleet (the cycle's arrays), forecast, diagnose, loop.
+
+    page prints docs/results.md from the JSON that was kept.
+    """
+    from agent.figures import emit, figures, results_page
+
+    if what == "page":
+        out.file.write(results_page(folder))
+        return
+    if what not in ("all", *MEASURES):
+        raise typer.BadParameter(f"{what!r} is none of {', '.join(MEASURES)}, all, page")
+    worst = 0
+    for name in MEASURES if what == "all" else (what,):
+        with err.status(f"Measuring {name} ..."):
+            shown = figures(f"bench {name}", MEASURES[name](quick))
+        worst = max(worst, emit(shown, as_json=as_json, strict=strict, console=out))
+    raise typer.Exit(worst)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(rich_help_panel=PANEL)(bench)

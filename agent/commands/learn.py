@@ -1,0 +1,78 @@
+"""``gpumedic train`` and ``evaluate``: a learned policy, held against the rules."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.progress import Progress
+
+from agent.commands.console import AsJson, err, out
+
+PANEL = "Experiments"
+Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 where a row misses its goal.")]
+Quick = Annotated[bool, typer.Option("--quick", help="The short form, with a smaller n.")]
+QUICK_EPISODES = 20
+
+
+def train(
+    into: Annotated[Path, typer.Option("--out", help="Where the policy is written.")],
+    steps: Annotated[int, typer.Option(min=1, help="Decisions to learn from.")] = 60_000,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same policy.")] = 1,
+) -> None:
+    """Train a policy on simulated clusters; it is written as plain arrays, with no code in it."""
+    from remediation.train import TrainSettings
+    from remediation.train import train as learn
+
+    with Progress(console=err, transient=True) as bar:
+        task = bar.add_task("training", total=steps)
+        _, made = learn(
+            TrainSettings(steps=steps, seed=seed),
+            into,
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        )
+    out.print(f"{into}: {made.steps} decisions, seed {made.seed}.", markup=False)
+    out.print(f"Hold it against the rules: gpumedic evaluate --policy {into}", markup=False)
+
+
+def evaluate(
+    policy: Annotated[
+        Path | None, typer.Option("--policy", help="A policy that `gpumedic train` wrote.")
+    ] = None,
+    episodes: Annotated[int, typer.Option(min=2, help="Unseen clusters, the same for all.")] = 200,
+    quick: Quick = False,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Hold policies against each other on clusters none was trained on, with intervals.
+
+    The rules stay the default unless a learned policy beats them and every rule of thumb.
+    """
+    from agent.figures import emit, figures
+    from remediation.choices import Choice
+    from remediation.episode import EpisodeSettings
+    from remediation.evaluate import NoPolicy, StaticPolicy, compare, held_out_seeds, rows
+    from remediation.learned import LearnedPolicy, load
+    from remediation.rules import RulesPolicy
+
+    thumb = (
+        StaticPolicy(Choice.SWAP, Choice.RESTART),
+        StaticPolicy(Choice.SWAP_AND_REPAIR, Choice.RESTART),
+    )
+    learned = [LearnedPolicy(*load(policy), fallback=RulesPolicy())] if policy else []
+    seeds = held_out_seeds(min(episodes, QUICK_EPISODES) if quick else episodes)
+    with Progress(console=err, transient=True) as bar:
+        task = bar.add_task("evaluating", total=len(seeds))
+        found = compare(
+            (NoPolicy(), RulesPolicy(), *thumb, *learned),
+            EpisodeSettings(),
+            seeds=seeds,
+            progress=lambda done, of: bar.update(task, completed=done, total=of),
+        )
+    shown = figures("evaluate", rows(found), seeds=(seeds[0], seeds[-1]))
+    raise typer.Exit(emit(shown, as_json=as_json, strict=strict, console=out))
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs."""
+    for verb in (train, evaluate):
+        app.command(rich_help_panel=PANEL)(verb)
