@@ -47,7 +47,11 @@ def nesting(part: ast.AST, *, depth: int = 0) -> int:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_keeps_to_the_house_sizes(path: Path) -> None:
     long = [f.name for f in functions(path) if code_lines(f) > MAX_FUNCTION_LINES]
-    wide = [f.name for f in functions(path) if len(f.args.args) > MAX_POSITIONAL + 1]
+    # A verb's parameters are its options: the command line's, not a caller's.
+    is_verb = path.parent.name == "commands"
+    wide = [
+        f.name for f in functions(path) if len(f.args.args) > MAX_POSITIONAL + 1 and not is_verb
+    ]
     deep = [f.name for f in functions(path) if nesting(f) > MAX_NESTING]
 
     assert len(path.read_text().splitlines()) <= MAX_FILE_LINES
