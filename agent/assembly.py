@@ -36,7 +36,7 @@ from agent.tuning import forecast_settings, run_settings, watch_settings
 from agent.watch import Watch
 from agent.workers import WorkerPool
 from core.clock import Clock
-from core.errors import ConfigError
+from core.errors import ConfigError, StoreError
 from core.ports import Cluster, EventSource, MetricSource
 from core.units import CATALOG
 from remediation.rules import RulesPolicy
@@ -81,7 +81,7 @@ class Assembly:
             periodic=(
                 Periodic("cycle", cycle.interval / self.speed, self.controller.cycle),
                 Periodic("refit", cycle.refit / self.speed, self.controller.refit),
-                Periodic("outbox", PUMP_EVERY_S, self.outbox.pump),
+                Periodic("outbox", PUMP_EVERY_S, self._pump),
                 Periodic("prune", PRUNE_EVERY_S, self._prune),
             ),
             servers=(self._serve,),
@@ -94,9 +94,11 @@ class Assembly:
 
     async def close(self) -> None:
         """Let go of everything; what is kept is on disk when this returns."""
-        await self.pool.close()
-        self.history.close()
-        self.database.close()
+        try:
+            await self.pool.close()
+            self.history.close()
+        finally:
+            self.database.close()
 
     async def _serve(self, stop: asyncio.Event) -> None:
         app = build_app(
@@ -111,6 +113,14 @@ class Assembly:
             outbox=self.outbox,
         )
         await serve(app, self.settings.server.listen, stop)
+
+    async def _pump(self) -> None:
+        try:
+            await self.outbox.pump()
+            self.metrics.outbox_pending.set(await self.outbox.pending_count())
+        except StoreError as error:
+            self.metrics.store_errors_total.inc()
+            log.error("messages not stored", problem=str(error))
 
     async def _prune(self) -> None:
         await self.inbound.prune()

@@ -33,6 +33,8 @@ LOOP = "cycle"
 CLOCK_STEP_S = 30.0
 # A cycle that has not ended after this many intervals means the loop is stuck: no more watchdog.
 STUCK_AFTER_CYCLES = 8
+# A source gives each event once: of a cycle that failed they wait for the next, so many at most.
+MAX_UNSEEN = 10_000
 
 
 @dataclass(slots=True)
@@ -60,6 +62,7 @@ class Controller:
     tell_person: Callable[[str], None] = lambda line: None
     sentence: str = "Starting: no cycle has run yet."
     _world: World | None = None
+    _unseen: tuple[Event, ...] = ()
     _said: str = ""
     _cycles: int = 0
     _store_error: str = ""
@@ -70,7 +73,7 @@ class Controller:
     async def start(self) -> None:
         """Take up what an earlier process left and fill the history's gaps from the sources."""
         await self.pause_switch.load()
-        await self.watch.load()
+        await self.watch.load(self.clock.now_s())
         await self.heal.load()
         now_s = self.clock.now_s()
         for source in self.gatherer.sources:
@@ -127,8 +130,9 @@ class Controller:
     async def _cycle(self) -> str:
         self._note_clock()
         world = await self.gatherer.gather()
+        self._unseen = (*self._unseen, *world.events)[-MAX_UNSEEN:]
         inbound = await self.inbound.waiting()
-        world = replace(world, events=(*world.events, *inbound.values()))
+        world = replace(world, events=(*self._unseen, *inbound.values()))
         self._world = world
         self.metrics.heard(world.lag_s, world.problems)
         await self.watch.look(
@@ -136,6 +140,7 @@ class Controller:
             breaches=self.forecasting.breaches(world.now_s),
             settled=self.heal.acted_on(),
         )
+        self._unseen = ()
         await self.inbound.drop(inbound)
         pause = self.pause_switch.current(world.now_s)
         self.metrics.paused.set(pause is not None)

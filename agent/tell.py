@@ -2,10 +2,15 @@
 
 from dataclasses import dataclass
 
+import structlog
+
 from agent.notify.outbox import Outbox
 from core.clock import Clock
+from core.errors import StoreError
 from core.ports import Announcement, Notification
 from core.types import Diagnosis, Incident, PlanRecord
+
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -35,18 +40,24 @@ class Teller:
         diagnosis: Diagnosis | None = None,
         plan: PlanRecord | None = None,
     ) -> None:
-        """Queue one notification for every receiver that wants it."""
+        """Queue one notification for every receiver that wants it.
+
+        While the store cannot be written, the outbox holds it in memory: what is told about is
+        kept by others, who say so where that fails.
+        """
         now_s = self.clock.now_s()
         subject = plan.plan.id if plan else incident.id if incident else "system"
         turn = plan.since_s if plan else incident.updated_s if incident else now_s
-        await self.outbox.enqueue(
-            Notification(
-                id=f"{subject}.{announcement}.{turn:.3f}",
-                announcement=announcement,
-                time_s=now_s,
-                summary=summary,
-                incident=incident,
-                diagnosis=diagnosis,
-                plan=plan,
-            )
+        notification = Notification(
+            id=f"{subject}.{announcement}.{turn:.3f}",
+            announcement=announcement,
+            time_s=now_s,
+            summary=summary,
+            incident=incident,
+            diagnosis=diagnosis,
+            plan=plan,
         )
+        try:
+            await self.outbox.enqueue(notification)
+        except StoreError as error:
+            log.error("message not stored", message=notification.id, problem=str(error))

@@ -33,7 +33,11 @@ class WatchSettings:
 
 @dataclass(slots=True)
 class Watch:
-    """Keeps the live incidents and their diagnoses; the store has them all."""
+    """Keeps the live incidents and their diagnoses; the store has them all.
+
+    What is found is known here first: while the store cannot be written it waits in ``_unsaved``
+    for the next look, and is neither forgotten, found anew nor told twice.
+    """
 
     history: History
     store: Store
@@ -43,10 +47,13 @@ class Watch:
     incidents: dict[str, Incident] = field(default_factory=dict)
     diagnoses: dict[str, Diagnosis] = field(default_factory=dict)
     _seen: dict[str, frozenset[object]] = field(default_factory=dict)
+    _unsaved: dict[tuple[type, str], Incident | Diagnosis] = field(default_factory=dict)
 
-    async def load(self) -> None:
-        """Take up the incidents an earlier process left open."""
-        for incident in await self.store.find(Incident, live=True):
+    async def load(self, now_s: float) -> None:
+        """Take up the incidents an earlier process left open, or resolved a moment ago."""
+        since_s = now_s - self.settings.group.damping_s
+        lately = await self.store.find(Incident, since_s=since_s)
+        for incident in (*lately, *await self.store.find(Incident, live=True)):
             self.incidents[incident.id] = incident
             if known := await self.store.get(Diagnosis, incident.id):
                 self.diagnoses[incident.id] = known
@@ -73,6 +80,7 @@ class Watch:
             changed = self._seen.get(incident.id) != _symptoms_of(incident)
             if changed and incident.id not in settled:
                 await self._diagnose(incident, world)
+        await self._save()
 
     def live(self) -> tuple[Incident, ...]:
         """Return the open incidents, oldest first."""
@@ -94,20 +102,18 @@ class Watch:
             new_id=lambda: uuid.uuid4().hex[:8],
         )
         changed = [incident for incident in after if before.get(incident.id) != incident]
-        for incident in changed:
-            await self._announce(before.get(incident.id), incident)
-        await self.store.put(*changed)
         self.incidents = {incident.id: incident for incident in after}
         self.metrics.opened(self.live())
+        for incident in changed:
+            self._unsaved[Incident, incident.id] = incident
+            await self._announce(before.get(incident.id), incident)
         for gone in self.diagnoses.keys() - self.incidents.keys():
             del self.diagnoses[gone]
 
     async def _announce(self, before: Incident | None, incident: Incident) -> None:
-        what = _announcement(before, incident)
-        if what is None:
-            return
-        await self.teller.tell(what, incident.title, incident=incident)
-        if before is None and incident.breaches:
+        if what := _announcement(before, incident):
+            await self.teller.tell(what, incident.title, incident=incident)
+        if _breaches_of(incident) - _breaches_of(before):
             await self.teller.tell(Announcement.BREACH_EXPECTED, incident.title, incident=incident)
 
     async def _diagnose(self, incident: Incident, world: World) -> None:
@@ -127,7 +133,13 @@ class Watch:
             await self.teller.tell(
                 Announcement.INCIDENT_DIAGNOSED, _cause(found), incident=incident, diagnosis=found
             )
-        await self.store.put(found)
+        self._unsaved[Diagnosis, incident.id] = found
+
+    async def _save(self) -> None:
+        """Write what changed; StoreError leaves it to be written with the next look."""
+        if self._unsaved:
+            await self.store.put(*self._unsaved.values())
+            self._unsaved.clear()
 
     def _windows(
         self, start_s: float, end_s: float, *, near: frozenset[str] | None = None
@@ -153,6 +165,11 @@ def _announcement(before: Incident | None, now: Incident) -> Announcement | None
         return Announcement.INCIDENT_OPENED if opened else Announcement.INCIDENT_RESOLVED
     worse = now.severity is not before.severity or now.targets != before.targets
     return Announcement.INCIDENT_UPDATED if worse else None
+
+
+def _breaches_of(incident: Incident | None) -> frozenset[object]:
+    """Name the breaches an incident expects; one that joins later is told like the first."""
+    return frozenset((b.target, b.metric) for b in incident.breaches) if incident else frozenset()
 
 
 def _symptoms_of(incident: Incident) -> frozenset[object]:

@@ -1,0 +1,1 @@
+"""The whole of gpumedic as processes, beside real parts."""
