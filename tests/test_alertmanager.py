@@ -1,15 +1,11 @@
 """Incidents show in a real Alertmanager while they are open, and it can call us back."""
 
 import asyncio
-import contextlib
 import json
-import subprocess
-from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import httpx2
 from starlette.applications import Starlette
 from starlette.routing import Route
 
@@ -23,61 +19,12 @@ from agent.serving import serve
 from core.clock import ManualClock, RealClock
 from core.ports import DeliveryStatus
 from core.types import Event, Incident, IncidentState
+from tests.alertmanager import DEADLINE_S, SECRET, alertmanager
 from tests.page_views import gpu_diagnosis, gpu_incident, volume_incident
-from tests.real import free_port, program
+from tests.real import free_port
 from tests.receivers import receiving, response
 
 SENDER = Sender(cluster="a", external_url="http://127.0.0.1:8642")
-SECRET = "whsec_" + "A" * 43 + "="
-DEADLINE_S = 20.0
-CONFIG = """
-route: {{receiver: gpumedic, group_wait: 0s, group_interval: 1s, group_by: [alertname, incident]}}
-receivers:
-  - name: gpumedic
-    webhook_configs:
-      - url: http://127.0.0.1:{port}/v1/alerts
-        http_config: {{authorization: {{credentials: "{secret}"}}}}
-"""
-
-
-@dataclass
-class RealAlertmanager:
-    url: str
-
-    async def until(self, holds: Callable[[list[Any]], bool]) -> list[Any]:
-        async with asyncio.timeout(DEADLINE_S), httpx2.AsyncClient() as http:
-            while True:
-                with contextlib.suppress(httpx2.TransportError):
-                    found = (await http.get(f"{self.url}/api/v2/alerts")).json()
-                    if holds(found):
-                        return list(found)
-                await asyncio.sleep(0.1)
-
-
-@contextlib.asynccontextmanager
-async def alertmanager(folder: Path, *, webhook_port: int) -> AsyncIterator[RealAlertmanager]:
-    path = program("prometheus-alertmanager")
-    config = folder / "alertmanager.yml"
-    config.write_text(CONFIG.format(port=webhook_port, secret=SECRET))
-    port = free_port()
-    process = subprocess.Popen(  # noqa: ASYNC220 - starting it takes a millisecond
-        [
-            path,
-            f"--config.file={config}",
-            f"--storage.path={folder}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            "--cluster.listen-address=",
-        ],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    server = RealAlertmanager(f"http://127.0.0.1:{port}")
-    try:
-        await server.until(lambda alerts: alerts == [])
-        yield server
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 def live(incident: Incident, now_s: float) -> Incident:
