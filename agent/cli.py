@@ -2,18 +2,30 @@
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
-from agent.commands import ask, bench, config, doctor, forecast, learn, notify, run, simulate
+from agent.commands import (
+    ask,
+    bench,
+    config,
+    doctor,
+    forecast,
+    learn,
+    notify,
+    replay,
+    run,
+    simulate,
+)
 from agent.commands.console import ExitCode, err
 from core.errors import ActionRefused, GpumedicError, SourceUnavailable
 
 EPILOG = (
-    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a guard, 4 not reachable, "
-    "130 interrupted; doctor uses 0 ok, 1 warning, 2 critical, 3 unknown."
+    "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a guard or already decided, "
+    "4 not reachable, 130 interrupted; doctor uses 0 ok, 1 warning, 2 critical, 3 unknown. "
+    "`gpumedic --install-completion` lets your shell complete verbs and options."
 )
 app = typer.Typer(
     name="gpumedic",
@@ -24,7 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, doctor, forecast, ask, simulate, learn, bench):
+for module in (run, doctor, forecast, replay, ask, simulate, learn, bench):
     module.register(app)
 app.add_typer(config.app, name="config", rich_help_panel="Settings and messages")
 app.add_typer(notify.app, name="notify", rich_help_panel="Settings and messages")
@@ -56,13 +68,28 @@ def main() -> None:
     """Run the command line; an error is a sentence and an exit code, never a traceback."""
     try:
         app(prog_name="gpumedic")
-    except GpumedicError as error:
-        if os.environ.get("GPUMEDIC_DEBUG"):
-            raise
-        err.print(f"[bold red]gpumedic:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
-        sys.exit(_exit_code(error))
     except KeyboardInterrupt:
         sys.exit(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output, `head` for one, has seen enough: not worth a word.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.DONE)
+    except Exception as error:
+        if os.environ.get("GPUMEDIC_DEBUG"):
+            raise
+        _end(error)
+
+
+def _end(error: Exception) -> NoReturn:
+    """Say what went wrong and leave with its code."""
+    if isinstance(error, GpumedicError):
+        said, code = str(error), _exit_code(error)
+    else:
+        found = f"{type(error).__name__}: {error}".replace("\n", " ")
+        said = f"Something unforeseen went wrong: {found}. See where with `gpumedic --debug ...`."
+        code = ExitCode.FAILED
+    err.print(Text.assemble(("gpumedic: ", "bold red"), said), soft_wrap=True)
+    sys.exit(code)
 
 
 def _exit_code(error: GpumedicError) -> ExitCode:

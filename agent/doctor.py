@@ -20,9 +20,9 @@ from agent.forecast_file import FIT
 from agent.start import prometheus_access
 from agent.workers import WorkerPool
 from core.clock import RealClock
-from core.errors import GpumedicError, WorkerFailed
+from core.errors import WorkerFailed
 from core.target import Target
-from detectors.forecast.forecaster import ForecastTask
+from detectors.forecast.forecaster import ForecastTask, TooLittleData
 
 CHECK_DEADLINE_S = 90.0
 FREE_DISK_WANTED_BYTES = 1 << 30
@@ -92,8 +92,9 @@ async def _within(name: str, check: Callable[[], Awaitable[Check]]) -> Check:
     except TimeoutError:
         text = f"no answer within {CHECK_DEADLINE_S:g} s"
         return Check(name, Status.UNKNOWN, text, "Try again; report it if it stays so.")
-    except (GpumedicError, OSError) as error:
-        return Check(name, Status.UNKNOWN, str(error), "See the text beside it.")
+    except Exception as error:
+        found = f"looking at it failed: {type(error).__name__}: {error}"
+        return Check(name, Status.UNKNOWN, found, "`gpumedic --debug doctor` says more; report it.")
 
 
 async def _python() -> Check:
@@ -217,7 +218,11 @@ async def _prophet() -> Check:
                 str(error),
                 "pip install --force-reinstall 'prophet==1.5.0' 'cmdstanpy==1.3.2'",
             )
-    return Check("prophet fit", Status.OK, f"{TRIAL_READINGS} readings fitted: {fitted.notes[0]}")
+    if isinstance(fitted, TooLittleData):
+        raise WorkerFailed("raised", f"{fitted.needed} readings are needed for a trial fit")
+    return Check(
+        "prophet fit", Status.OK, f"{TRIAL_READINGS} readings fitted by {fitted.forecast.model[0]}"
+    )
 
 
 def _trial() -> ForecastTask:

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, at, lasting, out, print_json, target_name
+from agent.commands.console import AsJson, at, lasting, out, print_json, say, target_name
 from agent.commands.options import Url, client, seconds
 
 PANEL = "A running controller"
@@ -20,10 +20,10 @@ def status(url: Url = None, as_json: AsJson = False) -> None:
     found = client(url).get("/v1/status")
     if as_json:
         return print_json(found)
-    out.print(Text(found["sentence"]))
+    say(found["sentence"])
     pause = found["pause"]
     if pause:
-        out.print(f"[bold yellow]PAUSED[/] by {pause['by']}: {pause['because']}", highlight=False)
+        say(f"PAUSED by {pause['by']}: {pause['because']}", style="bold yellow")
     rows = {
         "cluster": found["cluster"],
         "open incidents": found["incidents_open"],
@@ -38,7 +38,7 @@ def status(url: Url = None, as_json: AsJson = False) -> None:
     }
     out.print(_pairs(rows))
     for problem in found["problems"]:
-        out.print(Text(f"{problem['source']}: {problem['text']}", style="yellow"))
+        say(f"{problem['source']}: {problem['text']}", style="yellow")
     return None
 
 
@@ -48,14 +48,14 @@ def incidents(
     as_json: AsJson = False,
 ) -> None:
     """List the incidents, newest first."""
-    found = client(url).get("/v1/incidents", **({"open": "true"} if only_open else {}))
+    found = client(url).get("/v1/incidents", {"open": "true"} if only_open else {})
     if as_json:
         return print_json(found)
     grid = Table("id", "state", "severity", "opened", "what")
     for each in found["incidents"]:
         row = (each["id"], each["state"], each["severity"], at(each["opened_s"]), each["title"])
         grid.add_row(*map(Text, row))
-    out.print(grid if grid.row_count else "No incident so far.")
+    out.print(grid if grid.row_count else Text("No incident so far."))
     return None
 
 
@@ -70,13 +70,13 @@ def show(
         return print_json(found)
     incident, diagnosis = found["incident"], found["diagnosis"]
     head = f"Incident {incident['id']}  {incident['severity']}  {incident['state']}"
-    out.print(Text(f"{head}  opened {at(incident['opened_s'])}", style="bold"))
-    out.print(Text(incident["title"]))
+    say(f"{head}  opened {at(incident['opened_s'])}", style="bold")
+    say(incident["title"])
     _print_diagnosis(diagnosis)
     for record in found["plans"]:
         _print_plan(record)
     for entry in found["timeline"]:
-        out.print(Text(f"{at(entry['time_s'])}  {entry['text']}"))
+        say(f"{at(entry['time_s'])}  {entry['text']}")
     return None
 
 
@@ -124,7 +124,7 @@ def pause(
     if as_json:
         return print_json(found)
     until = "until resumed" if for_s is None else f"for {lasting(for_s)}"
-    out.print(f"Paused {until}.")
+    say(f"Paused {until}.")
     return None
 
 
@@ -134,7 +134,7 @@ def resume(by: By, url: Url = None, as_json: AsJson = False) -> None:
     if as_json:
         return print_json(found)
     pause_left = found["pause"]
-    out.print(f"Still paused: {pause_left['because']}" if pause_left else "Resumed.")
+    say(f"Still paused: {pause_left['because']}" if pause_left else "Resumed.")
     return None
 
 
@@ -157,35 +157,33 @@ def _pairs(rows: dict[str, object]) -> Table:
 
 def _print_diagnosis(diagnosis: dict[str, Any] | None) -> None:
     if diagnosis is None:
-        out.print("Not diagnosed yet.")
+        say("Not diagnosed yet.")
         return
     for rank, cause in enumerate(diagnosis["causes"]):
         head = "Root cause" if rank == 0 else "          "
         named = f"{target_name(cause['target'])}  {cause['fault'].replace('_', ' ')}"
-        out.print(Text(f"{head}  p = {cause['probability']:.2f}  {named}"))
+        say(f"{head}  p = {cause['probability']:.2f}  {named}")
         for evidence in cause["evidence"] if rank == 0 else ():
             word = "For" if evidence["weight"] > 0 else "Against"
-            out.print(Text(f"  {word:8}{evidence['text']}"))
-    out.print(Text(f"Unknown     p = {diagnosis['unknown']:.2f}"))
+            say(f"  {word:8}{evidence['text']}")
+    say(f"Unknown     p = {diagnosis['unknown']:.2f}")
     for missing in diagnosis["missing"]:
-        out.print(Text(f"  Missing {missing}"))
+        say(f"  Missing {missing}")
 
 
 def _print_plan(record: dict[str, Any]) -> None:
     plan_, outcomes = record["plan"], {o["action"]["key"]: o for o in record["outcomes"]}
-    out.print(Text(f"Plan {plan_['id']}  {record['state']}  ({record['mode']})", style="bold"))
-    out.print(Text(plan_["rationale"]))
+    say(f"Plan {plan_['id']}  {record['state']}  ({record['mode']})", style="bold")
+    say(plan_["rationale"])
     for number, action in enumerate(plan_["actions"], 1):
         came = outcomes.get(action["key"])
         ending = f"  {came['status']}: {came['text']}" if came else ""
-        out.print(Text(f"  {number}. {action['kind']} {target_name(action['target'])}{ending}"))
+        say(f"  {number}. {action['kind']} {target_name(action['target'])}{ending}")
     without, with_ = plan_["lost_gpu_s_without"], plan_["lost_gpu_s_with"]
-    out.print(
-        Text(f"  expected loss {with_ / 3600:.1f} GPU-hours, without it {without / 3600:.1f}")
-    )
+    say(f"  expected loss {with_ / 3600:.1f} GPU-hours, without it {without / 3600:.1f}")
     for refusal in record["refusals"]:
-        out.print(Text(f"  refused by {refusal['guard']}: {refusal['reason']}", style="yellow"))
-        out.print(Text(f"    {refusal['remedy']}"))
+        say(f"  refused by {refusal['guard']}: {refusal['reason']}", style="yellow")
+        say(f"    {refusal['remedy']}")
 
 
 def _decided(found: dict[str, Any], as_json: bool) -> None:

@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, ExitCode, err, out, print_json
+from agent.commands.console import AsJson, ExitCode, out, print_json, say, tell
 from agent.commands.options import ConfigFiles, load_settings
 
 app = typer.Typer(help="Check, show and describe the settings.", no_args_is_help=True)
@@ -24,11 +24,11 @@ def check(config: ConfigFiles = None, as_json: AsJson = False) -> None:
         print_json({"ok": not problems, "problems": [str(problem) for problem in problems]})
     elif problems:
         for problem in problems:
-            err.print(Text(str(problem)))
+            tell(problem)
     else:
         for warning in load_settings(config).warnings:
-            err.print(Text(f"warning: {warning}", style="yellow"))
-        out.print("The settings can be used.")
+            tell(f"warning: {warning}", style="yellow")
+        say("The settings can be used.")
     raise typer.Exit(ExitCode.FAILED if problems else ExitCode.DONE)
 
 
@@ -57,8 +57,18 @@ def show(
 
 
 @app.command()
-def schema() -> None:
-    """Print the JSON Schema of a settings file, for editors."""
+def schema(as_json: AsJson = True) -> None:
+    """Print the JSON Schema of a settings file, for editors; it is JSON in any case."""
     from agent.config import schema as schema_of
 
     print_json(schema_of())
+
+
+@app.command()
+def example(as_json: AsJson = False) -> None:
+    """Print a settings file with every key, what it means and its default."""
+    import sys
+
+    from agent.config import example as text_of
+
+    print_json({"toml": text_of()}) if as_json else sys.stdout.write(text_of())

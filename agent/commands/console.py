@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from core.target import Target
 
@@ -15,6 +16,16 @@ out = Console()
 err = Console(stderr=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def say(text: object, style: str = "") -> None:
+    """Write a line to stdout as it is: no markup, and no line break that the text does not have."""
+    out.print(Text(str(text), style=style), soft_wrap=True)
+
+
+def tell(text: object, style: str = "") -> None:
+    """Write a line to stderr, where progress and warnings go."""
+    err.print(Text(str(text), style=style), soft_wrap=True)
 
 
 class ExitCode(IntEnum):

@@ -2,14 +2,16 @@
 
 import asyncio
 import math
+from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.text import Text
 
-from agent.commands.console import AsJson, at, err, lasting, out, print_json
+from agent.commands.console import AsJson, at, err, lasting, print_json, say, tell
 from agent.commands.options import seconds
+from core.units import Bad
 
 if TYPE_CHECKING:
     from agent.collect.csv_series import CsvSeries
@@ -20,13 +22,32 @@ FIT_LIMIT_S = 300.0
 FIT_MEMORY_BYTES = 4 << 30
 
 
+class Side(StrEnum):
+    """The side of the limit that is bad."""
+
+    ABOVE = "above"
+    BELOW = "below"
+
+
+def _finite(number: float | None) -> float | None:
+    if number is not None and not math.isfinite(number):
+        raise typer.BadParameter(f"{number} is no limit: give a number such as 0.9")
+    return number
+
+
 def forecast(
     file: Annotated[Path, typer.Option("--file", help="A CSV file: times and values.")],
     column: Annotated[str, typer.Option("--column", help="The column with the values.")] = "value",
     time_column: Annotated[
         str | None, typer.Option("--time", help="The column with the times; found if left out.")
     ] = None,
-    limit: Annotated[float | None, typer.Option("--limit", help="Crossing it is the news.")] = None,
+    limit: Annotated[
+        float | None, typer.Option("--limit", callback=_finite, help="Crossing it is the news.")
+    ] = None,
+    side: Annotated[
+        Side | None,
+        typer.Option(help="The bad side of the limit. [default: where fewer readings are]"),
+    ] = None,
     horizon: Annotated[str, typer.Option("--horizon", help="How far ahead, such as 2h.")] = "2h",
     coverage: Annotated[
         float, typer.Option(min=0.01, max=0.99, help="Share of readings the band should hold.")
@@ -39,19 +60,19 @@ def forecast(
     from core.codec import to_json
 
     horizon_s = seconds(horizon, "--horizon")
+    if horizon_s <= 0:
+        raise typer.BadParameter(f"{horizon!r} looks no time ahead", param_hint="--horizon")
     series = read_csv_series(file, column, time_column=time_column)
     with err.status("Fitting and back-testing ..."):
         found, view = asyncio.run(
-            _fit(series, column, limit, horizon_s=horizon_s, coverage=coverage)
+            _fit(series, column, limit, side=side, horizon_s=horizon_s, coverage=coverage)
         )
     if plot is not None:
         _draw(view, plot)
     if as_json:
-        print_json({**to_json(found), "notes": [*series.notes, *found.notes]})
+        print_json({**to_json(found), **_moments(found), "notes": [*series.notes, *found.notes]})
     else:
-        for note in series.notes:
-            out.print(Text(f"note: {note}", style="dim"))
-        _print(found)
+        _print(found, (*series.notes, *found.notes))
 
 
 def register(app: typer.Typer) -> None:
@@ -64,6 +85,7 @@ async def _fit(
     column: str,
     limit: float | None,
     *,
+    side: Side | None,
     horizon_s: float,
     coverage: float,
 ) -> "tuple[FileForecast, ForecastView]":
@@ -79,6 +101,7 @@ async def _fit(
             pool=pool,
             name=column,
             coverage=coverage,
+            bad=None if side is None else Bad.HIGH if side is Side.ABOVE else Bad.LOW,
         )
 
 
@@ -92,10 +115,21 @@ def _draw(view: "ForecastView", path: Path) -> None:
         raise InputError(
             f"Writing the plot to {path}: {error.strerror}. Name a file in a folder you may write."
         ) from error
-    err.print(f"plot: {path}", markup=False, highlight=False)
+    tell(f"plot: {path}")
 
 
-def _print(found: "FileForecast") -> None:
+def _moments(found: "FileForecast") -> dict[str, str | None]:
+    """Return the times people read beside the seconds machines do."""
+    seconds_of = {
+        "made_at": found.made_at_s,
+        "expected": found.expected_s,
+        "earliest": found.earliest_s,
+        "latest": found.latest_s,
+    }
+    return {name: None if time_s is None else at(time_s) for name, time_s in seconds_of.items()}
+
+
+def _print(found: "FileForecast", notes: Sequence[str]) -> None:
     """Say in sentences what the JSON says in keys."""
     lines = [f"{found.name} is {found.value:.4g} at {at(found.made_at_s)}."]
     if found.limit is not None and found.probability is not None:
@@ -110,6 +144,6 @@ def _print(found: "FileForecast") -> None:
     skill = "not scored" if math.isnan(found.skill) else f"{found.skill:+.2f}"
     lines.append(f"Model: {found.model}; skill against seasonal naive {skill} (1 is perfect).")
     for line in lines:
-        out.print(Text(line))
-    for note in found.notes:
-        out.print(Text(f"note: {note}", style="dim"))
+        say(line)
+    for note in notes:
+        say(f"note: {note}", style="dim")

@@ -7,10 +7,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, ExitCode, at, out, print_json
+from agent.commands.console import AsJson, ExitCode, at, err, out, print_json, say
 from agent.commands.options import ConfigFiles, Url, client, load_settings
 
-app = typer.Typer(help="Try the receivers of messages; see and repeat what failed.")
+app = typer.Typer(
+    help="Try the receivers of messages; see and repeat what failed.", no_args_is_help=True
+)
 
 
 @app.command(name="test")
@@ -19,14 +21,15 @@ def try_out(config: ConfigFiles = None, as_json: AsJson = False) -> None:
     from agent.receivers import try_receivers
 
     settings = load_settings(config).settings
-    results = asyncio.run(try_receivers(settings))
+    with err.status("Sending to every receiver ..."):
+        results = asyncio.run(try_receivers(settings))
     if as_json:
         print_json([{"receiver": name, "status": d.status, "text": d.text} for name, d in results])
     else:
         for name, delivery in results:
-            out.print(Text(f"{name}: {delivery.status}: {delivery.text}"))
+            say(f"{name}: {delivery.status}: {delivery.text}")
         if not results:
-            out.print("No receiver is set: add [[webhooks]] with a name and a url.")
+            say("No receiver is set: add [[webhooks]] with a name and a url to the settings.")
     failed = not results or any(d.status != "delivered" for _, d in results)
     raise typer.Exit(ExitCode.FAILED if failed else ExitCode.DONE)
 

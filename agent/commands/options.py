@@ -4,6 +4,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -25,6 +26,25 @@ ConfigFiles = Annotated[
 ]
 
 
+def duration(text: str | float) -> float:
+    """Read ``90``, ``90s`` or ``2h`` as seconds; a bare number is seconds, as for ``sleep``."""
+    try:
+        return float(text)
+    except ValueError:
+        return seconds(str(text), "--duration")
+
+
+Duration = Annotated[
+    float,
+    typer.Option(
+        "--duration",
+        parser=duration,
+        metavar="DURATION",
+        help="How long, such as 60 (seconds) or 2h; 0: until interrupted, or the end.",
+    ),
+]
+
+
 def load_settings(files: list[Path] | None, flags: Mapping[str, object] | None = None) -> "Loaded":
     """Read the settings from files, environment and flags."""
     from agent.config import load
@@ -41,7 +61,32 @@ def client(url: str | None) -> "Client":
     host, port = host_and_port(settings.server.listen)
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - any is this one
     here = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    return Client(url or here, state_dirs=(settings.state_dir,))
+    return Client(_address(url) if url else here, state_dirs=(settings.state_dir,))
+
+
+def _address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        fits = False
+    if not fits:
+        text = f"{url!r} is no address of a controller: write it like http://127.0.0.1:8642"
+        raise typer.BadParameter(text, param_hint="--url")
+    return url
+
+
+def listen_address(text: str | None) -> str | None:
+    """Check an ``address:port`` to listen at; a wrong one is a usage error that says what works."""
+    if text is None:
+        return None
+    from agent.config import host_and_port
+
+    try:
+        host_and_port(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} {error}") from None
+    return text
 
 
 def seconds(text: str, option: str) -> float:

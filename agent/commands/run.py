@@ -1,6 +1,7 @@
 """Verbs that start a process: run, node, controller, demo."""
 
 import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,8 +9,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, err, lasting, out, print_json
-from agent.commands.options import ConfigFiles, load_settings
+from agent.commands.console import AsJson, lasting, out, print_json, tell
+from agent.commands.options import ConfigFiles, Duration, listen_address, load_settings
 
 if TYPE_CHECKING:
     from agent.config import Loaded
@@ -19,12 +20,13 @@ Prometheus = Annotated[
     str | None, typer.Option("--prometheus", metavar="URL", help="Where Prometheus answers.")
 ]
 Listen = Annotated[
-    str | None, typer.Option("--listen", metavar="ADDRESS:PORT", help="Where to serve.")
+    str | None,
+    typer.Option(
+        "--listen", metavar="ADDRESS:PORT", callback=listen_address, help="Where to serve."
+    ),
 ]
 Node = Annotated[str | None, typer.Option("--node", help="This machine's node name.")]
-Duration = Annotated[
-    float, typer.Option("--duration", min=0, help="Seconds to run; 0: until interrupted.")
-]
+LogJson = Annotated[bool, typer.Option("--json", help="Log JSON lines, on a terminal too.")]
 NODE_LISTEN = "127.0.0.1:9642"
 
 
@@ -34,9 +36,11 @@ def run(
     listen: Listen = None,
     node: Node = None,
     duration: Duration = 0.0,
+    as_json: LogJson = False,
 ) -> None:
     """Watch this machine and a local Prometheus, in one process, with a page. Changes nothing."""
-    _start(config, prometheus, listen, node=node, with_host=True, duration=duration)
+    flags = {"prometheus.url": prometheus, "server.listen": listen, "host.node": node}
+    _start(config, flags, with_host=True, duration=duration, as_json=as_json)
 
 
 def controller(
@@ -44,23 +48,33 @@ def controller(
     prometheus: Prometheus = None,
     listen: Listen = None,
     duration: Duration = 0.0,
+    as_json: LogJson = False,
 ) -> None:
     """Watch a cluster through its Prometheus: forecast, diagnose, tell; act where allowed to."""
-    _start(config, prometheus, listen, node=None, with_host=False, duration=duration)
+    flags = {"prometheus.url": prometheus, "server.listen": listen}
+    _start(config, flags, with_host=False, duration=duration, as_json=as_json)
 
 
 def node(
     config: ConfigFiles = None,
     listen: Annotated[
-        str, typer.Option("--listen", metavar="ADDRESS:PORT", help="Where to serve /metrics.")
+        str,
+        typer.Option(
+            "--listen",
+            metavar="ADDRESS:PORT",
+            callback=listen_address,
+            help="Where to serve /metrics.",
+        ),
     ] = NODE_LISTEN,
     name: Node = None,
     duration: Duration = 0.0,
+    as_json: LogJson = False,
 ) -> None:
     """Serve this machine's readings for Prometheus: small, for every GPU node."""
     from agent.start import run_node
 
-    loaded = load_settings(config, {"host.node": name})
+    flags = {"host.node": name, "log.format": "json" if as_json else None}
+    loaded = load_settings(config, flags)
     asyncio.run(run_node(loaded, listen=listen, duration_s=duration))
 
 
@@ -69,7 +83,9 @@ def demo(
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same faults.")] = 0,
     speed: Annotated[float, typer.Option(min=1, help="Simulated seconds in a real one.")] = 60.0,
     duration: Duration = 0.0,
-    listen: Annotated[str, typer.Option(metavar="ADDRESS:PORT")] = "127.0.0.1:8642",
+    listen: Annotated[
+        str, typer.Option(metavar="ADDRESS:PORT", callback=listen_address, help="Where to serve.")
+    ] = "127.0.0.1:8642",
     verbose: Annotated[bool, typer.Option("--verbose", help="Log every cycle.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -87,8 +103,8 @@ def demo(
         log_level="info" if verbose else "warning",
     )
     ending = f"ends after {lasting(duration)}" if duration else "Ctrl-C ends it"
-    err.print(f"Simulated cluster at http://{listen} ({ending}) ...", highlight=False)
-    result = asyncio.run(run_demo(wanted, tell=lambda line: err.print(line, markup=False)))
+    tell(f"Simulated cluster at http://{listen} ({ending}) ...")
+    result = asyncio.run(run_demo(wanted, tell=tell))
     print_json(to_json(result)) if as_json else print_result(to_json(result))
 
 
@@ -111,16 +127,15 @@ def register(app: typer.Typer) -> None:
 
 def _start(
     config: list[Path] | None,
-    prometheus: str | None,
-    listen: str | None,
+    flags: Mapping[str, object],
     *,
-    node: str | None,
     with_host: bool,
     duration: float,
+    as_json: bool,
 ) -> None:
     from agent.start import run_controller
 
-    flags = {"prometheus.url": prometheus, "server.listen": listen, "host.node": node}
+    flags = {**flags, "log.format": "json" if as_json else None}
 
     def read() -> "Loaded":
         return load_settings(config, flags)
