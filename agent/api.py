@@ -18,7 +18,7 @@ from agent.refuse import Refused
 from agent.view import Controls, View
 from core.cluster import NodeCondition
 from core.codec import to_json
-from core.errors import InputError
+from core.errors import InputError, WorkerFailed
 from core.types import Incident, IncidentState, PlanRecord, PlanState
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -36,6 +36,7 @@ class Api:
         questions: Mapping[str, Handler] = {
             "/v1/status": self.status,
             "/v1/incidents": self.incidents,
+            "/v1/incidents/{id:path}/deep": self.deep,
             "/v1/incidents/{id:path}": self.incident,
             "/v1/forecasts": self.forecasts,
             "/v1/plans": self.plans,
@@ -81,6 +82,22 @@ class Api:
                 "plans": [to_json(each) for each in plans_of(view, incident.id)],
                 "timeline": to_json(await self.controls.timeline(incident.id)),
             }
+        )
+
+    async def deep(self, request: Request) -> Response:
+        """Answer the reference attribution of an incident; seconds, and worker memory."""
+        incident = find_incident(self.controls.view(), request.path_params["id"])
+        try:
+            found = await self.controls.deep(incident.id)
+        except WorkerFailed as error:
+            unfit = error.reason == "raised"
+            remedy = "" if unfit else "Try again later, or give workers more in [forecast]."
+            raise Refused(422 if unfit else 503, error.code, str(error), remedy) from None
+        except InputError as error:
+            raise Refused(422, error.code, str(error), "") from None
+        shares = [{"variable": name, "nats": nats} for name, nats in found.ranked()]
+        return JSONResponse(
+            {"incident": incident.id, "method": found.method, "contributions": shares}
         )
 
     async def forecasts(self, request: Request) -> Response:

@@ -24,11 +24,13 @@ from core.cluster import OWNER
 from core.errors import InputError, SourceUnavailable, StoreError
 from core.ports import Announcement, DeliveryStatus, Problem, Store
 from core.types import Event, JournalEntry, PlanRecord
+from rca.gcm_reference import Attribution
 from remediation.guards import GuardSettings, nodes_out_limit
 
 log = structlog.get_logger()
 
 LOOP = "cycle"
+ATTRIBUTE = "rca.gcm_reference:attribute"
 # A wall clock that moves this much more or less than the monotonic one between two cycles was set.
 CLOCK_STEP_S = 30.0
 # A cycle that has not ended after this many intervals means the loop is stuck: no more watchdog.
@@ -178,6 +180,14 @@ class Controller:
     async def timeline(self, incident_id: str) -> tuple[JournalEntry, ...]:
         """Return an incident's journal, oldest first."""
         return await self.store.entries(incident_id)
+
+    async def deep(self, incident_id: str) -> Attribution:
+        """Attribute an incident's symptom with DoWhy, in a worker, within forecast.time_limit."""
+        if self._world is None:
+            raise InputError(f"Attributing incident {incident_id}: no cycle has run yet. Wait one.")
+        task = self.watch.attribution_task(incident_id, self._world)
+        found: Attribution = await self.forecasting.pool.run(ATTRIBUTE, task)
+        return found
 
     async def approve(self, plan_id: str, *, by: str) -> PlanRecord:
         """Let a proposed plan run; its first step is taken in the next cycle."""

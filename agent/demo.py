@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from agent.access import TOKEN_FILE, ensure_token
 from agent.assembly import Assembly, Inputs, assemble
 from agent.config import Settings
 from agent.log import start_logging
@@ -66,10 +67,18 @@ async def demo(wanted: DemoSettings, *, tell: Tell = lambda line: None) -> DemoR
     clock = ScaledClock(start_s=start_s, speed=wanted.speed)
     script = scenario(wanted.scenario).starting_at(start_s)
     with tempfile.TemporaryDirectory(prefix="gpumedic-demo-") as folder:
+        _let_user_command(Path(folder))
         stage = await _stage(script, wanted, clock=clock, folder=Path(folder))
         stage.app.controller.tell_person = tell
         await stage.app.service(duration_s=wanted.duration_s).run()
         return stage.result(wanted.seed)
+
+
+def _let_user_command(folder: Path) -> None:
+    """Take this user's own token, so that `gpumedic pause` finds it from another terminal."""
+    token = ensure_token(Settings().state_dir)
+    (folder / TOKEN_FILE).touch(0o600)
+    (folder / TOKEN_FILE).write_text(token)
 
 
 async def simulate(name: str, *, seed: int, duration_s: float, tell: Tell) -> DemoResult:

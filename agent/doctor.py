@@ -1,6 +1,7 @@
 """Look at this machine as gpumedic would use it: what works, what is missing, what would help."""
 
 import asyncio
+import fcntl
 import importlib.metadata
 import os
 import shutil
@@ -195,11 +196,23 @@ async def _state(folder: Path) -> Check:
             "Make it writable, or set state_dir.",
         )
     free = shutil.disk_usage(existing).free
-    held = " (a controller holds it)" if (folder / LOCK_NAME).exists() else ""
+    held = " (a controller holds it)" if _held(folder / LOCK_NAME) else ""
     found = f"{folder}: {free / 2**30:.1f} GiB free{held}"
     if free < FREE_DISK_WANTED_BYTES:
         return Check("state folder", Status.WARNING, found, "Make room: 1 GiB or more is good.")
     return Check("state folder", Status.OK, found)
+
+
+def _held(lock: Path) -> bool:
+    """Say whether a process holds the lock; the file alone outlives its holder."""
+    try:
+        with lock.open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 async def _prophet() -> Check:

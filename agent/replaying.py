@@ -1,6 +1,7 @@
 """A recording played to the controller in virtual time, or given to a real Prometheus."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from agent.collect.replay import (
 )
 from agent.config import Settings
 from agent.controller import Controller
+from agent.log import start_logging
 from agent.node import NodeService
 from agent.service import Service
 from agent.serving import serve
@@ -176,6 +178,7 @@ async def play(
         raise InputError("Replaying: the recording has one point in time and needs more.")
     end_s = min(part.end_s, part.start_s + (wanted.duration_s or np.inf))
     clock = ManualClock(part.start_s)
+    start_logging(level="warning", form="auto", clock=clock, stream=sys.stderr)
     inputs = Inputs(sources=(ReplaySource(part.frames, clock),))
     warnings: dict[tuple[str, Target, str], Warned] = {}
     incidents: set[str] = set()

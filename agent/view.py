@@ -8,6 +8,7 @@ from core.cluster import ClusterState
 from core.ports import Problem
 from core.target import Target
 from core.types import Diagnosis, Event, Floats, Forecast, Incident, JournalEntry, PlanRecord
+from rca.gcm_reference import Attribution
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,6 +78,13 @@ class Controls(Protocol):
 
     async def timeline(self, incident_id: str) -> tuple[JournalEntry, ...]:
         """Return an incident's journal, oldest first."""
+        ...
+
+    async def deep(self, incident_id: str) -> Attribution:
+        """Return the slow reference attribution of an incident.
+
+        InputError where its readings do not allow it, WorkerFailed where it took too much.
+        """
         ...
 
     async def approve(self, plan_id: str, *, by: str) -> PlanRecord:

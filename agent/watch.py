@@ -9,12 +9,14 @@ from agent.history import History
 from agent.metrics import Metrics
 from agent.tell import Teller
 from core.cluster import ClusterState
+from core.errors import InputError
 from core.ports import Announcement, Store
 from core.target import Target
 from core.types import Breach, Diagnosis, Incident, IncidentState, Window
 from detectors.detect import DetectSettings, Symptoms, detect
 from detectors.group import GroupSettings, group
-from rca.diagnose import DiagnoseSettings, diagnose
+from rca.diagnose import DiagnoseSettings, case_of, diagnose
+from rca.gcm_reference import AttributionTask, task_of
 
 FAST_PATH = "residual"
 # Of so many nodes a diagnosis may look at every series; of more at those that touch the incident.
@@ -116,10 +118,31 @@ class Watch:
         if _breaches_of(incident) - _breaches_of(before):
             await self.teller.tell(Announcement.BREACH_EXPECTED, incident.title, incident=incident)
 
-    async def _diagnose(self, incident: Incident, world: World) -> None:
+    def attribution_task(self, incident_id: str, world: World) -> AttributionTask:
+        """Return an incident's variables for the reference; InputError where that cannot be."""
+        incident, diagnosis = self.incidents.get(incident_id), self.diagnoses.get(incident_id)
+        if incident is None or diagnosis is None:
+            raise InputError(
+                f"Attributing incident {incident_id}: it has no diagnosis yet, or is too old to be "
+                "kept at hand. Ask again after the next cycle."
+            )
+        case = case_of(
+            incident,
+            self._around(incident, world),
+            world.state,
+            now_s=world.now_s,
+            settings=self.settings.diagnose,
+        )
+        return task_of(case, diagnosis)
+
+    def _around(self, incident: Incident, world: World) -> Mapping[str, Window]:
+        """Return the readings a diagnosis needs, from its normal time on."""
         spans = self.settings.diagnose
         start_s = incident.opened_s - spans.normal_span_s - spans.guard_s
-        windows = self._windows(start_s, world.now_s, near=_neighbourhood(incident, world.state))
+        return self._windows(start_s, world.now_s, near=_neighbourhood(incident, world.state))
+
+    async def _diagnose(self, incident: Incident, world: World) -> None:
+        windows = self._around(incident, world)
         with self.metrics.diagnosis_duration_seconds.labels(FAST_PATH).time():
             found = diagnose(
                 incident, windows, world.state, now_s=world.now_s, settings=self.settings.diagnose

@@ -7,7 +7,7 @@ import numpy as np
 
 from core.cluster import ClusterState
 from core.types import Diagnosis, Incident, Window
-from rca.case import open_case
+from rca.case import Case, open_case
 from rca.rank import RankSettings, rank
 from rca.standing import Spans
 
@@ -45,10 +45,8 @@ def diagnose(
     answer. Probabilities and ``unknown`` sum to 1. Same input, same answer, in whatever order the
     series come.
     """
-    spans = _spans(incident, now_s=now_s, settings=settings)
-    # Readings may hold anything: an overflow or 0/0 in one series must not stop the others.
     with np.errstate(all="ignore"):
-        case = open_case(incident, windows, state, spans=spans)
+        case = case_of(incident, windows, state, now_s=now_s, settings=settings)
         ranking = rank(case, settings.rank)
     return Diagnosis(
         incident_id=incident.id,
@@ -58,6 +56,21 @@ def diagnose(
         method=METHOD,
         missing=ranking.missing,
     )
+
+
+def case_of(
+    incident: Incident,
+    windows: Mapping[str, Window],
+    state: ClusterState | None,
+    *,
+    now_s: float,
+    settings: DiagnoseSettings,
+) -> Case:
+    """Return what a diagnosis of the incident, or its reference, is made from."""
+    spans = _spans(incident, now_s=now_s, settings=settings)
+    # Readings may hold anything: an overflow or 0/0 in one series must not stop the others.
+    with np.errstate(all="ignore"):
+        return open_case(incident, windows, state, spans=spans)
 
 
 def _spans(incident: Incident, *, now_s: float, settings: DiagnoseSettings) -> Spans:

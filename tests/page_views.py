@@ -34,6 +34,7 @@ from core.types import (
     Refusal,
     Severity,
 )
+from rca.gcm_reference import Attribution
 
 NOW_S = 1_795_183_331.0  # 2026-11-20T14:02:11Z
 GPUS_PER_NODE = 8
@@ -440,6 +441,9 @@ class FakeControls:
 
     async def timeline(self, incident_id: str) -> tuple[JournalEntry, ...]:
         return tuple(self.shown.timelines.get(incident_id, ()))
+
+    async def deep(self, incident_id: str) -> Attribution:
+        return Attribution((f"job_step_time_s of {incident_id}",), (2.5,), "fake")
 
     async def approve(self, plan_id: str, *, by: str) -> PlanRecord:
         record = next(each for each in self.shown.plans if each.plan.id == plan_id)

@@ -7,10 +7,12 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, at, lasting, out, print_json, say, target_name
+from agent.commands.console import AsJson, at, err, lasting, out, print_json, say, target_name
 from agent.commands.options import Url, client, seconds
 
 PANEL = "A running controller"
+# The worker has its own limit; a queue of fits may be before it.
+DEEP_LIMIT_S = 180.0
 Because = Annotated[str, typer.Option("--because", help="Why; it is kept in the journal.")]
 By = Annotated[str, typer.Option("--by", help="Who decides.", default_factory=getpass.getuser)]
 
@@ -61,11 +63,18 @@ def incidents(
 
 def show(
     incident_id: Annotated[str, typer.Argument(metavar="ID")],
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Also ask DoWhy, in a worker: some seconds.")
+    ] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Show one incident: cause, evidence for and against, plans, timeline."""
-    found = client(url).get(f"/v1/incidents/{incident_id}")
+    asked = client(url)
+    found = asked.get(f"/v1/incidents/{incident_id}")
+    if deep:
+        with err.status("Attributing the symptom to its causes with DoWhy ..."):
+            found["deep"] = asked.get(f"/v1/incidents/{incident_id}/deep", timeout_s=DEEP_LIMIT_S)
     if as_json:
         return print_json(found)
     incident, diagnosis = found["incident"], found["diagnosis"]
@@ -77,6 +86,10 @@ def show(
         _print_plan(record)
     for entry in found["timeline"]:
         say(f"{at(entry['time_s'])}  {entry['text']}")
+    if deep:
+        say(f"Of the symptom's oddness, by {found['deep']['method']}:")
+        for share in found["deep"]["contributions"]:
+            say(f"  {share['nats']:6.2f} nats  {share['variable']}")
     return None
 
 

@@ -1,20 +1,18 @@
 """``gpumedic replay``: play recorded telemetry to the controller, or to a real Prometheus."""
 
 import asyncio
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
-from agent.commands.console import AsJson, at, err, lasting, out, print_json, say, tell
+from agent.commands.console import AsJson, at, err, lasting, print_json, say, tell
 from agent.commands.options import Duration, seconds
-from core.errors import InputError
 
 if TYPE_CHECKING:
-    from agent.replaying import Part, Played, PlaySettings, Warned
+    from agent.replaying import Part, Played, PlaySettings
 
 
 def replay(
@@ -51,7 +49,8 @@ def replay(
     from core.units import CATALOG
 
     if metric not in CATALOG:
-        raise InputError(f"Replaying {file}: there is no metric {metric!r}; see docs/forecasts.md.")
+        near = ", ".join(get_close_matches(metric, CATALOG, n=3, cutoff=0.0))
+        raise typer.BadParameter(f"{metric!r} is not in the catalogue; near it are {near}")
     frames = read(file, layout, metric=metric, step_s=seconds(step, "--step"))
     part = Part.of(frames, now_at=now_at, speed=speed)
     if openmetrics is not None:
@@ -95,19 +94,14 @@ def _play(part: "Part", wanted: "PlaySettings", *, as_json: bool) -> None:
 
 
 def _print(found: "Played") -> None:
-    grid = Table("incident", "what", "warned", "crossed", "ahead")
     for each in found.warnings:
-        grid.add_row(*map(Text, _row(each)))
-    if grid.row_count:
-        out.print(grid)
+        head = f"incident {each.incident_id}: {each.target} {each.metric} beyond {each.limit:g}"
+        if each.crossed_s is None or each.ahead_s is None:
+            came = "it did not cross within the horizon"
+        else:
+            came = f"it crossed at {at(each.crossed_s)}, {lasting(each.ahead_s)} later"
+        say(f"{at(each.warned_s)}  {head} (p = {each.probability:.2f}); {came}.")
     say(
         f"{lasting(found.played_s)} of {found.series} series: {found.incidents} incidents, "
         f"{len(found.warnings)} warnings; {found.foreseen} of {found.crossings} crossings foreseen."
     )
-
-
-def _row(each: "Warned") -> tuple[str, ...]:
-    what = f"{each.target} {each.metric} beyond {each.limit:g} (p = {each.probability:.2f})"
-    crossed = "not within the horizon" if each.crossed_s is None else at(each.crossed_s)
-    ahead = "" if each.ahead_s is None else lasting(each.ahead_s)
-    return each.incident_id, what, at(each.warned_s), crossed, ahead
