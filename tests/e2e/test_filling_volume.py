@@ -19,7 +19,7 @@ from tests.receivers import Receiver, receiving, response
 
 SIZE_BYTES = 48 * 2**20
 LIMIT = 0.95
-FILL_S = 80.0  # from empty to the limit
+FILL_S = 72.0  # from empty to the limit
 STEPS_A_SECOND = 5
 CONFIG = """
 state_dir = "{state}"
