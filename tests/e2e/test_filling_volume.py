@@ -2,24 +2,19 @@
 
 import asyncio
 import json
-import os
 import shutil
-import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from agent.notify.times import from_rfc3339
 from core.clock import RealClock
+from tests.e2e.conftest import VOLUME_BYTES
 from tests.e2e.running import gpumedic, until
 from tests.receivers import Receiver, receiving, response
 
-SIZE_BYTES = 48 * 2**20
 LIMIT = 0.95
-FILL_S = 72.0  # from empty to the limit
+FILL_S = 80.0  # from empty to the limit
 STEPS_A_SECOND = 5
 CONFIG = """
 state_dir = "{state}"
@@ -45,25 +40,6 @@ with open(path, "wb") as file:
 """
 
 
-@pytest.fixture
-def volume(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of memory, mounted for the test alone."""
-    folder = tmp_path / "volume"
-    folder.mkdir()
-    if os.geteuid() != 0:
-        pytest.skip("mounting a tmpfs needs root")
-    done = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={SIZE_BYTES}", "tmpfs", str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
 async def test_a_filling_volume_is_told_before_it_is_full(tmp_path: Path, volume: Path) -> None:
     """The first warning comes before half the time is over, and within 20 % of what remains."""
     clock = RealClock()
@@ -76,7 +52,7 @@ async def test_a_filling_volume_is_told_before_it_is_full(tmp_path: Path, volume
 
             began_s = clock.now_s()
             filler = await asyncio.create_subprocess_exec(
-                sys.executable, "-c", FILLER, str(volume / "file"), str(int(LIMIT * SIZE_BYTES)),
+                sys.executable, "-c", FILLER, str(volume / "file"), str(int(LIMIT * VOLUME_BYTES)),
                 str(FILL_S), str(int(FILL_S * STEPS_A_SECOND)),
             )  # fmt: skip
             await until(lambda: warnings(sink), what="a warning", deadline_s=FILL_S)
