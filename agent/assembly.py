@@ -80,7 +80,9 @@ class Assembly:
             systemd=Systemd(os.environ, self.clock),
             periodic=(
                 Periodic("cycle", cycle.interval / self.speed, self.controller.cycle),
-                Periodic("refit", cycle.refit / self.speed, self.controller.refit),
+                Periodic(
+                    "refit", cycle.refit / self.speed, self.controller.refit, interruptible=True
+                ),
                 Periodic("outbox", PUMP_EVERY_S, self._pump),
                 Periodic("prune", PRUNE_EVERY_S, self._prune),
             ),

@@ -21,11 +21,15 @@ WATCHDOG_EVERY_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Periodic:
-    """Work to do at the start and every ``every_s`` real seconds; missed runs are done once."""
+    """Work to do at the start and every ``every_s`` real seconds; missed runs are done once.
+
+    interruptible: a run is cut off at the end of the process and not waited for
+    """
 
     name: str
     every_s: float
     work: Callable[[], Awaitable[object]]
+    interruptible: bool = False
 
 
 @dataclass(slots=True)
@@ -135,6 +139,10 @@ class Service:
         self.systemd.ready()
 
     async def _drain(self, serving: Sequence[asyncio.Task[None]]) -> None:
+        idle = {job.name for job in self.periodic if job.interruptible}
+        for task in self._running:
+            if task.get_name() in idle:
+                task.cancel()
         waiting = {*self._running, *serving}
         if waiting:
             _, late = await asyncio.wait(waiting, timeout=DRAIN_S - 1.0)

@@ -12,7 +12,7 @@ from core.cluster import ClusterState
 from core.errors import InputError
 from core.ports import Announcement, Store
 from core.target import Target
-from core.types import Breach, Diagnosis, Incident, IncidentState, Window
+from core.types import Breach, Diagnosis, Event, Incident, IncidentState, Severity, Window
 from detectors.detect import DetectSettings, Symptoms, detect
 from detectors.group import GroupSettings, group
 from rca.diagnose import DiagnoseSettings, case_of, diagnose
@@ -74,7 +74,7 @@ class Watch:
         self.metrics.saw(found.anomalies)
         symptoms = Symptoms(
             anomalies=found.anomalies,
-            events=(*found.events, *world.events),
+            events=tuple(e for e in (*found.events, *world.events) if _is_trouble(e)),
             breaches=tuple(breaches),
         )
         await self._group(symptoms, world)
@@ -178,6 +178,11 @@ class Watch:
                 metric, start_s=start_s, end_s=end_s, targets=targets
             )
         return windows
+
+
+def _is_trouble(event: Event) -> bool:
+    """Say whether an event is a symptom: a job that starts is news, and no incident."""
+    return event.severity is not Severity.INFO
 
 
 def _announcement(before: Incident | None, now: Incident) -> Announcement | None:
