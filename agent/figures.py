@@ -8,14 +8,16 @@ from collections.abc import Iterable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
+from rich.text import Text
 
 from core.codec import from_json, to_json
 from core.errors import InputError
 from core.figures import Figures, Row
 
 EXIT_NOT_OK = 1
+COLUMNS = ("metric", "value", "low..high", "n", "goal", "ok")
 
 
 def figures(name: str, rows: Iterable[Row], *, seeds: Sequence[int] = ()) -> Figures:
@@ -39,14 +41,21 @@ def machine() -> str:
     )
 
 
-def table(shown: Figures) -> Table:
-    """Lay the rows out for a terminal of 80 columns."""
-    grid = Table(title=f"{shown.name}  ({shown.machine})", title_justify="left")
-    for column in ("metric", "value", "low..high", "n", "goal", "ok", "note"):
-        grid.add_column(column, justify="right" if column in ("value", "n") else "left")
+def table(shown: Figures) -> Group:
+    """Lay the rows out for a terminal of 80 columns, the notes below them."""
+    grid = Table(title=shown.name, title_justify="left")
+    for name in COLUMNS:
+        wide = name in ("value", "n")
+        grid.add_column(name, justify="right" if wide else "left", overflow="fold")
+    notes: list[str] = []
     for row in shown.rows:
-        grid.add_row(*_cells(row))
-    return grid
+        if row.note and row.note not in notes:
+            notes.append(row.note)
+        mark = f" [{notes.index(row.note) + 1}]" if row.note else ""
+        metric, *rest, _ = _cells(row)
+        grid.add_row(*map(Text, (metric + mark, *rest)))
+    lines = [Text(f"[{number}] {note}") for number, note in enumerate(notes, 1)]
+    return Group(grid, *lines, Text(f"{shown.machine}; version {shown.version}", style="dim"))
 
 
 def emit(shown: Figures, *, as_json: bool, strict: bool, console: Console) -> int:
@@ -75,7 +84,7 @@ def results_page(folder: Path) -> str:
 
 
 def _section(shown: Figures) -> str:
-    names = ("metric", "value", "low..high", "n", "goal", "ok", "note")
+    names = (*COLUMNS, "note")
     head = f"| {' | '.join(names)} |\n|{' --- |' * len(names)}"
     body = "\n".join("| " + " | ".join(_cells(row)) + " |" for row in shown.rows)
     seeds = f", seeds {', '.join(map(str, shown.seeds))}" if shown.seeds else ""

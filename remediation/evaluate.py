@@ -134,52 +134,50 @@ def bootstrap(value: Floats, *, seed: int = 0) -> tuple[float, float, float]:
     return float(value.mean()), float(low), float(high)
 
 
-def rows(comparison: Comparison, *, reference: str = "rules") -> tuple[Row, ...]:
-    """Return the figures: what each policy loses, and paired against the reference.
+def rows(comparison: Comparison, *, candidate: str = "learned") -> tuple[Row, ...]:
+    """Return the figures: what each policy loses, then the candidate against each other one.
 
-    ``ok`` says whether a policy may stand in for the reference: its loss is smaller and the whole
-    interval of the paired difference is below 0.
+    ``ok`` says whether the candidate may stand in for the other: its loss is smaller, and the
+    whole interval of the paired difference is below 0.
     """
     found = []
     for policy in comparison.policies:
         value, low, high = bootstrap(comparison.of(policy))
         found.append(
-            Row(f"lost_hours_{policy}", value, "h", low, high, len(comparison.seeds), note=_NOTE)
+            Row(
+                f"lost hours: {_words(policy)}",
+                value,
+                "h",
+                low,
+                high,
+                len(comparison.seeds),
+                note=_NOTE,
+            )
         )
-    if reference not in comparison.policies:
-        return tuple(found)
-    return (
-        *found,
-        *(
-            _against(comparison, policy, reference)
-            for policy in comparison.policies
-            if policy not in (reference, "none")
-        ),
-    )
+    others = [policy for policy in comparison.policies if policy != candidate]
+    if candidate in comparison.policies:
+        found += [_against(comparison, candidate, other) for other in others]
+    return tuple(found)
 
 
 _NOTE = "hours of all asked GPUs an episode; 95 % bootstrap over seeds"
 
 
-def _against(comparison: Comparison, policy: str, reference: str) -> Row:
-    difference = comparison.of(policy) - comparison.of(reference)
+def _against(comparison: Comparison, policy: str, other: str) -> Row:
+    difference = comparison.of(policy) - comparison.of(other)
     value, low, high = bootstrap(difference)
     better = high < 0
-    verdict = (
-        f"{policy} beats {reference}"
-        if better
-        else f"{policy} does not beat {reference}: {reference} stays"
-    )
+    verdict = "beats" if better else "does not beat"
     return Row(
-        metric=f"lost_hours_{policy}_minus_{reference}",
+        metric=f"lost hours: {_words(policy)} - {_words(other)}",
         value=value,
         unit="h",
         low=low,
         high=high,
         n=len(comparison.seeds),
-        goal="< 0 with its whole interval",
+        goal="< 0, all of it",
         ok=better,
-        note=f"{verdict}; paired, 95 % bootstrap",
+        note=f"{policy} {verdict} {other}; paired, 95 % bootstrap",
     )
 
 
@@ -201,3 +199,7 @@ def chosen(comparison: Comparison, policies: Mapping[str, Policy], *, default: s
         )
     }
     return policies[min(better, key=lambda name: better[name], default=default)]
+
+
+def _words(policy: str) -> str:
+    return policy.replace("_", " ")

@@ -238,4 +238,4 @@ def test_rules_stay_unless_they_are_beaten_for_sure(
     assert chosen(found, policies, default="rules").name == winner
     verdict = rows(found)[-1]
     assert verdict.ok is (winner == "learned")
-    assert ("rules stays" in verdict.note) is (winner == "rules")
+    assert ("does not beat" in verdict.note) is (winner == "rules")
