@@ -59,7 +59,10 @@ class Client:
 
     def _is_near(self) -> bool:
         """Say whether the controller is on this machine, where no proxy has a say."""
-        host = urlsplit(self._url).hostname or ""
+        try:
+            host = urlsplit(self._url).hostname or ""
+        except ValueError:
+            return False
         return host in ("localhost", "::1") or host.startswith("127.")
 
     def _authorization(self) -> dict[str, str]:

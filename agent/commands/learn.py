@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from agent.commands.console import AsJson, err, out
+from agent.commands.console import AsJson, err, out, print_json
 
 PANEL = "Experiments"
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 where a row misses its goal.")]
@@ -18,6 +18,7 @@ def train(
     into: Annotated[Path, typer.Option("--out", help="Where the policy is written.")],
     steps: Annotated[int, typer.Option(min=1, help="Decisions to learn from.")] = 60_000,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same policy.")] = 1,
+    as_json: AsJson = False,
 ) -> None:
     """Train a policy on simulated clusters; it is written as plain arrays, with no code in it."""
     from remediation.train import TrainSettings
@@ -30,8 +31,11 @@ def train(
             into,
             progress=lambda done, of: bar.update(task, completed=done, total=of),
         )
+    if as_json:
+        return print_json({"file": str(into), "steps": made.steps, "seed": made.seed})
     out.print(f"{into}: {made.steps} decisions, seed {made.seed}.", markup=False)
     out.print(f"Hold it against the rules: gpumedic evaluate --policy {into}", markup=False)
+    return None
 
 
 def evaluate(

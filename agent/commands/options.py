@@ -1,5 +1,6 @@
 """Options that several verbs take, and what they are turned into."""
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,9 +30,12 @@ ConfigFiles = Annotated[
 def duration(text: str | float) -> float:
     """Read ``90``, ``90s`` or ``2h`` as seconds; a bare number is seconds, as for ``sleep``."""
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
         return seconds(str(text), "--duration")
+    if not 0 <= found < math.inf:
+        raise typer.BadParameter(f"{text!r} is no duration", param_hint="--duration")
+    return found
 
 
 Duration = Annotated[

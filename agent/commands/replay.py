@@ -9,7 +9,7 @@ import typer
 from rich.progress import Progress
 
 from agent.commands.console import AsJson, at, err, lasting, print_json, say, tell
-from agent.commands.options import Duration, seconds
+from agent.commands.options import Duration, listen_address, seconds
 
 if TYPE_CHECKING:
     from agent.replaying import Part, Played, PlaySettings
@@ -29,7 +29,10 @@ def replay(
     ] = None,
     horizon: Annotated[str, typer.Option(help="How far ahead to warn, such as 2h.")] = "2h",
     listen: Annotated[
-        str | None, typer.Option(metavar="ADDRESS:PORT", help="Serve its present as /metrics.")
+        str | None,
+        typer.Option(
+            metavar="ADDRESS:PORT", callback=listen_address, help="Serve its present as /metrics."
+        ),
     ] = None,
     openmetrics: Annotated[
         Path | None, typer.Option(help="Write its past into this file, for promtool to load.")
@@ -50,7 +53,8 @@ def replay(
 
     if metric not in CATALOG:
         near = ", ".join(get_close_matches(metric, CATALOG, n=3, cutoff=0.0))
-        raise typer.BadParameter(f"{metric!r} is not in the catalogue; near it are {near}")
+        text = f"{metric!r} is not in the catalogue; near it are {near}"
+        raise typer.BadParameter(text, param_hint="--metric")
     frames = read(file, layout, metric=metric, step_s=seconds(step, "--step"))
     part = Part.of(frames, now_at=now_at, speed=speed)
     if openmetrics is not None:

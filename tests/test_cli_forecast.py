@@ -1,0 +1,124 @@
+"""``gpumedic forecast`` answers for any CSV file there is, or says what the file lacks."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.command_line import Said, gpumedic
+
+START_S = 1_700_000_000
+Row = tuple[float, object]
+
+
+def ramp(*, points: int = 300) -> list[Row]:
+    """Return readings a minute apart that reach 0.9 about 75 minutes after the last."""
+    noise = np.random.default_rng(1).normal(0, 0.003, points)
+    number = range(points)
+    return [
+        (START_S + 60 * i, round(0.9 - 0.0008 * (points + 75 - i) + noise[i], 5)) for i in number
+    ]
+
+
+def write(path: Path, rows: Iterable[Row], header: str = "time,value\n") -> None:
+    path.write_text(header + "".join(f"{time},{value}\n" for time, value in rows))
+
+
+async def forecast(folder: Path, *more: str) -> Said:
+    words = ("--file", "x.csv", "--column", "value", "--limit", "0.9", "--horizon", "2h")
+    return await gpumedic("forecast", *words, *more, folder=folder)
+
+
+async def test_it_says_when_how_surely_and_by_which_model(tmp_path: Path) -> None:
+    write(tmp_path / "x.csv", ramp())
+
+    said = await forecast(tmp_path, "--json", "--plot", "out.png")
+    found = json.loads(said.out)
+    ahead_s = found["expected_s"] - found["made_at_s"]
+
+    assert said.code == 0
+    assert ahead_s == pytest.approx(75 * 60, rel=0.2)
+    assert found["earliest_s"] < found["expected_s"] < found["latest_s"]
+    assert found["model"] == "prophet"
+    assert found["skill"] > 0
+    assert found["probability"] > 0.8
+    assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
+
+
+async def test_each_time_is_there_for_people_too(tmp_path: Path) -> None:
+    write(tmp_path / "x.csv", ramp())
+
+    found = json.loads((await forecast(tmp_path, "--json")).out)
+
+    for name in ("made_at", "expected", "earliest", "latest"):
+        shown = datetime.fromisoformat(found[name]).timestamp()
+        assert shown == pytest.approx(found[f"{name}_s"], abs=1)
+
+
+async def test_an_untidy_file_works_and_it_says_what_it_did(tmp_path: Path) -> None:
+    rows = ramp()
+    rows = [row for i, row in enumerate(rows) if not 100 <= i < 130]
+    rows[10], rows[20] = (rows[10][0], "nan"), (rows[20][0], "")
+    rows = [rows[50], *rows]
+    write(tmp_path / "x.csv", rows)
+
+    said = await forecast(tmp_path)
+
+    assert said.code == 0
+    assert "2 rows have no finite value" in said.out
+    assert "not in order of time" in said.out
+    assert "1 rows repeat a time" in said.out
+    assert "gaps of up to 1860 s" in said.out
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"),
+    [
+        ("time,value\n1,2\n2,3\n", "need at least 20. Give it a file with 18 more"),
+        ("time,other\n1,2\n", "it has no column 'value', only time, other"),
+        ("", "it is empty"),
+        ("time,value\n", "no row has both a time and a value"),
+        ("time,value\n1,x\n2,y\n", "such as line 2: '1,x'"),
+        ("a\0b,c\n1,2\n", "it is binary, not CSV"),
+    ],
+)
+async def test_a_file_that_cannot_be_used_is_told_what_it_lacks(
+    text: str, remedy: str, tmp_path: Path
+) -> None:
+    (tmp_path / "x.csv").write_text(text)
+
+    said = await forecast(tmp_path)
+
+    assert said.code == 1
+    assert said.plain
+    assert remedy in said.err
+
+
+async def test_a_missing_file_is_said_in_one_line(tmp_path: Path) -> None:
+    said = await forecast(tmp_path)
+
+    assert said.code == 1
+    assert said.err == "gpumedic: reading x.csv: No such file or directory. Name a CSV file.\n"
+
+
+async def test_a_plot_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    write(tmp_path / "x.csv", ramp(points=60))
+
+    said = await forecast(tmp_path, "--plot", "nowhere/out.png")
+
+    assert said.code == 1
+    assert "Name a file in a folder you may write" in said.err
+
+
+async def test_the_bad_side_can_be_named(tmp_path: Path) -> None:
+    """A series that has passed its limit already would be taken to fall back."""
+    write(tmp_path / "x.csv", [(time, float(str(value)) + 0.5) for time, value in ramp()])
+
+    guessed = json.loads((await forecast(tmp_path, "--json")).out)
+    named = json.loads((await forecast(tmp_path, "--json", "--side", "above")).out)
+
+    assert guessed["crosses"] == "below"
+    assert (named["crosses"], named["probability"]) == ("above", 1.0)

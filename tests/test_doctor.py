@@ -1,0 +1,63 @@
+"""The doctor names each thing that is missing with its remedy, and never falls ill itself."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agent import doctor
+from agent.config import Settings
+from agent.database import Database
+from agent.doctor import Check, Status, examine, worst
+from tests.command_line import gpumedic
+
+
+async def test_everything_missing_comes_with_a_remedy(tmp_path: Path) -> None:
+    said = await gpumedic("doctor", "--json", folder=tmp_path)
+    found = json.loads(said.out)
+    states = {check["name"]: check["status"] for check in found["checks"]}
+
+    assert said.code == Status[found["status"].upper()]
+    assert [c for c in found["checks"] if c["status"] != "ok" and not c["remedy"]] == []
+    assert states["python"] == states["packages"] == states["prophet fit"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ((), Status.OK),
+        ((Status.OK, Status.WARNING), Status.WARNING),
+        ((Status.UNKNOWN, Status.WARNING), Status.UNKNOWN),
+        ((Status.CRITICAL, Status.UNKNOWN, Status.OK), Status.CRITICAL),
+    ],
+)
+def test_the_worst_finding_is_the_answer(found: tuple[Status, ...], expected: Status) -> None:
+    assert worst([Check("x", status, "") for status in found]) is expected
+
+
+async def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise RuntimeError("the driver said something new")
+
+    monkeypatch.setattr(doctor, "inventory", broken)
+    found = {check.name: check for check in await examine(Settings(), only=("gpu", "python"))}
+
+    assert found["gpu"].status is Status.UNKNOWN
+    assert "the driver said something new" in found["gpu"].found
+    assert found["python"].status is Status.OK
+
+
+async def test_a_lock_counts_only_while_somebody_holds_it(tmp_path: Path) -> None:
+    database = Database.open(tmp_path, owner="a test")
+    held = await state_folder(tmp_path)
+    database.close()
+    free = await state_folder(tmp_path)
+
+    assert "a controller holds it" in held.found
+    assert "a controller holds it" not in free.found
+
+
+async def state_folder(folder: Path) -> Check:
+    settings = Settings.model_validate({"state_dir": folder})
+    found = await examine(settings, only=("state folder",))
+    return found[0]
