@@ -1,6 +1,7 @@
 """Start the processes: the node service, the controller, or both in one, from loaded settings."""
 
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import structlog
 
-from agent.collect.host import HostSource
-from agent.collect.nvml import NvmlReader
+from agent.collect.host import HostReader
+from agent.collect.nvml import NvmlReader, inventory
 from agent.collect.prometheus_settings import PrometheusAccess
+from agent.collect.reading import ReaderSource
 from agent.config import Loaded, Reloader, Settings
 from agent.config.checks import secret_path
 from agent.log import start_logging
@@ -39,7 +41,7 @@ async def run_node(loaded: Loaded, *, listen: str, duration_s: float = 0.0) -> N
         level=settings.log.level, form=settings.log.format, clock=clock, stream=sys.stderr
     )
     node = node_name(settings)
-    host = HostSource(node, clock=clock, volumes=settings.host.volumes)
+    host = HostReader(node, clock=clock, volumes=settings.host.volumes)
     page = NodeService((host, NvmlReader(node)), clock=clock)
     log.info("node service started", node=node, page=f"http://{listen}/metrics")
     await Service(
@@ -99,8 +101,9 @@ async def discover(settings: Settings, *, clock: Clock, with_host: bool) -> Foun
     said.append(f"Prometheus at {access.url}: {answer.text}")
     if with_host and settings.host.enabled:
         node = node_name(settings)
-        sources.append(HostSource(node, clock=clock, volumes=settings.host.volumes))
-        said.append(f"this machine: node {node}")
+        host = HostReader(node, clock=clock, volumes=settings.host.volumes)
+        sources += [ReaderSource(reader, clock=clock) for reader in (host, NvmlReader(node))]
+        said += [f"this machine: node {node}", f"GPUs here: {_gpus()}", f"Slurm: {_slurm()}"]
     return Found(sources, said)
 
 
@@ -115,6 +118,19 @@ def prometheus_access(settings: Settings) -> PrometheusAccess:
         metrics=wanted.metrics,
         extra_labels={str(part): label for part, label in wanted.labels.items()},
     )
+
+
+def _gpus() -> str:
+    found = inventory()
+    count = len(found.gpus)
+    return f"{count}, driver {found.driver}" if count else found.missing
+
+
+def _slurm() -> str:
+    sinfo = shutil.which("sinfo")
+    if sinfo is None:
+        return "sinfo is not on PATH; what would be done is said for the nodes that readings name"
+    return f"{sinfo} is here, but this version does not act through Slurm yet"
 
 
 async def _nothing_to_reload() -> None:

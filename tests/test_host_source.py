@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from agent.collect import host
-from agent.collect.host import HostSource
+from agent.collect.host import HostReader
 from agent.collect.patience import Patience, Stuck
-from agent.collect.reading import Snapshot
+from agent.collect.reading import ReaderSource, Snapshot
 from core.clock import ManualClock
 from core.ports import Query
 from core.target import Target
@@ -55,8 +55,8 @@ def machine(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def source_of(machine: Path, clock: ManualClock, *volumes: str) -> HostSource:
-    return HostSource(
+def source_of(machine: Path, clock: ManualClock, *volumes: str) -> HostReader:
+    return HostReader(
         "n1", clock=clock, proc=machine / "proc", sys=machine / "sys", volumes=volumes
     )
 
@@ -261,7 +261,7 @@ def test_nothing_to_wait_for_is_no_wait() -> None:
 
 async def test_a_read_gives_now_at_the_last_grid_point(machine: Path, clock: ManualClock) -> None:
     now_s = clock.now_s()
-    source = source_of(machine, clock)
+    source = ReaderSource(source_of(machine, clock), clock=clock)
 
     given = await source.read(Query(("node_memory_used_ratio", "port_up"), now_s - 60, now_s, 15))
     past = await source.read(Query(("port_up",), now_s - 600, now_s - 60, 15))
@@ -275,7 +275,7 @@ async def test_a_read_gives_now_at_the_last_grid_point(machine: Path, clock: Man
 
 
 def test_this_very_machine_gives_plausible_readings(clock: ManualClock) -> None:
-    snapshot = HostSource("here", clock=clock).snapshot()
+    snapshot = HostReader("here", clock=clock).snapshot()
 
     assert snapshot.problems == ()
     assert {"node_memory_used_ratio", "node_open_files_ratio"} <= {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter
 
-from agent.collect.host import HostSource
+from agent.collect.host import HostReader
 from agent.collect.nvml import NvmlReader, inventory
 from agent.collect.reading import Reading, Snapshot, exposition
 from agent.node import NodeService
@@ -99,7 +99,7 @@ def test_importing_the_node_service_stays_small() -> None:
 async def test_promtool_finds_nothing_wrong_with_the_page() -> None:
     clock = RealClock()
     service = NodeService(
-        [HostSource("n1", clock=clock), NvmlReader("n1")], clock=clock, registry=own()
+        [HostReader("n1", clock=clock), NvmlReader("n1")], clock=clock, registry=own()
     )
 
     async with serving(service) as url:

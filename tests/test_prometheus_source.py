@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.collect.host import HostSource
+from agent.collect.host import HostReader
 from agent.collect.labels import target_of, without_port
 from agent.collect.prometheus import PrometheusSource, probe
 from agent.collect.prometheus_parse import names_in
@@ -57,7 +57,7 @@ def source_of(server: Prometheus, *metrics: str) -> PrometheusSource:
 async def test_a_scraped_node_is_read_as_it_is(tmp_path: Path) -> None:
     """From /proc over a real scrape to windows; a counter grows by 4, restarts, and grows by 2."""
     dial = Dial({"gpu_temperature_celsius": 61.0})
-    service = NodeService([HostSource("n1", clock=CLOCK), dial], clock=CLOCK)
+    service = NodeService([HostReader("n1", clock=CLOCK), dial], clock=CLOCK)
     async with serving(service) as url:
         scrape = Scrape("nodes", (url.removeprefix("http://"),))
         async with prometheus(tmp_path, [scrape]) as server:

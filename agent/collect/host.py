@@ -1,6 +1,5 @@
 """This machine's own readings, from /proc, /sys and statvfs."""
 
-import asyncio
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -8,9 +7,9 @@ from functools import partial
 from pathlib import Path
 
 from agent.collect.patience import Patience, Stuck
-from agent.collect.reading import Reading, Snapshot, windows_of
+from agent.collect.reading import Reading, Snapshot
 from core.clock import Clock
-from core.ports import Collected, Problem, Query
+from core.ports import Problem
 from core.target import Target
 
 # A share of processor time over less than this is noise of the kernel's 10 ms accounting.
@@ -30,7 +29,7 @@ _IMAGE_FS = frozenset({"squashfs", "iso9660", "erofs"})  # read-only images are 
 Part = Callable[[], Iterator[Reading]]
 
 
-class HostSource:
+class HostReader:
     """Reads this machine. Failure of one part is a Problem; the others are read all the same.
 
     volumes: mount points to watch; empty: every file system on a disk or a file server
@@ -53,12 +52,6 @@ class HostSource:
         self._statvfs: Patience[os.statvfs_result] = Patience(VOLUME_DEADLINE_S)
         self._cpu: tuple[float, float, float] | None = None  # when, busy and all ticks
         self._cpu_ratio: float | None = None
-
-    async def read(self, query: Query) -> Collected:
-        """Return now's readings at the query's last grid point."""
-        given = await asyncio.to_thread(self.snapshot)
-        windows = windows_of(given.readings, query, now_s=self._clock.now_s())
-        return Collected(windows, given.problems)
 
     def snapshot(self) -> Snapshot:
         """Read everything once; blocks for 2 s at most, where a volume does not answer."""

@@ -1,5 +1,6 @@
 """A moment's readings of one machine, and the text a Prometheus scrapes them as."""
 
+import asyncio
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -8,8 +9,9 @@ from typing import Protocol
 import numpy as np
 
 from agent.collect.labels import own_labels
+from core.clock import Clock
 from core.exporters import OWN_PREFIX
-from core.ports import Problem, Query
+from core.ports import Collected, Problem, Query
 from core.target import Target
 from core.types import Window
 from core.units import CATALOG
@@ -61,6 +63,20 @@ def windows_of(readings: Iterable[Reading], query: Query, *, now_s: float) -> tu
         Window(metric, tuple(values), column, np.array(list(values.values()))[:, None])
         for metric, values in by_metric.items()
     )
+
+
+class ReaderSource:
+    """A reader of this machine as a MetricSource: each read is of now, in a thread of its own."""
+
+    def __init__(self, reader: Reader, *, clock: Clock) -> None:
+        self.name = reader.name
+        self._reader, self._clock = reader, clock
+
+    async def read(self, query: Query) -> Collected:
+        """Return now's readings at the query's last grid point."""
+        given = await asyncio.to_thread(self._reader.snapshot)
+        windows = windows_of(given.readings, query, now_s=self._clock.now_s())
+        return Collected(windows, given.problems)
 
 
 def exposition(readings: Iterable[Reading]) -> str:
