@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from agent.collect.align import Grid
-from agent.collect.prometheus_lines import Cut, Lines
+from agent.collect.prometheus_cut import Cut
+from agent.collect.prometheus_lines import Lines
 from agent.collect.prometheus_parse import Matrix, Reply, Series, names_in, parse_matrix, window_of
 from agent.collect.prometheus_settings import Answer, Failed, PrometheusAccess
 from core.clock import Clock

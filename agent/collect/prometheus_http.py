@@ -24,7 +24,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.util.retry import Retry
 
 from agent.collect.align import Grid
-from agent.collect.prometheus_lines import Cut
+from agent.collect.prometheus_cut import Cut
 from agent.collect.prometheus_parse import only_fresh
 from agent.collect.prometheus_settings import Answer, Failed, PrometheusAccess
 
