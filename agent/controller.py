@@ -89,6 +89,10 @@ class Controller:
                 )
             except SourceUnavailable as error:
                 problems = (Problem(source.name, error.code, str(error)),)
+            except Exception as error:
+                # As in a cycle: what nobody foresaw must not keep the controller from watching.
+                log.exception("back-fill failed", source=source.name, error=repr(error))
+                continue
             for problem in problems:
                 log.warning("back-fill incomplete", source=problem.source, problem=problem.text)
 
