@@ -98,11 +98,15 @@ class Part:
             ) from error
         return count
 
+    def exporter(self) -> ReplayExporter:
+        """Return a reader of the recording's present, which goes on from now."""
+        clock = ScaledClock(start_s=self.now_s, speed=self.speed)
+        return ReplayExporter(self.frames, clock)
+
     async def serve(self, listen: str, *, duration_s: float) -> None:
         """Serve the present as /metrics, going on from now, until a signal or ``duration_s``."""
         real = RealClock()
-        clock = ScaledClock(start_s=self.now_s, speed=self.speed)
-        page = NodeService((ReplayExporter(self.frames, clock),), clock=real)
+        page = NodeService((self.exporter(),), clock=real)
 
         async def nothing() -> None:
             return
