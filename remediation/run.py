@@ -142,13 +142,14 @@ class Runner:
         async with self._one_at_a_time:
             kept = await self._store.get(PlanRecord, record.plan.id)
             record = await self._rebased(kept or record)
+            age_s = self._clock.now_s() - state.observed_s
+            fresh = abs(age_s) <= self.settings.guards.evidence_max_age_s
+            if fresh and not record.state.final and (said := overridden(record, state)):
+                return await self._ended(record, incident, PlanState.OVERRIDDEN, said)
             if record.state is PlanState.PROPOSED:
                 return await self._wait(record, incident)
-            age_s = self._clock.now_s() - state.observed_s
-            if record.state.final or abs(age_s) > self.settings.guards.evidence_max_age_s:
+            if record.state.final or not fresh:
                 return record
-            if said := overridden(record, state):
-                return await self._ended(record, incident, PlanState.OVERRIDDEN, said)
             if record.state is PlanState.VERIFYING:
                 return await self._verify(record, incident, state)
             if in_flight(record) is not None:

@@ -1,0 +1,140 @@
+"""From symptoms to incidents that are kept, told once each, and still known after a restart."""
+
+import json
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from agent.assembly import Assembly
+from agent.gather import World
+from core.clock import ManualClock
+from core.target import Target
+from core.types import Breach, Event, Incident, IncidentState
+from tests.fakes import FakeCluster
+from tests.healing import breach
+from tests.loop import CYCLE_S, loop, xid
+from tests.receivers import Receiver, receiving, response
+
+NODE, GPU = "node-1", "GPU-8"
+Make = Callable[[], AsyncIterator[Assembly]]
+
+
+@pytest.fixture
+async def sink() -> AsyncIterator[Receiver]:
+    """Whoever is told."""
+    async with receiving(lambda sent: response("200 OK")) as receiver:
+        yield receiver
+
+
+async def watching(folder: Path, clock: ManualClock, sink: Receiver) -> Assembly:
+    webhooks = [{"name": "sink", "url": f"http://127.0.0.1:{sink.port}/"}]
+    return await loop(folder, clock, cluster=FakeCluster(clock), webhooks=webhooks)
+
+
+async def look(
+    app: Assembly, clock: ManualClock, *events: Event, breaches: tuple[Breach, ...] = ()
+) -> None:
+    """Show the watch one cycle's symptoms and let a cycle's time pass."""
+    cluster = app.controller.gatherer.cluster
+    assert cluster is not None
+    world = World(clock.now_s(), await cluster.state(), events, (), {})
+    await app.controller.watch.look(world, breaches=breaches, settled=frozenset())
+    await clock.advance(CYCLE_S)
+
+
+async def told(app: Assembly, sink: Receiver) -> list[str]:
+    """Return what the sink was told so far, in order."""
+    await app.outbox.pump()
+    return [json.loads(sent.body)["gpumedic"]["event"] for sent in sink.got]
+
+
+async def test_an_event_is_told_diagnosed_and_resolved_once(
+    tmp_path: Path, clock: ManualClock, sink: Receiver
+) -> None:
+    app = await watching(tmp_path, clock, sink)
+
+    await look(app, clock, xid(NODE, GPU, time_s=clock.now_s()))
+    for _ in range(30):
+        await look(app, clock)
+
+    assert await told(app, sink) == [
+        "incident.opened",
+        "incident.diagnosed",
+        "incident.resolved",
+    ]
+    (incident,) = app.controller.watch.recent()
+    assert incident.state is IncidentState.RESOLVED
+    await app.close()
+
+
+async def test_a_breach_that_joins_an_incident_is_told_too(
+    tmp_path: Path, clock: ManualClock, sink: Receiver
+) -> None:
+    """The early warning is not lost because its node was in trouble already."""
+    app = await watching(tmp_path, clock, sink)
+    ahead = breach(now_s=clock.now_s())
+
+    await look(app, clock, xid(NODE, GPU, time_s=clock.now_s()))
+    await look(app, clock, breaches=(ahead,))
+    await look(app, clock, breaches=(ahead,))
+    await look(app, clock, breaches=(replace(ahead, expected_s=ahead.expected_s + 60),))
+
+    assert len(app.controller.watch.live()) == 1
+    assert (await told(app, sink)).count("forecast.breach_expected") == 1
+    await app.close()
+
+
+async def test_a_breach_alone_opens_an_incident_and_warns(
+    tmp_path: Path, clock: ManualClock, sink: Receiver
+) -> None:
+    app = await watching(tmp_path, clock, sink)
+
+    await look(app, clock, breaches=(breach(now_s=clock.now_s()),))
+
+    assert (await told(app, sink))[:2] == ["incident.opened", "forecast.breach_expected"]
+    forecast = json.loads(sink.got[1].body)["gpumedic"]["forecast"]
+    assert forecast["target"]["labels"] == {"node": NODE}
+    await app.close()
+
+
+@pytest.mark.parametrize("gone_s", [60.0, 600.0])
+async def test_a_restart_knows_the_incidents_of_before(
+    gone_s: float, tmp_path: Path, clock: ManualClock, sink: Receiver
+) -> None:
+    """Open or resolved a moment ago: the symptom that returns is the same incident's."""
+    first = await watching(tmp_path, clock, sink)
+    await look(first, clock, xid(NODE, GPU, time_s=clock.now_s()))
+    (before,) = first.controller.watch.live()
+    await clock.advance(gone_s)
+    await look(first, clock)
+    await first.close()
+
+    second = await watching(tmp_path, clock, sink)
+    await look(second, clock, xid(NODE, GPU, time_s=clock.now_s()))
+
+    (after,) = second.controller.watch.recent()
+    assert after.id == before.id
+    assert after.state is IncidentState.OPEN
+    assert after.reopened == (gone_s > 300)
+    assert after.id in second.controller.watch.diagnoses
+    await second.close()
+
+
+async def test_incidents_far_apart_stay_apart(
+    tmp_path: Path, clock: ManualClock, sink: Receiver
+) -> None:
+    app = await watching(tmp_path, clock, sink)
+    now_s = clock.now_s()
+
+    await look(app, clock, xid(NODE, GPU, time_s=now_s), xid("node-9", "GPU-72", time_s=now_s))
+
+    targets = [incident.targets for incident in app.controller.watch.live()]
+    assert sorted(targets) == [
+        (Target(node=NODE, gpu=GPU),),
+        (Target(node="node-9", gpu="GPU-72"),),
+    ]
+    stored = await app.controller.store.find(Incident)
+    assert {each.id for each in stored} == {each.id for each in app.controller.watch.live()}
+    await app.close()
