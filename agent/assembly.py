@@ -249,7 +249,6 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
         metrics=metrics,
         guards=run.guards,
         cycle_s=settings.cycle.interval,
-        backfill_s=settings.history.span,
     )
 
 

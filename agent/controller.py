@@ -11,7 +11,6 @@ import structlog
 from agent.forecasting import Forecasting
 from agent.gather import Gatherer, World
 from agent.heal import Heal
-from agent.history import backfill
 from agent.inbound_events import InboundEvents
 from agent.metrics import Metrics
 from agent.notify.alertmanager import Alertmanager
@@ -21,8 +20,8 @@ from agent.view import Pause, View
 from agent.watch import Watch
 from core.clock import Clock
 from core.cluster import OWNER
-from core.errors import InputError, SourceUnavailable, StoreError
-from core.ports import Announcement, DeliveryStatus, Problem, Store
+from core.errors import InputError, StoreError
+from core.ports import Announcement, DeliveryStatus, Store
 from core.types import Event, JournalEntry, PlanRecord
 from rca.gcm_reference import Attribution
 from remediation.guards import GuardSettings, nodes_out_limit
@@ -59,7 +58,6 @@ class Controller:
     metrics: Metrics
     guards: GuardSettings
     cycle_s: float
-    backfill_s: float
     alertmanager: Alertmanager | None = None
     tell_person: Callable[[str], None] = lambda line: None
     sentence: str = "Starting: no cycle has run yet."
@@ -73,28 +71,11 @@ class Controller:
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def start(self) -> None:
-        """Take up what an earlier process left and fill the history's gaps from the sources."""
+        """Take up what an earlier process left."""
         await self.pause_switch.load()
         await self.watch.load(self.clock.now_s())
         await self.heal.load()
-        now_s = self.clock.now_s()
-        for source in self.gatherer.sources:
-            try:
-                problems = await backfill(
-                    self.gatherer.history,
-                    source,
-                    now_s,
-                    metrics=self.gatherer.metrics,
-                    span_s=self.backfill_s,
-                )
-            except SourceUnavailable as error:
-                problems = (Problem(source.name, error.code, str(error)),)
-            except Exception as error:
-                # As in a cycle: what nobody foresaw must not keep the controller from watching.
-                log.exception("back-fill failed", source=source.name, error=repr(error))
-                continue
-            for problem in problems:
-                log.warning("back-fill incomplete", source=problem.source, problem=problem.text)
+        self._ended_s = self.clock.monotonic_s()
 
     async def cycle(self) -> str:
         """Run one cycle; an error is logged and becomes the sentence, and the next cycle runs."""
@@ -115,13 +96,13 @@ class Controller:
             return self.sentence
 
     async def refit(self) -> None:
-        """Refit the forecasts; their breaches are symptoms of the cycles that follow."""
+        """Fill the history's gaps and refit: breaches are symptoms of the cycles that follow."""
+        for problem in await self.gatherer.fill():
+            log.warning("back-fill incomplete", source=problem.source, problem=problem.text)
         await self.forecasting.refit(self.clock.now_s())
 
     def healthy(self) -> bool:
         """Say whether cycles still end."""
-        if not self._cycles:
-            return True
         return self.clock.monotonic_s() - self._ended_s < STUCK_AFTER_CYCLES * self.cycle_s
 
     def ready(self) -> tuple[str, ...]:

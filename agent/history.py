@@ -11,11 +11,12 @@ the pages on disk may be of different ages, so a history that was neither closed
 the running kernel is set aside and filled again from its source.
 """
 
+import asyncio
 import errno
 import math
 import secrets
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,14 +24,17 @@ import numpy as np
 from agent.history_folder import HistoryFolder
 from agent.ring import Layout, Ring
 from agent.shelf import Shelf
-from core.errors import StoreError
-from core.ports import Collected, MetricSource, Problem, Query
+from core.errors import SourceUnavailable, StoreError
+from core.ports import MetricSource, Problem, Query
 from core.target import Target
 from core.types import Floats, Ints, Window
 
 SOURCE = "history"
 MAX_AHEAD_S = 300.0  # clocks of a cluster may disagree by minutes before NTP has met them all
 PRUNES_A_SPAN = 16
+PIECE_READINGS = 8_000_000  # of a back-fill are in memory at once: 64 MB
+FIRST_PIECE = 20  # columns, where nobody knows yet how many series there are
+PIECE_DEADLINE_S = 60.0
 NEARLY = 1e-4  # of a step: more than float division is off by, at any step above 10 ms
 
 
@@ -296,18 +300,50 @@ async def backfill(
         for gap in history.gaps(start_s, now_s, metrics=(metric,)):
             wanted.setdefault(gap, []).append(metric)
     problems: list[Problem] = []
-    for (first_s, last_s), names in sorted(wanted.items()):
-        given = await source.read(Query(tuple(names), first_s, last_s, history.step_s))
-        problems += [*given.problems, *_merge_all(history, given, now_s)]
+    for (first_s, last_s), names in sorted(wanted.items(), reverse=True):
+        query = Query(tuple(names), first_s, last_s, history.step_s)
+        problems += await fetch(history, source, query, now_s=now_s)
     return tuple(problems)
 
 
-def _merge_all(history: History, given: Collected, now_s: float) -> Iterator[Problem]:
-    for window in given.windows:
+async def fetch(
+    history: History, source: MetricSource, query: Query, *, now_s: float
+) -> tuple[Problem, ...]:
+    """Keep what the source gives for a query, asked piece by piece, the newest first.
+
+    A piece holds as many columns of all known series as fit in ``PIECE_READINGS``, so that a day of
+    a large cluster is never in memory at once. SourceUnavailable also where a piece takes longer
+    than ``PIECE_DEADLINE_S``.
+    """
+    problems: list[Problem] = []
+    end_s = query.end_s
+    while end_s >= query.start_s:
+        series = history.stats().series
+        columns = max(1, PIECE_READINGS // series) if series else FIRST_PIECE
+        start_s = max(query.start_s, end_s - (columns - 1) * query.step_s)
+        piece = replace(query, start_s=start_s, end_s=end_s)
         try:
-            yield from history.merge(window, now_s=now_s)
-        except StoreError as error:
-            yield Problem(SOURCE, error.code, str(error))
+            async with asyncio.timeout(PIECE_DEADLINE_S):
+                given = await source.read(piece)
+        except TimeoutError:
+            raise SourceUnavailable(
+                f"back-filling from {source.name}: no answer within {PIECE_DEADLINE_S:g} s; it is "
+                "asked again with the next refit."
+            ) from None
+        problems += given.problems
+        for window in given.windows:
+            problems += keep(history, window, now_s=now_s)
+            await asyncio.sleep(0)  # the page and the cycle go on between two windows
+        end_s = start_s - query.step_s
+    return tuple(dict.fromkeys(problems))
+
+
+def keep(history: History, window: Window, *, now_s: float) -> tuple[Problem, ...]:
+    """Merge a window; a full disk is a Problem, for its readings are kept all the same."""
+    try:
+        return history.merge(window, now_s=now_s)
+    except StoreError as error:
+        return (Problem(SOURCE, error.code, str(error)),)
 
 
 def _ahead_of_now(window: Window, columns: int, now_s: float) -> Problem:

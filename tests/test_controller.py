@@ -84,25 +84,28 @@ async def test_a_quiet_cluster_is_said_to_be_quiet(tmp_path: Path, clock: Manual
 
 async def test_a_part_that_explodes_costs_one_cycle(tmp_path: Path, clock: ManualClock) -> None:
     """Nobody foresaw the error: the sentence has it, the next cycle runs as if nothing was."""
-    source = memory(0.4)
-    app = await loop(tmp_path, clock, sources=[source], cluster=FakeCluster(clock))
-    source.broken = [ZeroDivisionError("division by zero in a plug-in")]
+    app = await loop(tmp_path, clock, sources=[memory(0.4)], cluster=FakeCluster(clock))
+    inbound = app.controller.inbound
+    app.controller.inbound = None  # type: ignore[assignment]
 
-    said = await cycles(app, clock, 2)
+    said = await cycles(app, clock, 1)
+    app.controller.inbound = inbound
+    said += await cycles(app, clock, 1)
 
-    assert "division by zero in a plug-in" in said[0]
+    assert said[0].startswith("The cycle failed and runs again: 'NoneType'")
     assert said[1] == "all quiet."
     assert app.controller.healthy()
     await app.close()
 
 
-async def test_a_part_that_explodes_at_the_start_costs_the_back_fill(
+async def test_a_part_that_explodes_in_a_back_fill_costs_no_cycle(
     tmp_path: Path, clock: ManualClock
 ) -> None:
     source = memory(0.4)
     source.broken = [ZeroDivisionError("division by zero in a plug-in")]
-
     app = await loop(tmp_path, clock, sources=[source], cluster=FakeCluster(clock))
+
+    await app.controller.refit()
 
     assert await cycles(app, clock, 1) == ["all quiet."]
     await app.close()

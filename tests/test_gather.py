@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from agent.gather import OVERLAP_STEPS, UNAVAILABLE, Gatherer
+from agent.gather import CATCH_UP_S, OVERLAP_STEPS, UNAVAILABLE, Gatherer
 from agent.history import History
 from core.clock import ManualClock
 from core.cluster import ClusterState
@@ -110,7 +110,7 @@ async def test_the_next_look_asks_for_little_more_than_is_new(clock: ManualClock
     await given.gather()
 
     first, second = source.queries
-    assert first.end_s - first.start_s == SPAN_S
+    assert first.end_s - first.start_s == CATCH_UP_S
     assert second.end_s - second.start_s <= (OVERLAP_STEPS + 2) * STEP_S
 
 
@@ -172,3 +172,67 @@ async def test_a_source_away_from_the_start_is_down(clock: ManualClock) -> None:
 
     assert math.isnan(world.lag_s["a"])
     assert "it is away" in world.problems[0].text
+
+
+async def test_a_source_that_breaks_hides_no_other(clock: ManualClock) -> None:
+    """A plug-in may raise anything; what it raised is said."""
+    broken = steady("a", "node-1")
+    broken.broken = [ZeroDivisionError("division by zero in a plug-in")]
+
+    world = await gatherer(clock, [broken, steady("b", "node-2")]).gather()
+
+    assert math.isnan(world.lag_s["a"])
+    assert world.lag_s["b"] < STEP_S
+    assert "division by zero in a plug-in" in world.problems[0].text
+
+
+async def test_a_long_outage_is_filled_beside_the_cycle(clock: ManualClock) -> None:
+    """No cycle asks for hours at once; what one leaves out, the next fill asks for, once."""
+    source = steady("a", "node-1")
+    given = gatherer(clock, [source])
+    await given.gather()
+    await given.fill()
+    before_s = clock.now_s()
+    source.away = True
+    await clock.advance(2400.0)
+    await given.gather()
+    await given.fill()
+    source.away = False
+    await given.gather()
+    longest_s = max(query.end_s - query.start_s for query in source.queries[-1:])
+    problems = await given.fill()
+    asked = len(source.queries)
+    await given.fill()
+
+    window = given.history.window(METRIC, start_s=before_s, end_s=clock.now_s())
+    assert longest_s <= CATCH_UP_S
+    assert problems == ()
+    assert window.value.shape[1] == 160
+    assert np.isfinite(window.value).all()
+    assert len(source.queries) == asked
+
+
+async def test_a_source_away_at_the_start_is_filled_when_it_comes(clock: ManualClock) -> None:
+    source = steady("a", "node-1")
+    source.away = True
+    given = gatherer(clock, [source])
+    (problem,) = await given.fill()
+    source.away = False
+
+    await given.gather()
+    await given.fill()
+
+    assert "it is away" in problem.text
+    assert given.history.gaps(clock.now_s() - SPAN_S, clock.now_s()) == ()
+
+
+async def test_the_lag_is_the_age_of_a_reading_and_not_of_an_answer(clock: ManualClock) -> None:
+    """An exporter died ten minutes ago; the answer still reaches up to now, empty."""
+    died_s = clock.now_s()
+    values = {(METRIC, Target(node="n")): lambda at: 0.5 if at <= died_s else math.nan}
+    given = gatherer(clock, [ScriptedSource(values, name="a")])
+    await clock.advance(600.0)
+
+    world = await given.gather()
+
+    assert 600.0 <= world.lag_s["a"] < 600.0 + STEP_S

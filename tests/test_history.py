@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import history_folder
-from agent.history import History, backfill
+from agent.history import FIRST_PIECE, History, backfill
 from core.errors import StoreError, StoreLocked
 from core.ports import Collected, Problem, Query
 from core.target import Target
@@ -547,6 +547,18 @@ async def test_a_full_history_asks_for_nothing() -> None:
     await backfill(history, source, NOW_S, metrics=(METRIC,))
 
     assert source.asked == []
+
+
+async def test_back_fill_asks_piece_by_piece_the_newest_first() -> None:
+    """A day of a large cluster must never be in memory at once; the first piece counts series."""
+    history = History(None, step_s=STEP_S, span_s=SPAN_S)
+    source = Scripted((METRIC,))
+
+    await backfill(history, source, NOW_S, metrics=(METRIC,))
+
+    asked = [((q.start_s - NOW_S) / 15, (q.end_s - NOW_S) / 15) for q in source.asked]
+    assert asked == [(-FIRST_PIECE + 1, 0), (-40, -FIRST_PIECE)]
+    assert history.gaps(NOW_S - SPAN_S, NOW_S) == ()
 
 
 def test_the_list_of_series_is_json_that_a_person_can_read(tmp_path: Path) -> None:
