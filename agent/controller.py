@@ -36,6 +36,8 @@ CLOCK_STEP_S = 30.0
 STUCK_AFTER_CYCLES = 8
 # A source gives each event once: of a cycle that failed they wait for the next, so many at most.
 MAX_UNSEEN = 10_000
+# Events that a look breaks on are given up after so many cycles, or nothing else is ever seen.
+MAX_FAILED_LOOKS = 8
 
 
 @dataclass(slots=True)
@@ -65,6 +67,7 @@ class Controller:
     _unseen: tuple[Event, ...] = ()
     _said: str = ""
     _cycles: int = 0
+    _failed_looks: int = 0
     _store_error: str = ""
     _ended_s: float = -math.inf
     _clock_gap_s: float | None = None
@@ -122,21 +125,44 @@ class Controller:
         world = replace(world, events=(*self._unseen, *inbound.values()))
         self._world = world
         self.metrics.heard(world.lag_s, world.problems)
-        await self.watch.look(
-            world,
-            breaches=self.forecasting.breaches(world.now_s),
-            settled=self.heal.acted_on(),
-        )
-        self._unseen = ()
-        await self.inbound.drop(inbound)
-        pause = self.pause_switch.current(world.now_s)
-        self.metrics.paused.set(pause is not None)
+        broke = await self._look(world)
+        if broke is None or self._failed_looks >= MAX_FAILED_LOOKS:
+            self._failed_looks, self._unseen = 0, ()
+            await self.inbound.drop(inbound)
         done = await self.heal.step(
-            world, self.watch.incidents, self.watch.diagnoses, paused=pause is not None
+            world,
+            self.watch.incidents,
+            self.watch.diagnoses,
+            paused=lambda: self._pause() is not None,
         )
+        if broke is not None:
+            raise broke
         await self._tell_alertmanager()
         self._count()
-        return self._say(world, done, pause)
+        return self._say(world, done, self._pause())
+
+    async def _look(self, world: World) -> Exception | None:
+        """Look for trouble; return what broke the look, with which live plans still move.
+
+        Its events are looked at again; after so many failures they are what breaks it, most likely.
+        """
+        try:
+            await self.watch.look(
+                world,
+                breaches=self.forecasting.breaches(world.now_s),
+                settled=self.heal.acted_on(world.now_s),
+            )
+        except StoreError:
+            raise
+        except Exception as error:
+            self._failed_looks += 1
+            if self._failed_looks >= MAX_FAILED_LOOKS and world.events:
+                log.exception("events given up", events=[repr(event) for event in world.events])
+            return error
+        return None
+
+    def _pause(self) -> Pause | None:
+        return self.pause_switch.current(self.clock.now_s())
 
     def view(self) -> View:
         """Return the newest snapshot."""
@@ -176,13 +202,11 @@ class Controller:
 
     async def approve(self, plan_id: str, *, by: str) -> PlanRecord:
         """Let a proposed plan run; its first step is taken in the next cycle."""
-        async with self._one_at_a_time:
-            return await self.heal.approve(plan_id, by=by)
+        return await self.heal.approve(plan_id, by=by)
 
     async def deny(self, plan_id: str, *, by: str, because: str) -> PlanRecord:
         """Turn a proposed plan down."""
-        async with self._one_at_a_time:
-            return await self.heal.deny(plan_id, by=by, because=because)
+        return await self.heal.deny(plan_id, by=by, because=because)
 
     async def pause(self, *, by: str, because: str, for_s: float | None) -> None:
         """Stop acting; watching, forecasting and telling go on."""
@@ -230,6 +254,7 @@ class Controller:
         self._store_error = ""
         self.metrics.series.set(kept.series)
         self.metrics.series_learning.set(kept.learning)
+        self.metrics.paused.set(self._pause() is not None)
         self.metrics.nodes_out.set(self._nodes_out())
         self.metrics.nodes_out_limit.set(self._nodes_out_limit())
 

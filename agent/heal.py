@@ -1,12 +1,15 @@
 """Decide and act: a plan for each diagnosed incident, one step a cycle for each live plan."""
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+
+import structlog
 
 from agent.gather import World
 from agent.metrics import Metrics
 from core.cluster import ClusterState
+from core.errors import StoreError
 from core.ports import Store
 from core.target import Target
 from core.types import (
@@ -22,12 +25,14 @@ from core.types import (
 from remediation.policy import Policy
 from remediation.run import Runner
 
+log = structlog.get_logger()
+
 AutonomyOf = Callable[[str, str], Autonomy]
 
 # What came to nothing is not tried again for the same incident before this long.
 RETRY_AFTER_S = 600.0
 KEEP_SHOWN = 100
-_ACTED = frozenset({PlanState.ACTING, PlanState.VERIFYING, PlanState.DONE})
+_ACTING = frozenset({PlanState.ACTING, PlanState.VERIFYING})
 
 
 @dataclass(slots=True)
@@ -58,13 +63,19 @@ class Heal:
         incidents: Mapping[str, Incident],
         diagnoses: Mapping[str, Diagnosis],
         *,
-        paused: bool,
+        paused: Callable[[], bool],
     ) -> tuple[str, ...]:
-        """Move every live plan one step, then propose for incidents without one; say what moved."""
+        """Move every live plan one step, then propose for incidents without one; say what moved.
+
+        paused: asked before each step, so that a pause holds from the moment it was accepted
+        """
         if world.state is None:
             return ()
         said = [
-            await self._move(record, incidents, world.state, paused=paused)
+            await _tried(
+                f"plan {record.plan.id}",
+                self._move(record, incidents, world.state, paused=paused()),
+            )
             for record in self.live()
         ]
         for incident in incidents.values():
@@ -74,16 +85,22 @@ class Heal:
                 and incident.resolved_s is None
                 and not self._had_its_turn(incident, world)
             ):
-                said.append(await self._propose(incident, diagnosis, world))
+                doing = self._propose(incident, diagnosis, world)
+                said.append(await _tried(f"incident {incident.id}", doing))
         return tuple(sentence for sentence in said if sentence)
 
     def live(self) -> tuple[PlanRecord, ...]:
         """Return the plans that may still move, oldest first."""
         return tuple(record for record in self.plans.values() if not record.state.final)
 
-    def acted_on(self) -> frozenset[str]:
-        """Return the incidents on which a plan acts, or has acted and helped."""
-        return frozenset(r.plan.incident_id for r in self.plans.values() if r.state in _ACTED)
+    def acted_on(self, now_s: float) -> frozenset[str]:
+        """Return the incidents on which a plan acts, or has acted and helped a moment ago."""
+        return frozenset(
+            record.plan.incident_id
+            for record in self.plans.values()
+            if record.state in _ACTING
+            or (record.state is PlanState.DONE and _lately(record, now_s))
+        )
 
     def recent(self) -> tuple[PlanRecord, ...]:
         """Return the newest plans and every live one, newest first."""
@@ -133,7 +150,7 @@ class Heal:
     def _had_its_turn(self, incident: Incident, world: World) -> bool:
         """Say whether the incident has a live plan, or one that ended a moment ago."""
         mine = [r for r in self.plans.values() if r.plan.incident_id == incident.id]
-        return any(not r.state.final or world.now_s - r.since_s < RETRY_AFTER_S for r in mine)
+        return any(not r.state.final or _lately(r, world.now_s) for r in mine)
 
     def _mode(self, plan: Plan, state: ClusterState) -> Autonomy:
         """Return the most careful mode of all the plan's actions on all the groups they touch."""
@@ -165,6 +182,23 @@ class Heal:
         for record in self.recent()[KEEP_SHOWN:]:
             if record.state.final:
                 del self.plans[record.plan.id]
+                self._counted.difference_update(_key(outcome) for outcome in record.outcomes)
+
+
+async def _tried(what: str, doing: Awaitable[str]) -> str:
+    """Return what was done; one that breaks must not keep the others from their step."""
+    try:
+        return await doing
+    except StoreError:
+        raise  # of the store, not of this one: nothing more is done while nothing can be kept
+    except Exception as error:
+        log.exception("healing broke", what=what, error=repr(error))
+        return f"{what} broke with {error!r}"
+
+
+def _lately(record: PlanRecord, now_s: float) -> bool:
+    """Say whether a plan ended a moment ago; an end in the future means a clock set back."""
+    return 0 <= now_s - record.since_s < RETRY_AFTER_S
 
 
 def _said(record: PlanRecord) -> str:

@@ -47,7 +47,9 @@ class Teller:
         """
         now_s = self.clock.now_s()
         subject = plan.plan.id if plan else incident.id if incident else "system"
-        turn = plan.since_s if plan else incident.updated_s if incident else now_s
+        turn = incident.updated_s if incident else now_s
+        if plan or diagnosis:  # either may change while the incident does not
+            turn = plan.since_s if plan else diagnosis.made_at_s if diagnosis else turn
         notification = Notification(
             id=f"{subject}.{announcement}.{turn:.3f}",
             announcement=announcement,

@@ -4,6 +4,8 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import structlog
+
 from agent.gather import World
 from agent.history import History
 from agent.metrics import Metrics
@@ -17,6 +19,8 @@ from detectors.detect import DetectSettings, Symptoms, detect
 from detectors.group import GroupSettings, group
 from rca.diagnose import DiagnoseSettings, case_of, diagnose
 from rca.gcm_reference import AttributionTask, task_of
+
+log = structlog.get_logger()
 
 FAST_PATH = "residual"
 # Of so many nodes a diagnosis may look at every series; of more at those that touch the incident.
@@ -59,6 +63,7 @@ class Watch:
             self.incidents[incident.id] = incident
             if known := await self.store.get(Diagnosis, incident.id):
                 self.diagnoses[incident.id] = known
+                self._seen[incident.id] = _symptoms_of(incident)
 
     async def look(
         self, world: World, *, breaches: Sequence[Breach], settled: frozenset[str]
@@ -81,7 +86,8 @@ class Watch:
         for incident in self.live():
             changed = self._seen.get(incident.id) != _symptoms_of(incident)
             if changed and incident.id not in settled:
-                await self._diagnose(incident, world)
+                self._seen[incident.id] = _symptoms_of(incident)
+                await self._try_to_diagnose(incident, world)
         await self._save()
 
     def live(self) -> tuple[Incident, ...]:
@@ -109,8 +115,9 @@ class Watch:
         for incident in changed:
             self._unsaved[Incident, incident.id] = incident
             await self._announce(before.get(incident.id), incident)
-        for gone in self.diagnoses.keys() - self.incidents.keys():
-            del self.diagnoses[gone]
+        for known in (self.diagnoses, self._seen):
+            for gone in known.keys() - self.incidents.keys():
+                del known[gone]
 
     async def _announce(self, before: Incident | None, incident: Incident) -> None:
         if what := _announcement(before, incident):
@@ -141,6 +148,13 @@ class Watch:
         start_s = incident.opened_s - spans.normal_span_s - spans.guard_s
         return self._windows(start_s, world.now_s, near=_neighbourhood(incident, world.state))
 
+    async def _try_to_diagnose(self, incident: Incident, world: World) -> None:
+        """Diagnose; one incident that breaks it must not keep the others from their diagnosis."""
+        try:
+            await self._diagnose(incident, world)
+        except Exception as error:
+            log.exception("diagnosis broke", incident=incident.id, error=repr(error))
+
     async def _diagnose(self, incident: Incident, world: World) -> None:
         windows = self._around(incident, world)
         with self.metrics.diagnosis_duration_seconds.labels(FAST_PATH).time():
@@ -149,7 +163,6 @@ class Watch:
             )
         before = self.diagnoses.get(incident.id)
         self.diagnoses[incident.id] = found
-        self._seen[incident.id] = _symptoms_of(incident)
         if before is None:
             self.metrics.incidents_total.labels(_fault(found)).inc()
         if before is None or _named(before) != _named(found):

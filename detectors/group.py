@@ -1,5 +1,6 @@
 """Symptoms that belong together become incidents: opened, kept up, damped and resolved."""
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -45,7 +46,7 @@ def group(
     nothing.
     """
     live = _newest_of_each(symptoms)
-    kept = [i for i in incidents if not _forgotten(i, now_s, settings)]
+    kept = [_not_ahead(i, now_s) for i in incidents if not _forgotten(i, now_s, settings)]
     homes, homeless = _known(kept, live)
     known = [_updated(i, homes.get(i.id, ()), topology, now_s) for i in kept]
     for index, cluster in _placed(known, homeless, topology, now_s, settings):
@@ -75,6 +76,18 @@ def _order(symptom: Symptom) -> tuple[str, ...]:
 
 def _forgotten(incident: Incident, now_s: float, settings: GroupSettings) -> bool:
     return incident.resolved_s is not None and now_s - incident.resolved_s > settings.damping_s
+
+
+def _not_ahead(incident: Incident, now_s: float) -> Incident:
+    """Count from now on what a clock that was set back has put in the future."""
+    resolved_s = incident.resolved_s
+    if max(incident.updated_s, resolved_s or -math.inf) <= now_s:
+        return incident
+    return replace(
+        incident,
+        updated_s=min(incident.updated_s, now_s),
+        resolved_s=None if resolved_s is None else min(resolved_s, now_s),
+    )
 
 
 def _known(
