@@ -20,7 +20,7 @@ from agent.view import Pause, View
 from agent.watch import Watch
 from core.clock import Clock
 from core.cluster import OWNER
-from core.errors import InputError, StoreError
+from core.errors import GpumedicError, InputError, StoreError
 from core.ports import Announcement, DeliveryStatus, Store
 from core.types import Event, JournalEntry, PlanRecord
 from rca.gcm_reference import Attribution
@@ -247,7 +247,8 @@ class Controller:
         if isinstance(error, StoreError):
             self.metrics.store_errors_total.inc()
             self._store_error = str(error)
-        log.error("cycle failed", error=repr(error), exc_info=error)
+        foreseen = isinstance(error, GpumedicError)
+        log.error("cycle failed", error=str(error), exc_info=None if foreseen else error)
 
     def _count(self) -> None:
         kept = self.gatherer.history.stats()

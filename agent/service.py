@@ -56,12 +56,12 @@ class Service:
         """Serve, then drain: what runs is given 10 s to end, and what is queued stays queued."""
         self._listen_to_signals()
         serving = [asyncio.create_task(self._serve(serve)) for serve in self.servers]
+        await asyncio.sleep(0)  # a server takes its port in its first step, or ends with the reason
         scheduler = self._scheduler()
         scheduler.start()
-        for job in self.periodic:
-            self._start(job.work(), job.name)
-        self.systemd.ready()
         try:
+            if not self._stop.is_set():
+                self._begin()
             await self._until_stopped()
         finally:
             self._stop.set()
@@ -74,6 +74,11 @@ class Service:
     def stop(self) -> None:
         """Begin the orderly end."""
         self._stop.set()
+
+    def _begin(self) -> None:
+        for job in self.periodic:
+            self._start(job.work(), job.name)
+        self.systemd.ready()
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()

@@ -326,6 +326,16 @@ async def test_a_loop_that_is_stuck_is_not_healthy(tmp_path: Path, clock: Manual
     await app.close()
 
 
+async def test_a_first_cycle_that_never_ends_is_not_healthy(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    app = await loop(tmp_path, clock, cluster=FakeCluster(clock))
+    await clock.advance(20 * CYCLE_S)
+
+    assert not app.controller.healthy()
+    await app.close()
+
+
 def metric(app: Assembly, name: str) -> float:
     page = app.metrics.exposition("")[0].decode()
     (line,) = [line for line in page.splitlines() if line.startswith(f"{name} ")]

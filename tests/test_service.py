@@ -157,13 +157,15 @@ async def test_a_duration_ends_by_itself() -> None:
 
 
 async def test_a_server_that_cannot_start_ends_the_process_with_its_reason() -> None:
-    """In order all the same: the others are told to stop, and everything is closed."""
+    """In order all the same: no work begins, the others are told to stop, all is closed."""
     stage = Stage()
 
     async def taken(stop: asyncio.Event) -> None:
         raise ConfigError("Listening at 127.0.0.1:1: Address already in use.")
 
+    work = Periodic("work", 60.0, stage.note("work"))
+    running = stage.service(work, servers=[taken, stage.serve])
     with pytest.raises(ConfigError, match="Address already in use"):
-        await asyncio.wait_for(stage.service(servers=[taken, stage.serve]).run(), timeout=SOON_S)
+        await asyncio.wait_for(running.run(), timeout=SOON_S)
 
     assert stage.happened == ["server ended", "close"]
