@@ -2,6 +2,7 @@
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import Annotated, NoReturn
 
 import typer
@@ -66,6 +67,9 @@ def options(
 
 def main() -> None:
     """Run the command line; an error is a sentence and an exit code, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without a ° gets a ?
     try:
         app(prog_name="gpumedic")
     except KeyboardInterrupt:
@@ -84,6 +88,12 @@ def _end(error: Exception) -> NoReturn:
     """Say what went wrong and leave with its code."""
     if isinstance(error, GpumedicError):
         said, code = str(error), _exit_code(error)
+    elif isinstance(error, ModuleNotFoundError):
+        said = (
+            f"This needs the Python package {error.name}, which is not installed here. "
+            "pip install 'gpumedic[controller]', or see `gpumedic doctor`."
+        )
+        code = ExitCode.FAILED
     else:
         found = f"{type(error).__name__}: {error}".replace("\n", " ")
         said = f"Something unforeseen went wrong: {found}. See where with `gpumedic --debug ...`."

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from agent.collect.nvml import inventory
-from agent.collect.prometheus import probe
 from agent.config.settings import Settings
 from agent.database import LOCK_NAME
 from agent.forecast_file import FIT
@@ -39,6 +38,7 @@ BASE = (
     "uvicorn",
 )
 CONTROLLER = ("prophet", "cmdstanpy", "dowhy", "pandas", "torch", "prometheus-api-client", "jinja2")
+CONTROLLER_REMEDY = "pip install 'gpumedic[controller]'"
 TRAIN = ("stable-baselines3", "sb3-contrib", "gymnasium")
 
 
@@ -152,13 +152,18 @@ async def _gpu() -> Check:
 
 
 async def _prometheus(settings: Settings) -> Check:
-    found = await probe(prometheus_access(settings), clock=RealClock())
-    if found.found:
-        return Check("prometheus", Status.OK, found.text)
+    if _installed("prometheus-api-client") is None:
+        found, remedy = "not looked for: prometheus-api-client is not installed", CONTROLLER_REMEDY
+        return Check("prometheus", Status.WARNING, found, remedy)
+    from agent.collect.prometheus import probe  # noqa: PLC0415 - not in the base install
+
+    answer = await probe(prometheus_access(settings), clock=RealClock())
+    if answer.found:
+        return Check("prometheus", Status.OK, answer.text)
     return Check(
         "prometheus",
         Status.WARNING,
-        found.text,
+        answer.text,
         "Start one, or name yours: gpumedic controller --prometheus http://HOST:9090.",
     )
 
@@ -222,9 +227,7 @@ def _held(lock: Path) -> bool:
 async def _prophet() -> Check:
     """Fit a small series in a worker, as a forecast does: its back end is what breaks."""
     if _installed("prophet") is None:
-        return Check(
-            "prophet fit", Status.WARNING, "not installed", "pip install 'gpumedic[controller]'"
-        )
+        return Check("prophet fit", Status.WARNING, "not installed", CONTROLLER_REMEDY)
     async with WorkerPool(1, time_limit_s=60.0, memory_bytes=2 << 30) as pool:
         try:
             (fitted,) = await pool.run(FIT, _trial())

@@ -138,3 +138,28 @@ async def test_a_traceback_is_shown_when_asked_for() -> None:
 
     assert (await gpumedic(*words)).plain
     assert not (await gpumedic("--debug", *words)).plain
+
+
+async def test_a_package_that_is_missing_is_named_with_its_remedy(tmp_path: Path) -> None:
+    """The base install is for GPU nodes and has no prophet."""
+    script = (
+        "import sys; sys.modules['prophet'] = None; import agent.cli;"
+        "sys.argv = ['gpumedic', 'forecast', '--file', 'x.csv']; agent.cli.main()"
+    )
+    said = await run_python("-c", script, folder=tmp_path)
+
+    assert said.code == 1
+    assert "needs the Python package prophet" in said.err
+    assert "pip install 'gpumedic[controller]'" in said.err
+
+
+async def test_an_error_nobody_foresaw_is_a_sentence_too() -> None:
+    script = (
+        "import sys, agent.client; agent.client.Client.get = lambda *_: 1 / 0; import agent.cli;"
+        "sys.argv = ['gpumedic', 'status']; agent.cli.main()"
+    )
+    said = await run_python("-c", script)
+
+    assert said.code == 1
+    assert said.plain
+    assert "ZeroDivisionError: division by zero" in said.err

@@ -105,3 +105,20 @@ async def test_a_test_message_without_a_receiver_says_how_to_add_one() -> None:
 
     assert said.code == 1
     assert "add [[webhooks]] with a name and a url" in said.out
+
+
+async def test_an_id_stays_whole_on_a_narrow_terminal() -> None:
+    async with controller() as url:
+        said = await gpumedic("incidents", GPUMEDIC_URL=url, COLUMNS="40")
+
+    assert "inc-41" in said.out
+    assert "critical" in said.out
+
+
+async def test_a_terminal_without_our_signs_gets_others() -> None:
+    async with controller() as url:
+        await ask(url, "pause", "--because", "over 87 °C")
+        said = await gpumedic("status", GPUMEDIC_URL=url, PYTHONIOENCODING="ascii")
+
+    assert said.code == 0
+    assert "over 87 ?C" in said.out

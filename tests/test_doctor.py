@@ -61,3 +61,12 @@ async def state_folder(folder: Path) -> Check:
     settings = Settings.model_validate({"state_dir": folder})
     found = await examine(settings, only=("state folder",))
     return found[0]
+
+
+async def test_the_base_install_is_told_what_the_controller_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "CONTROLLER", ("no-such-package",))
+    (found,) = await examine(Settings(), only=("controller",))
+
+    assert (found.status, found.remedy) == (Status.WARNING, "pip install 'gpumedic[controller]'")

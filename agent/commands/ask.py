@@ -4,7 +4,7 @@ import getpass
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from agent.commands.console import AsJson, at, err, lasting, out, print_json, say, target_name
@@ -53,7 +53,9 @@ def incidents(
     found = client(url).get("/v1/incidents", {"open": "true"} if only_open else {})
     if as_json:
         return print_json(found)
-    grid = Table("id", "state", "severity", "opened", "what")
+    # Names and words that are typed or searched for stay whole on a narrow terminal.
+    whole = (Column(name, no_wrap=True, min_width=8) for name in ("id", "state", "severity"))
+    grid = Table(*whole, "opened", "what")
     for each in found["incidents"]:
         row = (each["id"], each["state"], each["severity"], at(each["opened_s"]), each["title"])
         grid.add_row(*map(Text, row))

@@ -62,6 +62,7 @@ def forecast(
     horizon_s = seconds(horizon, "--horizon")
     if horizon_s <= 0:
         raise typer.BadParameter(f"{horizon!r} looks no time ahead", param_hint="--horizon")
+    _need_prophet()
     series = read_csv_series(file, column, time_column=time_column)
     with err.status("Fitting and back-testing ..."):
         found, view = asyncio.run(
@@ -73,6 +74,14 @@ def forecast(
         print_json({**to_json(found), **_moments(found), "notes": [*series.notes, *found.notes]})
     else:
         _print(found, (*series.notes, *found.notes))
+
+
+def _need_prophet() -> None:
+    """Say so before a worker does, where the base install is all there is."""
+    import importlib.util
+
+    if importlib.util.find_spec("prophet") is None:
+        raise ModuleNotFoundError(name="prophet")
 
 
 def register(app: typer.Typer) -> None:
