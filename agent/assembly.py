@@ -47,6 +47,8 @@ log = structlog.get_logger()
 # The outbox looks for due messages this often; its own schedule says which are due.
 PUMP_EVERY_S = 1.0
 PRUNE_EVERY_S = 3600.0
+# Incidents, plans and their journal are looked at again for a quarter of a year.
+KEEP_S = 90 * 86400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +127,10 @@ class Assembly:
             log.error("messages not stored", problem=str(error))
 
     async def _prune(self) -> None:
+        """Bound what months of running leave on disk; each table has its own rule."""
         await self.inbound.prune()
         await self.outbox.prune()
+        await SqliteStore(self.database).prune(self.clock.now_s() - KEEP_S)
 
     async def _reload(self, reloader: Reloader | None) -> None:
         if reloader is None:

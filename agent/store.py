@@ -78,6 +78,13 @@ class SqliteStore:
         )
         return tuple(JournalEntry(*row) for row in rows)
 
+    async def prune(self, before_s: float) -> None:
+        """Forget what ended before that time: incidents, their diagnoses and journal, and plans.
+
+        Nothing that is live goes, nor the incident of a plan that is.
+        """
+        await self._database.run(lambda connection: _prune(connection, before_s))
+
     async def _bodies(self, query: str, values: tuple[object, ...]) -> list[str]:
         return await self._database.run(
             lambda connection: [row[0] for row in connection.execute(query, values)]
@@ -99,6 +106,24 @@ def _row(record: Record) -> Row:
 
 def _put(connection: sqlite3.Connection, rows: Sequence[Row]) -> None:
     connection.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)", rows)
+
+
+def _prune(connection: sqlite3.Connection, before_s: float) -> None:
+    connection.execute(
+        "DELETE FROM records WHERE kind IN ('incident', 'plan') AND live = 0 AND updated_s < ?"
+        " AND id NOT IN (SELECT json_extract(body, '$.plan.incident_id') FROM records"
+        " WHERE kind = 'plan' AND live = 1)",
+        (before_s,),
+    )
+    for table, old, key in (
+        ("records", "kind = 'diagnosis' AND updated_s < ?", "id"),
+        ("journal", "time_s < ?", "incident_id"),
+    ):
+        connection.execute(
+            f"DELETE FROM {table} WHERE {old} AND {key} NOT IN"  # noqa: S608 - constants only
+            " (SELECT id FROM records WHERE kind = 'incident')",
+            (before_s,),
+        )
 
 
 def _append(connection: sqlite3.Connection, entries: Sequence[JournalEntry]) -> None:

@@ -459,3 +459,25 @@ async def deliver_all(answers: list[Delivery], lanes: list[int], steps: Iterator
     for lane in set(lanes):
         mine = [text for text in receiver.texts() if lanes[int(text)] == lane]
         assert mine == sorted(mine)
+
+
+async def test_messages_to_a_receiver_that_was_taken_away_end(
+    database: Database, clock: ManualClock
+) -> None:
+    """Given up after a day, so that they are listed as failed; forgotten after a quarter."""
+    await Outbox(database, [Scripted()], clock=clock).enqueue(news("one"))
+    without = Outbox(database, [], clock=clock)
+    await without.prune()
+    waiting = await without.pending_count()
+    await clock.advance(86400.0 + 60)
+    await without.prune()
+    failed = await without.failed()
+    await clock.advance(90 * 86400.0)
+    await without.prune()
+
+    assert waiting == 1
+    assert await without.pending_count() == 0
+    assert [message.last_text for message in failed] == [
+        "there is no [[webhooks]] of this name any more"
+    ]
+    assert await without.failed() == ()

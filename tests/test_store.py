@@ -119,3 +119,30 @@ async def test_a_record_changed_by_hand_is_named(database: Database) -> None:
 
     with pytest.raises(StoreError, match=r"Reading a kept incident: .*restore a back-up"):
         await store.get(Incident, "i1")
+
+
+async def test_what_ended_long_ago_is_forgotten_whole(database: Database) -> None:
+    """With its diagnosis, plan and journal; what is live stays, however old, and its incident."""
+    store = SqliteStore(database)
+    over = replace(incident(), state=IncidentState.RESOLVED, resolved_s=NOW_S)
+    done = replace(whole_plan(), state=PlanState.DONE)
+    for name, record in (("a", done), ("b", whole_plan())):
+        plan = replace(record.plan, id=f"p-{name}", incident_id=name)
+        await store.put(
+            replace(over, id=name),
+            replace(diagnosis(), incident_id=name),
+            replace(record, plan=plan),
+        )
+        await store.journal([JournalEntry(NOW_S, name, plan.id, "plan.done", "it is over")])
+    await store.put(replace(incident(), id="c"))
+
+    await store.prune(NOW_S - 60.0)
+    before = len(await store.find(Incident))
+    await store.prune(NOW_S + 60.0)
+
+    assert before == 3
+    assert {found.id for found in await store.find(Incident)} == {"b", "c"}
+    assert [found.plan.id for found in await store.find(PlanRecord)] == ["p-b"]
+    assert [found.incident_id for found in await store.find(Diagnosis)] == ["b"]
+    assert await store.entries("a") == ()
+    assert len(await store.entries("b")) == 1

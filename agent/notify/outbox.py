@@ -33,6 +33,7 @@ MAX_TRIES = 1 + len(SCHEDULE_S) + int((BUDGET_S - sum(SCHEDULE_S)) // SCHEDULE_S
 JITTER_RATIO = 0.2  # a wait is lengthened by up to this much, so that receivers are not met in step
 MAX_WAIT_S = SCHEDULE_S[-1] * (1 + JITTER_RATIO)  # Retry-After is capped at the same hour
 KEEP_DELIVERED_S = 7 * 86400.0
+KEEP_FAILED_S = 90 * 86400.0
 
 PUMP_S = 15.0  # a receiver that is slow but answers must not keep the others waiting for longer
 _PARALLEL = 4  # incidents told to one receiver at the same time
@@ -166,10 +167,20 @@ class Outbox:
             )
         return count
 
-    async def prune(self, keep_s: float = KEEP_DELIVERED_S) -> int:
-        """Forget messages that were delivered longer than ``keep_s`` ago; returns how many."""
-        before_s = self._clock.now_s() - keep_s
-        return await self._database.run(lambda db: rows.prune(db, before_s))
+    async def prune(self) -> int:
+        """Forget messages delivered a week or given up a quarter of a year ago; returns how many.
+
+        What has waited a day for a receiver that is not configured any more is given up.
+        """
+        now_s = self._clock.now_s()
+
+        def forget(db: sqlite3.Connection) -> int:
+            unknown = rows.waited_for(db) - self._receivers.keys()
+            rows.give_up(db, unknown, now_s - BUDGET_S, why=_NOT_CONFIGURED)
+            delivered = rows.prune(db, rows.DELIVERED, now_s - KEEP_DELIVERED_S)
+            return delivered + rows.prune(db, rows.FAILED, now_s - KEEP_FAILED_S)
+
+        return await self._database.run(forget)
 
     def _render(self, receiver: Notifier, notification: Notification) -> NewMessage | None:
         """Render for one receiver; one that breaks on it gets a failed message, the others theirs.
@@ -215,7 +226,7 @@ class Outbox:
 
         def give_up(db: sqlite3.Connection) -> frozenset[str]:
             found = rows.disabled(db)
-            rows.give_up_disabled(db, found, before_s)
+            rows.give_up(db, found, before_s, why=_DISABLED)
             return found
 
         return await self._database.run(give_up)
@@ -284,6 +295,8 @@ class Outbox:
         return Note(message.number, state, attempts, next_try_s, text)
 
 
+_DISABLED = "the receiver is disabled: it answered 410"
+_NOT_CONFIGURED = "there is no [[webhooks]] of this name any more"
 _TO_WAIT = frozenset({DeliveryStatus.RETRY, DeliveryStatus.GONE})
 _STATES = {
     DeliveryStatus.DELIVERED: rows.DELIVERED,

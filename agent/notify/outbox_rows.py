@@ -135,15 +135,20 @@ def disabled(db: sqlite3.Connection) -> frozenset[str]:
     return frozenset(str(row[0]) for row in found)
 
 
-def give_up_disabled(db: sqlite3.Connection, receivers: Collection[str], before_s: float) -> None:
-    """Fail what has waited for a disabled receiver since before that time."""
+def waited_for(db: sqlite3.Connection) -> frozenset[str]:
+    """Return the receivers for which a message waits."""
+    found = db.execute("SELECT DISTINCT receiver FROM outbox WHERE state = ?", (PENDING,))
+    return frozenset(str(row[0]) for row in found)
+
+
+def give_up(
+    db: sqlite3.Connection, receivers: Collection[str], before_s: float, *, why: str
+) -> None:
+    """Fail what has waited for these receivers since before that time."""
     db.executemany(
         "UPDATE outbox SET state = ?, last_text = ? "
         "WHERE receiver = ? AND state = ? AND created_s < ?",
-        [
-            (FAILED, "the receiver is disabled: it answered 410", receiver, PENDING, before_s)
-            for receiver in receivers
-        ],
+        [(FAILED, why, receiver, PENDING, before_s) for receiver in receivers],
     )
 
 
@@ -165,10 +170,10 @@ def redeliver(db: sqlite3.Connection, number: int | None, *, now_s: float) -> in
     return len(given_up)
 
 
-def prune(db: sqlite3.Connection, before_s: float) -> int:
-    """Drop what was delivered and made before that time; returns how many."""
+def prune(db: sqlite3.Connection, state: str, before_s: float) -> int:
+    """Drop what is in a state and was made before that time; returns how many."""
     return db.execute(
-        "DELETE FROM outbox WHERE state = ? AND created_s < ?", (DELIVERED, before_s)
+        "DELETE FROM outbox WHERE state = ? AND created_s < ?", (state, before_s)
     ).rowcount
 
 
