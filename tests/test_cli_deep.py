@@ -1,0 +1,93 @@
+"""``show --deep``: DoWhy's opinion of a real incident, from the controller's own history."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agent.assembly import Assembly, Inputs, assemble
+from agent.collect.replay import ReplaySource
+from agent.config import Settings
+from agent.server import ServerSettings, build_app
+from core.clock import ManualClock
+from core.errors import InputError
+from core.target import Target
+from core.types import Window
+from tests.command_line import gpumedic
+from tests.test_server import TOKEN, running
+
+MINUTES, JUMP = 110, 100
+NODE = Target(node="n1")
+
+
+def telemetry(start_s: float) -> tuple[Window, ...]:
+    """A node whose processor pressure and memory rise together, the memory beyond its limit."""
+    rng = np.random.default_rng(5)
+    minute = np.arange(float(MINUTES))
+    high = minute >= JUMP
+    memory = 0.5 + 0.48 * high + rng.normal(0, 0.004, MINUTES)
+    pressure = 0.1 + 0.7 * high + rng.normal(0, 0.01, MINUTES)
+    time_s = start_s + 60 * minute
+    return (
+        Window("node_memory_used_ratio", (NODE,), time_s, memory[None]),
+        Window("node_pressure_memory_ratio", (NODE,), time_s, pressure[None]),
+    )
+
+
+@pytest.fixture
+async def app(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Assembly]:
+    """A controller that has lived through the telemetry."""
+    start_s = clock.now_s() // 60 * 60
+    chosen = {
+        "state_dir": tmp_path,
+        "history": {"step": "60s"},
+        "cycle": {"interval": "60s"},
+        "detect": {"silence_after": "5m"},
+    }
+    source = ReplaySource(telemetry(start_s), clock)
+    settings = Settings.model_validate(chosen)
+    app = await assemble(settings, Inputs(sources=(source,)), clock=clock)
+    try:
+        for _ in range(MINUTES):
+            await app.controller.cycle()
+            await clock.advance(60)
+        yield app
+    finally:
+        await app.close()
+
+
+async def test_an_incident_is_attributed_in_a_worker(app: Assembly) -> None:
+    (incident,) = app.controller.watch.recent()
+
+    found = await app.controller.deep(incident.id)
+
+    assert found.method.startswith("dowhy")
+    assert any(name.startswith("node_memory_used_ratio") for name in found.names)
+    assert np.isfinite(found.contribution).all()
+    assert found.ranked()[0][1] > 0
+
+
+async def test_an_incident_nobody_knows_is_refused(app: Assembly) -> None:
+    with pytest.raises(InputError, match="no diagnosis yet, or is too old"):
+        await app.controller.deep("nope")
+
+
+async def test_readings_that_do_not_suffice_are_said(app: Assembly) -> None:
+    """With 10 minutes of normal time, too few readings are left to learn a mechanism from."""
+    (incident,) = app.controller.watch.recent()
+    narrow = Settings.model_validate({"diagnose": {"normal_span": "10m"}})
+    app.apply(app.settings.model_copy(update={"diagnose": narrow.diagnose}))
+    web = build_app(
+        app.controller,
+        metrics_page=app.metrics.exposition,
+        ready=app.controller.ready,
+        settings=ServerSettings(token=TOKEN),
+        clock=app.clock,
+    )
+
+    async with running(web) as port:
+        said = await gpumedic("show", incident.id, "--deep", "--url", f"http://127.0.0.1:{port}")
+
+    assert said.code == 1
+    assert "complete normal readings, and 30 are needed" in said.err
