@@ -110,6 +110,13 @@ async def test_a_scenario_that_is_not_there_is_answered_with_those_that_are() ->
     assert "there are demo, quiet, random" in said.err
 
 
+async def test_a_policy_that_cannot_be_written_is_not_trained_first(tmp_path: Path) -> None:
+    said = await gpumedic("train", "--out", "nowhere/policy.npz", folder=tmp_path)
+
+    assert said.code == 1
+    assert "Name a file in a folder you may write" in said.err
+
+
 async def test_a_simulation_says_what_came_of_it() -> None:
     said = await gpumedic("simulate", "quiet", "--duration", "2m", "--json")
     found = json.loads(said.out)

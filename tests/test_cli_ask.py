@@ -29,6 +29,7 @@ async def ask(url: str, *words: str, token: str = TOKEN) -> Said:
         ("show inc-41", "Root cause"),
         ("show inc-41 --deep", "2.50 nats  job_step_time_s of inc-41"),
         ("plan plan-17", "expected loss"),
+        ("plan", "plan-17"),
     ],
 )
 async def test_a_verb_shows_it_as_text_and_as_json(words: str, shown: str) -> None:

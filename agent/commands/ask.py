@@ -96,11 +96,15 @@ def show(
 
 
 def plan(
-    plan_id: Annotated[str, typer.Argument(metavar="ID")], url: Url = None, as_json: AsJson = False
+    plan_id: Annotated[str | None, typer.Argument(metavar="ID")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show a plan: steps, cost with and without it, what the guards said."""
-    found = client(url).get(f"/v1/plans/{plan_id}")
-    return print_json(found) if as_json else _print_plan(found["plan"])
+    """Show a plan: steps, cost with and without it, what the guards said. Without ID, list all."""
+    found = client(url).get(f"/v1/plans/{plan_id}" if plan_id else "/v1/plans")
+    if as_json:
+        return print_json(found)
+    return _print_plan(found["plan"]) if plan_id else _print_plans(found["plans"])
 
 
 def approve(
@@ -184,6 +188,18 @@ def _print_diagnosis(diagnosis: dict[str, Any] | None) -> None:
     say(f"Unknown     p = {diagnosis['unknown']:.2f}")
     for missing in diagnosis["missing"]:
         say(f"  Missing {missing}")
+
+
+def _print_plans(records: list[dict[str, Any]]) -> None:
+    whole = (Column(name, no_wrap=True, min_width=8) for name in ("id", "state", "mode"))
+    grid = Table(*whole, "incident", "made", "what")
+    for record in records:
+        plan_ = record["plan"]
+        what = ", ".join(action["kind"] for action in plan_["actions"])
+        row = (plan_["id"], record["state"], record["mode"], plan_["incident_id"])
+        cause = f"{what} for {target_name(plan_['cause']['target'])}"
+        grid.add_row(*map(Text, (*row, at(plan_["made_at_s"]), cause)))
+    out.print(grid if grid.row_count else Text("No plan so far."))
 
 
 def _print_plan(record: dict[str, Any]) -> None:

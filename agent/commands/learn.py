@@ -1,5 +1,6 @@
 """``gpumedic train`` and ``evaluate``: a learned policy, held against the rules."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 from rich.progress import Progress
 
 from agent.commands.console import AsJson, err, out, print_json
+from core.errors import InputError
 
 PANEL = "Experiments"
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 where a row misses its goal.")]
@@ -24,6 +26,11 @@ def train(
     from remediation.train import TrainSettings
     from remediation.train import train as learn
 
+    if not os.access(into.parent, os.W_OK):
+        raise InputError(
+            f"Training into {into}: the folder {into.parent} is not there or cannot be written. "
+            "Name a file in a folder you may write."
+        )
     with Progress(console=err, transient=True) as bar:
         task = bar.add_task("training", total=steps)
         _, made = learn(
