@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,14 +14,20 @@ SIMULATED_S = 3600.0
 
 def loop_rows(seeds: tuple[int, ...]) -> tuple[Row, ...]:
     """Run an hour of the demo scenario for each seed and report what healing was worth."""
-    results = [
-        asyncio.run(simulate("demo", seed=seed, duration_s=SIMULATED_S, tell=lambda line: None))
-        for seed in seeds
-    ]
+    return rows_of(
+        [
+            asyncio.run(simulate("demo", seed=seed, duration_s=SIMULATED_S, tell=lambda line: None))
+            for seed in seeds
+        ]
+    )
+
+
+def rows_of(results: Sequence[DemoResult]) -> tuple[Row, ...]:
+    """Report the medians over the runs, with the smallest and largest beside them."""
     healed = np.array([result.goodput_ratio for result in results])
     alone = np.array([result.baseline_goodput_ratio for result in results])
     verified = [result.verified for result in results]
-    spread = {"low": float(healed.min()), "high": float(healed.max()), "n": len(seeds)}
+    spread = {"low": float(healed.min()), "high": float(healed.max()), "n": len(results)}
     return (
         at_least("goodput", float(np.median(healed)), 0.8, unit="ratio", **spread),
         Row(
@@ -29,15 +36,17 @@ def loop_rows(seeds: tuple[int, ...]) -> tuple[Row, ...]:
             "ratio",
             low=float(alone.min()),
             high=float(alone.max()),
-            n=len(seeds),
+            n=len(results),
             note="same scenario and seeds; a stopped job stays stopped",
         ),
-        at_least("faults healed and verified of 3", float(np.median(verified)), 3, n=len(seeds)),
+        at_least(
+            "faults healed and verified", float(np.median(verified)), 3, unit="of 3", n=len(results)
+        ),
         _first_verified(results),
     )
 
 
-def _first_verified(results: list[DemoResult]) -> Row:
+def _first_verified(results: Sequence[DemoResult]) -> Row:
     times = [r.first_verified_s for r in results if r.first_verified_s is not None]
     median = float(np.median(times)) if times else math.nan
     note = "from the agent's start; the first fault strikes at 240 s"
