@@ -26,7 +26,10 @@ SPEED = 60.0
 
 @dataclass(frozen=True, slots=True)
 class DemoSettings:
-    """duration_s: real seconds, 0 for until interrupted; speed: simulated seconds in a real one."""
+    """duration_s: real seconds, 0 for until interrupted; speed: simulated seconds in a real one.
+
+    mode: how far it may go with every action, a word of ``core.types.Autonomy``
+    """
 
     scenario: str = "demo"
     seed: int = 0
@@ -34,6 +37,7 @@ class DemoSettings:
     speed: float = SPEED
     listen: str = "127.0.0.1:8642"
     log_level: str = "warning"
+    mode: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ async def _stage(script: Scenario, wanted: DemoSettings, *, clock: Clock, folder
         "cycle": {"refit": "5m"},
         "forecast": {"max_fits": 8},
         "guards": {"max_ratio_out": 0.25},
-        "autonomy": [{"mode": "auto"}],
+        "autonomy": [{"mode": wanted.mode}],
         "log": {"level": wanted.log_level},
     }
     settings = Settings(**chosen)

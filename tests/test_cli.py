@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from agent.cli import app
+from agent.commands.run import Mode
+from core.types import Autonomy
 from tests.command_line import gpumedic
 from tests.command_line import python as run_python
 
@@ -115,6 +117,10 @@ async def test_a_policy_that_cannot_be_written_is_not_trained_first(tmp_path: Pa
 
     assert said.code == 1
     assert "Name a file in a folder you may write" in said.err
+
+
+def test_the_modes_of_the_demo_are_those_there_are() -> None:
+    assert [mode.value for mode in Mode] == [mode.value for mode in Autonomy]
 
 
 async def test_a_simulation_says_what_came_of_it() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,17 @@ Listen = Annotated[
 ]
 Node = Annotated[str | None, typer.Option("--node", help="This machine's node name.")]
 LogJson = Annotated[bool, typer.Option("--json", help="Log JSON lines, on a terminal too.")]
+
+
+class Mode(StrEnum):
+    """``core.types.Autonomy`` in words; importing that would cost ``--help`` its speed."""
+
+    OBSERVE = "observe"
+    SUGGEST = "suggest"
+    APPROVE = "approve"
+    AUTO = "auto"
+
+
 NODE_LISTEN = "127.0.0.1:9642"
 
 
@@ -82,6 +94,7 @@ def demo(
     scenario: Annotated[str, typer.Option(help="A built-in scenario.")] = "demo",
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same faults.")] = 0,
     speed: Annotated[float, typer.Option(min=1, help="Simulated seconds in a real one.")] = 60.0,
+    mode: Annotated[Mode, typer.Option(help="How far it may go with every action.")] = Mode.AUTO,
     duration: Duration = 0.0,
     listen: Annotated[
         str, typer.Option(metavar="ADDRESS:PORT", callback=listen_address, help="Where to serve.")
@@ -101,6 +114,7 @@ def demo(
         duration_s=duration,
         listen=listen,
         log_level="info" if verbose else "warning",
+        mode=mode,
     )
     ending = f"ends after {lasting(duration)}" if duration else "Ctrl-C ends it"
     tell(f"Simulated cluster at http://{listen} ({ending}) ...")
