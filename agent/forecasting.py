@@ -1,10 +1,13 @@
 """Keep forecasts fresh: screen every series, give those at risk to Prophet in a worker."""
 
+import asyncio
 import math
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 
+import numpy as np
 import structlog
 
 from agent.history import History
@@ -13,7 +16,7 @@ from agent.view import ForecastView
 from agent.workers import WorkerPool
 from core.clock import Clock
 from core.errors import WorkerFailed
-from core.types import Breach, Window
+from core.types import Breach, Ints, Window
 from core.units import CATALOG
 from detectors.forecast.forecaster import Fitted, SeriesForecast, task_of
 from detectors.forecast.screen import screen
@@ -23,6 +26,8 @@ log = structlog.get_logger()
 FIT = "detectors.forecast.fit:forecast"
 # Series to a call: one that runs out of time or memory takes no more than these with it.
 BATCH = 8
+# Series looked at in one go: 8 h of readings of so many are 31 MB.
+PART = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +63,8 @@ class Forecasting:
     async def refit(self, now_s: float) -> None:
         """Forecast the series most at risk; a worker that fails loses its batch for this time."""
         views, breaches = [], []
-        for window, rows in self._batches(now_s):
-            for fitted in await self._fit(window, rows):
+        for window in await self._batches(now_s):
+            for fitted in await self._fit(window):
                 if isinstance(fitted, SeriesForecast):
                     views.append(view_of(fitted, window))
                     breach = fitted.breach(self.settings.min_probability)
@@ -80,30 +85,56 @@ class Forecasting:
     def _limit(self, metric: str) -> float:
         return self.settings.limits.get(metric, CATALOG[metric].limit)
 
-    def _window(self, metric: str, now_s: float) -> Window:
-        return self.history.window(metric, start_s=now_s - self.settings.span_s, end_s=now_s)
-
-    def _batches(self, now_s: float) -> Iterator[tuple[Window, tuple[int, ...]]]:
+    async def _batches(self, now_s: float) -> Sequence[Window]:
         """Share the fits among the metrics, the most urgent series of each first."""
-        ranked = {}
-        for metric in self._metrics():
-            window = self._window(metric, now_s)
-            limit = self._limit(metric)
-            rows = screen(window, limit=limit, horizon_s=self.settings.horizon_s)
-            if rows.size:
-                ranked[metric] = (window, rows.tolist())
-        turns = zip_longest(*(rows for _, rows in ranked.values()))
-        order = [(m, row) for turn in turns for m, row in zip(ranked, turn, strict=True)]
-        wanted = [(m, row) for m, row in order if row is not None][: self.settings.max_fits]
-        for metric, (window, _) in ranked.items():
-            mine = [row for name, row in wanted if name == metric]
-            for start in range(0, len(mine), BATCH):
-                yield window, tuple(mine[start : start + BATCH])
+        ranked = {metric: await self._at_risk(metric, now_s) for metric in self._metrics()}
+        turns = zip_longest(
+            *([(m, row) for row in range(len(w.targets))] for m, w in ranked.items())
+        )
+        order = [one for turn in turns for one in turn if one is not None]
+        fits = Counter(metric for metric, _ in order[: self.settings.max_fits])
+        return [
+            rows_of(ranked[metric], range(start, min(start + BATCH, count)))
+            for metric, count in fits.items()
+            for start in range(0, count, BATCH)
+        ]
 
-    async def _fit(self, window: Window, rows: tuple[int, ...]) -> tuple[Fitted, ...]:
+    async def _at_risk(self, metric: str, now_s: float) -> Window:
+        """Return the series of a metric that are worth a fit, the most urgent first.
+
+        Part by part, and in a thread: hours of every series of a large cluster are neither in
+        memory at once nor do they hold up the cycle and the page.
+        """
+        span_s, most = self.settings.span_s, self.settings.max_fits
+        targets = self.history.targets(metric)
+        found = []
+        for start in range(0, len(targets), PART):
+            part = self.history.window(
+                metric,
+                start_s=now_s - span_s,
+                end_s=now_s,
+                targets=targets[start : start + PART],
+            )
+            rows = await asyncio.to_thread(self._screen, part)
+            found.append(rows_of(part, rows[:most].tolist()))
+        if not found:
+            return Window(metric, (), np.empty(0), np.empty((0, 0)))
+        every = Window(
+            metric,
+            tuple(target for window in found for target in window.targets),
+            found[0].time_s,
+            np.concatenate([window.value for window in found]),
+        )
+        return rows_of(every, self._screen(every)[:most].tolist())
+
+    def _screen(self, window: Window) -> Ints:
+        limit, horizon_s = self._limit(window.metric), self.settings.horizon_s
+        return screen(window, limit=limit, horizon_s=horizon_s)
+
+    async def _fit(self, window: Window) -> tuple[Fitted, ...]:
         task = task_of(
             window,
-            rows,
+            tuple(range(len(window.targets))),
             horizon_s=self.settings.horizon_s,
             limit=self._limit(window.metric),
             coverage=self.settings.coverage,
@@ -113,7 +144,7 @@ class Forecasting:
             fitted: tuple[Fitted, ...] = await self.pool.run(FIT, task)
         except WorkerFailed as error:
             self.metrics.workers_failed_total.labels(error.reason).inc()
-            self.metrics.forecasts_total.labels("prophet", "failed").inc(len(rows))
+            self.metrics.forecasts_total.labels("prophet", "failed").inc(len(window.targets))
             log.warning("forecast failed", metric=window.metric, problem=str(error))
             return ()
         for one in fitted:
@@ -122,6 +153,12 @@ class Forecasting:
             else:
                 self.metrics.forecasts_total.labels("none", "too_short").inc()
         return fitted
+
+
+def rows_of(window: Window, rows: Sequence[int]) -> Window:
+    """Return some rows of a window, in the order given."""
+    targets = tuple(window.targets[row] for row in rows)
+    return Window(window.metric, targets, window.time_s, window.value[list(rows)])
 
 
 def view_of(fitted: SeriesForecast, window: Window) -> ForecastView:

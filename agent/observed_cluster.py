@@ -1,15 +1,22 @@
 """A cluster known from its readings alone: what gpumedic sees where no scheduler is connected."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from agent.history import History
 from core.clock import Clock
 from core.cluster import ClusterState, JobPhase, JobState, NodeCondition, NodeState
 from core.errors import ActionFailed
-from core.target import Target
-from core.topology import flat_topology
+from core.target import Target, TargetKind
+from core.topology import Topology, flat_topology
 from core.types import Action
+from core.units import CATALOG
+
+# A rank that has said nothing for so long has ended.
+RANK_LASTS_S = 300.0
+_Rank = tuple[int, str, str, str]  # number, name, node, GPU
 
 
 @dataclass(slots=True)
@@ -22,27 +29,20 @@ class ObservedCluster:
     history: History
     clock: Clock
     name: str = "readings"
+    _known: tuple[tuple[Target, ...], ...] = ()
+    _shape: "_Shape | None" = None
 
     async def state(self) -> ClusterState:
-        """Return every node with readings as ready, and every job with ranks as running."""
-        now_s = self.clock.now_s()
-        targets = set(self._targets())
-        gpus_of: dict[str, list[str]] = {
-            node: [] for node in sorted({t.node for t in targets} - {""})
-        }
-        for gpu in sorted(target for target in targets if target.gpu and not target.rank):
-            gpus_of[gpu.node].append(gpu.gpu)
-        ranks_of: dict[str, list[Target]] = {}
-        for rank in targets:
-            if rank.rank and rank.gpu in gpus_of.get(rank.node, ()):
-                ranks_of.setdefault(rank.job, []).append(rank)
-        placed = {
-            job: [rank.gpu for rank in sorted(ranks, key=_rank_number)]
-            for job, ranks in sorted(ranks_of.items())
-        }
-        jobs = tuple(_job(job, ranks_of[job], now_s) for job in placed)
-        nodes = tuple(NodeState(name, NodeCondition.READY) for name in gpus_of)
-        return ClusterState(now_s, flat_topology(gpus_of, placed), nodes, jobs)
+        """Return every node with readings as ready, and every job with ranks as running.
+
+        A node without a job, where jobs are known, passes for a spare.
+        """
+        known = tuple(self._lately(metric) for metric in self.history.metrics())
+        if self._shape is None or known != self._known:
+            self._known, self._shape = known, _shape_of(t for each in known for t in each)
+        now_s, shape = self.clock.now_s(), self._shape
+        jobs = tuple(_job(job, ranks, now_s) for job, ranks in shape.ranks.items())
+        return ClusterState(now_s, shape.topology, shape.nodes, jobs)
 
     async def perform(self, action: Action) -> None:
         """Refuse: readings have no hands."""
@@ -51,19 +51,49 @@ class ObservedCluster:
             "Connect one, or leave the autonomy of its actions at observe."
         )
 
-    def _targets(self) -> Iterator[Target]:
-        for metric in self.history.metrics():
-            for target in self.history.targets(metric):
-                if target.gpu and target.node:
-                    yield Target(node=target.node, gpu=target.gpu, job=target.job, rank=target.rank)
-                elif target.node:
-                    yield Target(node=target.node)
+    def _lately(self, metric: str) -> tuple[Target, ...]:
+        """Return the metric's series; a rank's only while it reports, for jobs end every day."""
+        targets = self.history.targets(metric)
+        if CATALOG[metric].scope is not TargetKind.RANK:
+            return targets
+        now_s = self.clock.now_s()
+        window = self.history.window(metric, start_s=now_s - RANK_LASTS_S, end_s=now_s)
+        return tuple(
+            window.targets[row] for row in np.flatnonzero(np.isfinite(window.value).any(axis=1))
+        )
 
 
-def _job(job: str, ranks: list[Target], now_s: float) -> JobState:
-    nodes = tuple(sorted({rank.node for rank in ranks}))
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What changes seldom of a look at the cluster."""
+
+    topology: Topology
+    nodes: tuple[NodeState, ...]
+    ranks: Mapping[str, Sequence[_Rank]]
+
+
+def _shape_of(targets: Iterable[Target]) -> _Shape:
+    placed = sorted({(t.node, t.gpu, t.job, t.rank) for t in targets if t.node})
+    gpus_of: dict[str, list[str]] = {node: [] for node, *_ in placed}
+    # A GPU under two names of one node counts once: sources may name nodes differently.
+    home = {gpu: node for node, gpu, *_ in reversed(placed) if gpu}
+    for gpu, node in sorted(home.items()):
+        gpus_of[node].append(gpu)
+    ranks: dict[str, list[_Rank]] = {}
+    for _, gpu, job, rank in placed:
+        if gpu and job and rank:
+            number = int(rank) if rank.isdecimal() else -1
+            ranks.setdefault(job, []).append((number, rank, home[gpu], gpu))
+    jobs = {job: sorted(members) for job, members in sorted(ranks.items())}
+    busy = {node for members in jobs.values() for _, _, node, _ in members}
+    nodes = tuple(
+        NodeState(name, NodeCondition.READY, spare=bool(busy and gpus) and name not in busy)
+        for name, gpus in gpus_of.items()
+    )
+    gpus_of_job = {job: [gpu for *_, gpu in members] for job, members in jobs.items()}
+    return _Shape(flat_topology(gpus_of, gpus_of_job), nodes, jobs)
+
+
+def _job(job: str, ranks: Sequence[_Rank], now_s: float) -> JobState:
+    nodes = tuple(sorted({node for _, _, node, _ in ranks}))
     return JobState(job, JobPhase.RUNNING, nodes, len(ranks), since_s=now_s)
-
-
-def _rank_number(rank: Target) -> tuple[int, str]:
-    return (int(rank.rank) if rank.rank.isdecimal() else -1, rank.rank)

@@ -25,8 +25,9 @@ def detect(
 ) -> tuple[Event, ...]:
     """Return an event for each node or GPU whose readings, of every metric, stopped.
 
-    Its source counts as up while another target of the same metric still reports: a source that is
-    down as a whole is reported as such, not as a thousand silent targets. A node none of whose
+    Its source counts as up where others reported the same metric in both halves of that time: one
+    that is down as a whole is reported as such, not as a thousand silent targets, from its first
+    missed scrapes on, and one that comes back is given time to name them all. A node none of whose
     parts reports is one event. A row of NaN is a target that reported before the window began. A
     node that the topology no longer lists was taken away.
     """
@@ -43,15 +44,18 @@ def detect(
 
 
 def _stopped(window: Window, deadline_s: float) -> list[tuple[Target, float]]:
-    """Return targets without readings since the deadline, where others have some, and their last.
+    """Return targets without readings since the deadline, where others have, and their last.
 
     The last reading of a row of NaN is put at the window's begin: it was no later.
     """
     known = np.isfinite(window.value)
     if not known.size:
         return []
-    fresh = known[:, window.time_s > deadline_s].any(axis=1)
-    if not fresh.any():
+    since = window.time_s > deadline_s
+    fresh = known[:, since].any(axis=1)
+    up = np.asarray(known[:, since].any(axis=0))
+    half = -(-len(up) // 2)
+    if not (up[:half].any() and up[-half:].any()):
         return []
     rows = np.flatnonzero(~fresh)
     last = known.shape[1] - 1 - np.argmax(known[rows, ::-1], axis=1)

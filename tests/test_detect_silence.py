@@ -87,3 +87,22 @@ def test_a_job_that_ended_and_a_volume_unmounted_are_no_news() -> None:
 
     assert found(steps, on=topology(2)) == ()
     assert found(readings("volume_used_ratio", volumes, {1: 20})) == ()
+
+
+def test_a_source_that_comes_back_is_given_time_to_name_them_all() -> None:
+    """After an outage the first scrapes arrive one by one: nobody is missed at once."""
+    outage, back = 40, 2
+    value = np.full((50, 80), 0.5)
+    value[:, -outage:] = np.nan
+    value[:3, -back:] = 0.5
+
+    assert found(window("node_memory_used_ratio", nodes(50), value)) == ()
+
+
+def test_a_source_that_went_down_is_no_silence_of_those_it_scraped_first() -> None:
+    """Scrapes are spread over the interval: at their end some targets are a column ahead."""
+    value = np.full((50, 41), 0.5)
+    value[:, -7:] = np.nan
+    value[:25, -8:] = np.nan
+
+    assert found(window("node_memory_used_ratio", nodes(50), value)) == ()
