@@ -18,7 +18,6 @@ from agent.gather import Gatherer
 from agent.heal import Heal
 from agent.history import History
 from agent.inbound import Inbound, InboundSettings
-from agent.inbound_events import InboundEvents
 from agent.log import set_level
 from agent.metrics import Metrics
 from agent.notify.outbox import Outbox
@@ -29,6 +28,7 @@ from agent.receivers import alertmanager_of, webhooks_of
 from agent.server import ServerSettings, build_app
 from agent.service import Periodic, Service
 from agent.serving import serve
+from agent.standing_alerts import StandingAlerts
 from agent.store import SqliteStore
 from agent.systemd import Systemd
 from agent.tell import Teller
@@ -248,7 +248,7 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
         teller=teller,
         store=store,
         pause_switch=PauseSwitch(held.database),
-        inbound=InboundEvents(held.database),
+        alerts=StandingAlerts(held.database),
         alertmanager=alertmanager_of(settings, clock=clock),
         metrics=metrics,
         guards=run.guards,
@@ -261,7 +261,7 @@ def _inbound(held: _Held, controller: Controller) -> Inbound:
     secrets = read_secrets(read_secret(reference, environ=os.environ)) if reference else ()
     return Inbound(
         held.database,
-        controller.take_events,
+        controller.take_alerts,
         clock=held.clock,
         settings=InboundSettings(secrets=secrets, max_body=held.settings.server.max_body),
         counted=lambda outcome: held.metrics.webhooks_received_total.labels(outcome).inc(),

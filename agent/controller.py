@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
@@ -11,10 +11,10 @@ import structlog
 from agent.forecasting import Forecasting
 from agent.gather import Gatherer, World
 from agent.heal import Heal
-from agent.inbound_events import InboundEvents
 from agent.metrics import Metrics
 from agent.notify.alertmanager import Alertmanager
 from agent.pause import PauseSwitch
+from agent.standing_alerts import StandingAlerts
 from agent.tell import Teller
 from agent.view import Pause, View
 from agent.watch import Watch
@@ -56,7 +56,7 @@ class Controller:
     teller: Teller
     store: Store
     pause_switch: PauseSwitch
-    inbound: InboundEvents
+    alerts: StandingAlerts
     metrics: Metrics
     guards: GuardSettings
     cycle_s: float
@@ -121,14 +121,16 @@ class Controller:
         self._note_clock()
         world = await self.gatherer.gather()
         self._unseen = (*self._unseen, *world.events)[-MAX_UNSEEN:]
-        inbound = await self.inbound.waiting()
-        world = replace(world, events=(*self._unseen, *inbound.values()))
+        alerts = await self.alerts.standing(world.now_s)
+        world = replace(world, events=(*self._unseen, *alerts.values()))
         self._world = world
         self.metrics.heard(world.lag_s, world.problems)
         broke = await self._look(world)
-        if broke is None or self._failed_looks >= MAX_FAILED_LOOKS:
+        given_up = self._failed_looks >= MAX_FAILED_LOOKS
+        if broke is None or given_up:
             self._failed_looks, self._unseen = 0, ()
-            await self.inbound.drop(inbound)
+        if given_up:
+            await self.alerts.drop(alerts)
         done = await self.heal.step(
             world,
             self.watch.incidents,
@@ -222,10 +224,9 @@ class Controller:
         await self.pause_switch.set(None)
         log.info("resumed", by=by)
 
-    async def take_events(self, events: Sequence[Event]) -> int:
-        """Keep events from a webhook for the next cycle; they are on disk when this returns."""
-        await self.inbound.put(events)
-        return len(events)
+    async def take_alerts(self, firing: Mapping[str, Event], resolved: Sequence[str]) -> None:
+        """Keep what other systems say; it is on disk when this returns."""
+        await self.alerts.put(firing, resolved, now_s=self.clock.now_s())
 
     def _tell_person(self) -> None:
         """Say a sentence that was not said before to whoever watches the terminal."""

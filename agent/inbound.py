@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -18,7 +18,8 @@ from core.clock import Clock
 from core.errors import InputError
 from core.types import Event
 
-TakeEvents = Callable[[Sequence[Event]], Awaitable[int]]
+# Events by fingerprint of what fires, and the fingerprints of what has ended.
+TakeAlerts = Callable[[Mapping[str, Event], Sequence[str]], Awaitable[None]]
 
 # Alertmanager repeats a firing alert every 4 h by default; a month is far beyond any repeat.
 FORGET_AFTER_S = 30 * 86400.0
@@ -50,7 +51,7 @@ class Inbound:
     def __init__(
         self,
         database: Database,
-        take: TakeEvents,
+        take: TakeAlerts,
         *,
         clock: Clock,
         settings: InboundSettings,
@@ -129,22 +130,24 @@ class Inbound:
             raise Refused(401, "unsigned", str(error), _SIGN) from None
 
     async def _accept(self, alerts: Sequence[Alert]) -> dict[str, int]:
-        """Hand on the firing alerts that are new, then remember all.
+        """Hand on what fires and what has ended, then remember all.
 
-        In that order: a crash between the two lets the sender repeat what nobody has lost.
+        In that order: a crash between the two lets the sender repeat what nobody has lost. A
+        repeated alert is handed on again, which says that it still fires.
         """
         async with self._one_at_a_time:
             keys = {alert.key: alert for alert in alerts}
             known = await self._database.run(lambda db: _known(db, keys))
             new = [alert for key, alert in keys.items() if key not in known]
-            events = [alert.event for alert in new if alert.firing and not alert.own]
-            if events:
-                await self._take(events)
+            firing = {k.fingerprint: a.event for k, a in keys.items() if a.firing and not a.own}
+            ended = [key.fingerprint for key, alert in keys.items() if not alert.firing]
+            if firing or ended:
+                await self._take(firing, ended)
             now_s = self._clock.now_s()
             await self._database.run(lambda db: _remember(db, keys, now_s))
         return {
             "received": len(alerts),
-            "new": len(events),
+            "new": sum(alert.firing and not alert.own for alert in new),
             "duplicate": len(alerts) - len(new),
             "resolved": sum(not alert.firing for alert in new),
             "own": sum(alert.firing and alert.own for alert in new),

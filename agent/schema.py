@@ -8,7 +8,7 @@ MIGRATIONS: tuple[str, ...] = (
     # records: incidents, diagnoses and plans as JSON; live: 0 for resolved and final ones.
     # outbox: messages to send, in order within a sequence_key; body is the bytes, rendered once.
     # inbox: alerts taken already, so that a repeated delivery changes nothing.
-    # inbound: events from alerts that wait for the next cycle.
+    # standing: alerts of other systems that fire now, each as the event it is.
     """
     CREATE TABLE records (
         kind TEXT NOT NULL,
@@ -56,8 +56,9 @@ MIGRATIONS: tuple[str, ...] = (
         PRIMARY KEY (group_key, fingerprint, starts_at, status)
     ) STRICT, WITHOUT ROWID;
 
-    CREATE TABLE inbound (
-        id INTEGER PRIMARY KEY AUTOINCREMENT,
+    CREATE TABLE standing (
+        fingerprint TEXT PRIMARY KEY,
+        received_s REAL NOT NULL,
         body TEXT NOT NULL
     ) STRICT;
 

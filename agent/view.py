@@ -103,6 +103,6 @@ class Controls(Protocol):
         """Act again."""
         ...
 
-    async def take_events(self, events: Sequence[Event]) -> int:
-        """Take events from a webhook; returns how many were new."""
+    async def take_alerts(self, firing: Mapping[str, Event], resolved: Sequence[str]) -> None:
+        """Take alerts from a webhook: events by fingerprint, and fingerprints that ended."""
         ...

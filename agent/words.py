@@ -69,9 +69,9 @@ def percent(ratio: float | None, digits: int = 0) -> str:
     if ratio is None or not math.isfinite(ratio):
         return UNKNOWN
     least = 0.5 * 10.0**-digits
-    if 0 < ratio * 100 < least:
+    if 0 < ratio * 100 <= least:
         return f"< {10.0**-digits:g} %"
-    if 100 - least < ratio * 100 < 100:
+    if 100 - least <= ratio * 100 < 100:
         return f"> {100 - 10.0**-digits:g} %"
     if abs(ratio) >= 100:
         return f"{number(ratio * 100)} %"

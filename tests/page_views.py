@@ -465,6 +465,5 @@ class FakeControls:
         self.told.append(("resume", by))
         self.shown = replace(self.shown, pause=None)
 
-    async def take_events(self, events: Any) -> int:
-        self.told += [("event", event) for event in events]
-        return len(events)
+    async def take_alerts(self, firing: Any, resolved: Any) -> None:
+        self.told += [("event", event) for event in firing.values()]

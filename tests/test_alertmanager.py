@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -44,9 +44,8 @@ async def test_an_incident_lives_in_a_real_alertmanager_and_calls_us_back(tmp_pa
     outcomes: list[str] = []
     called_back = asyncio.Event()
 
-    async def take(events: Sequence[Event]) -> int:
-        taken.extend(events)
-        return len(events)
+    async def take(firing: Mapping[str, Event], resolved: Sequence[str]) -> None:
+        taken.extend(firing.values())
 
     def count(outcome: str) -> None:
         outcomes.append(outcome)

@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from core.cluster import ClusterState
 from core.errors import InputError, SourceUnavailable, StoreError
 from core.ports import Store
 from core.target import Target
-from core.types import Diagnosis, Event, Incident, IncidentState, OutcomeStatus, PlanState
+from core.types import Diagnosis, Incident, IncidentState, OutcomeStatus, PlanState
 from tests.fakes import FakeCluster
 from tests.loop import CYCLE_S, ScriptedEvents, ScriptedSource, cycles, loop, xid
 from tests.receivers import Receiver, receiving, response
@@ -85,11 +85,11 @@ async def test_a_quiet_cluster_is_said_to_be_quiet(tmp_path: Path, clock: Manual
 async def test_a_part_that_explodes_costs_one_cycle(tmp_path: Path, clock: ManualClock) -> None:
     """Nobody foresaw the error: the sentence has it, the next cycle runs as if nothing was."""
     app = await loop(tmp_path, clock, sources=[memory(0.4)], cluster=FakeCluster(clock))
-    inbound = app.controller.inbound
-    app.controller.inbound = None  # type: ignore[assignment]
+    alerts = app.controller.alerts
+    app.controller.alerts = None  # type: ignore[assignment]
 
     said = await cycles(app, clock, 1)
-    app.controller.inbound = inbound
+    app.controller.alerts = alerts
     said += await cycles(app, clock, 1)
 
     assert said[0].startswith("The cycle failed and runs again: 'NoneType'")
@@ -294,23 +294,44 @@ async def test_a_clock_set_back_an_hour_loses_nothing(
     await app.close()
 
 
-async def test_events_from_webhooks_outlive_a_failed_cycle(
+async def test_an_alert_outlives_a_failed_cycle_and_stands_until_it_ends(
     tmp_path: Path, clock: ManualClock
 ) -> None:
-    """They are on disk when taken, and dropped when an incident holds them."""
+    """It is on disk when taken; its incident stays open while it fires, and no longer."""
     app = await loop(tmp_path, clock, cluster=FakeCluster(clock))
-    alert: Sequence[Event] = [xid(NODE, GPU, time_s=clock.now_s())]
-    await app.controller.take_events(alert)
+    alert = xid(NODE, GPU, time_s=clock.now_s())
+    await app.controller.take_alerts({"f1": alert}, [])
     full = FullStore(app.controller.watch.store)
     app.controller.watch.store = full
     await cycles(app, clock, 2)
-    waiting = await app.controller.inbound.waiting()
     full.full = False
     await cycles(app, clock, 1)
+    (opened,) = app.controller.watch.live()
+    await cycles(app, clock, int(360 / CYCLE_S))
+    still = app.controller.watch.live()
+    await app.controller.take_alerts({}, ["f1"])
+    await cycles(app, clock, int(360 / CYCLE_S))
 
-    assert list(waiting.values()) == list(alert)
-    assert await app.controller.inbound.waiting() == {}
-    assert len(app.controller.watch.live()) == 1
+    assert [incident.id for incident in still] == [opened.id]
+    assert app.controller.watch.live() == ()
+    await app.close()
+
+
+async def test_an_alert_nobody_repeats_for_a_day_is_forgotten(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    app = await loop(tmp_path, clock, cluster=FakeCluster(clock))
+    await app.controller.take_alerts({"f1": xid(NODE, GPU, time_s=clock.now_s())}, [])
+    await clock.advance(23 * 3600.0)
+    before = await app.controller.alerts.standing(clock.now_s())
+    await app.controller.take_alerts({"f1": xid(NODE, GPU, time_s=clock.now_s())}, [])
+    await clock.advance(23 * 3600.0)
+    repeated = await app.controller.alerts.standing(clock.now_s())
+    await clock.advance(2 * 3600.0)
+
+    assert [event.time_s for event in repeated.values()] == [clock.now_s() - 2 * 3600.0]
+    assert (set(before), set(repeated)) == ({"f1"}, {"f1"})
+    assert await app.controller.alerts.standing(clock.now_s()) == {}
     await app.close()
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -79,14 +79,15 @@ class Sink:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.ended: list[str] = []
         self.broken = False
         self.counted: list[str] = []
 
-    async def take(self, events: Sequence[Event]) -> int:
+    async def take(self, firing: Mapping[str, Event], resolved: Sequence[str]) -> None:
         if self.broken:
             raise StoreError("Writing: database or disk is full.")
-        self.events += events
-        return len(events)
+        self.events += [event for event in firing.values() if event not in self.events]
+        self.ended += resolved
 
 
 @pytest.fixture
@@ -180,6 +181,7 @@ async def test_a_resolved_alert_is_taken_and_is_no_event(
 
     assert (answer.status_code, answer.json()["resolved"]) == (202, 1)
     assert sink.events == []
+    assert sink.ended == [ALERT["fingerprint"]]
 
 
 async def test_our_own_alerts_that_come_back_are_no_news(

@@ -114,7 +114,7 @@ async def test_a_look_that_breaks_stops_no_plan_and_ends(
     app = await loop(tmp_path, clock, events=[events], cluster=cluster, autonomy=AUTO)
     await cycles(app, clock, 1)
     poison = replace(xid(*SECOND, time_s=clock.now_s()), time_s="soon")  # type: ignore[arg-type]
-    await app.controller.take_events([xid(*SECOND, time_s=clock.now_s())])
+    await app.controller.take_alerts({"f1": xid(*SECOND, time_s=clock.now_s())}, [])
     events.next = [poison]
 
     said = await cycles(app, clock, MAX_FAILED_LOOKS)
@@ -123,7 +123,7 @@ async def test_a_look_that_breaks_stops_no_plan_and_ends(
     assert all("failed and runs again" in each for each in said)
     assert [order.kind for order in cluster.orders][:1] == ["cordon"]
     assert "failed" not in after[0]
-    assert await app.controller.inbound.waiting() == {}
+    assert await app.controller.alerts.standing(clock.now_s()) == {}
     await app.close()
 
 

@@ -354,7 +354,7 @@ async def test_the_server_ends_when_told_and_leaves_signals_alone() -> None:
 async def test_fifty_megabytes_are_turned_away_and_never_held(tmp_path: Path) -> None:
     database = Database.open(tmp_path, owner="test")
     controls = FakeControls()
-    inbound = Inbound(database, controls.take_events, clock=RealClock(), settings=InboundSettings())
+    inbound = Inbound(database, controls.take_alerts, clock=RealClock(), settings=InboundSettings())
 
     async def fifty_megabytes() -> AsyncIterator[bytes]:
         for _ in range(800):
@@ -393,7 +393,7 @@ async def test_a_sender_that_dribbles_is_cut_off(tmp_path: Path) -> None:
     controls = FakeControls()
     inbound = Inbound(
         database,
-        controls.take_events,
+        controls.take_alerts,
         clock=RealClock(),
         settings=InboundSettings(body_deadline_s=0.2),
     )

@@ -34,10 +34,9 @@ def status(url: Url = None, as_json: AsJson = False) -> None:
         "nodes out by us": f"{found['nodes_out']} of at most {found['nodes_out_limit']}",
         "series": f"{found['series']} ({found['learning']} still learning)",
         "sources": ", ".join(_source(name, lag) for name, lag in found["sources"].items()),
-        "goodput": "not known"
-        if found["goodput_ratio"] is None
-        else f"{found['goodput_ratio']:.3f}",
     }
+    if found["goodput_ratio"] is not None:
+        rows["goodput"] = f"{found['goodput_ratio']:.3f}"
     out.print(_pairs(rows))
     for problem in found["problems"]:
         say(f"{problem['source']}: {problem['text']}", style="yellow")
