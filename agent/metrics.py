@@ -159,7 +159,7 @@ class Metrics:
         self.nodes_out = self._gauge("nodes_out", "Nodes out of service by our hand.")
         self.nodes_out_limit = self._gauge("nodes_out_limit", "Most nodes we may take out.")
         self.lost_gpu_seconds_total = self._counter(
-            "lost_gpu_seconds_total", "GPU time lost to incidents.", "cause"
+            "lost_gpu_seconds_total", "GPU time jobs lost to the stops that healed them.", "cause"
         )
 
     def _messages(self) -> None:

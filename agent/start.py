@@ -96,10 +96,12 @@ async def discover(settings: Settings, *, clock: Clock, with_host: bool) -> Foun
     said = []
     access = prometheus_access(settings)
     answer = await probe(access, clock=clock)
-    if answer.found or settings.prometheus.url:
+    own = with_host and settings.host.enabled
+    # One that is not there yet is asked again each cycle, where there is nothing else to ask.
+    if answer.found or settings.prometheus.url or not own:
         sources.append(PrometheusSource(access, clock=clock))
     said.append(f"Prometheus at {access.url}: {answer.text}")
-    if with_host and settings.host.enabled:
+    if own:
         node = node_name(settings)
         host = HostReader(node, clock=clock, volumes=settings.host.volumes)
         sources += [ReaderSource(reader, clock=clock) for reader in (host, NvmlReader(node))]

@@ -334,11 +334,14 @@ class Runner:
 
     async def _refuse(self, record: PlanRecord, incident: Incident) -> PlanRecord:
         """Write a refused proposal down, unless the incident's last one met the same guards."""
+        self._refused = {
+            key: last
+            for key, last in self._refused.items()
+            if 0 <= record.since_s - last.since_s < self.settings.refusal_repeat_s
+        }
         last = self._refused.get(incident.id)
         if last is not None and _guards(last) == _guards(record):
-            age_s = record.since_s - last.since_s
-            if 0 <= age_s < self.settings.refusal_repeat_s:
-                return last
+            return last
         record = self._moved(record, PlanState.REFUSED)
         text = " ".join(f"{refusal.reason} {refusal.remedy}" for refusal in record.refusals)
         await self._write(record, incident, text, Announcement.PLAN_REFUSED)
