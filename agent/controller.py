@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -17,18 +18,19 @@ from agent.pause import PauseSwitch
 from agent.standing_alerts import StandingAlerts
 from agent.tell import Teller
 from agent.view import Pause, View
-from agent.watch import Watch
+from agent.watch import Watch, cause_of
 from core.clock import Clock
 from core.cluster import OWNER
 from core.errors import GpumedicError, InputError, StoreError
 from core.ports import Announcement, DeliveryStatus, Store
-from core.types import Event, JournalEntry, PlanRecord
+from core.types import Diagnosis, Event, Incident, JournalEntry, PlanRecord
 from rca.gcm_reference import Attribution
 from remediation.guards import GuardSettings, nodes_out_limit
 
 log = structlog.get_logger()
 
 LOOP = "cycle"
+MOST_OF_A_TITLE = 100
 ATTRIBUTE = "rca.gcm_reference:attribute"
 # A wall clock that moves this much more or less than the monotonic one between two cycles was set.
 CLOCK_STEP_S = 30.0
@@ -279,11 +281,22 @@ class Controller:
             log.warning("Alertmanager did not take the incidents", answer=said.text)
 
     def _say(self, world: World, done: tuple[str, ...], pause: Pause | None) -> str:
-        live = self.watch.live()
         prefix = f"PAUSE ({pause.because}): " if pause else ""
-        found = f"{len(live)} open incident{'' if len(live) == 1 else 's'}" if live else "all quiet"
-        parts = [found, *done]
+        parts = [_open(self.watch.live(), self.watch.diagnoses), *done]
         down = sorted(name for name, lag in world.lag_s.items() if math.isnan(lag))
         if down:
             parts.append(f"no answer from {', '.join(down)}")
         return f"{prefix}{'; '.join(parts)}."
+
+
+def _open(live: Sequence[Incident], diagnoses: Mapping[str, Diagnosis]) -> str:
+    """Say how many incidents are open, and the worst and newest of them by its cause."""
+    if not live:
+        return "all quiet"
+    worst = max(live, key=lambda incident: (incident.severity.rank, incident.opened_s))
+    found = diagnoses.get(worst.id)
+    title = textwrap.shorten(worst.title.rstrip("."), MOST_OF_A_TITLE, placeholder=" ...")
+    named = cause_of(found) if found and found.causes else title
+    return (
+        f"1 open incident ({named})" if len(live) == 1 else f"{len(live)} open incidents ({named})"
+    )

@@ -167,7 +167,7 @@ class Watch:
             self.metrics.incidents_total.labels(_fault(found)).inc()
         if before is None or _named(before) != _named(found):
             await self.teller.tell(
-                Announcement.INCIDENT_DIAGNOSED, _cause(found), incident=incident, diagnosis=found
+                Announcement.INCIDENT_DIAGNOSED, cause_of(found), incident=incident, diagnosis=found
             )
         self._unsaved[Diagnosis, incident.id] = found
 
@@ -249,7 +249,8 @@ def _fault(diagnosis: Diagnosis) -> str:
     return diagnosis.causes[0].fault if diagnosis.causes else "unknown"
 
 
-def _cause(diagnosis: Diagnosis) -> str:
+def cause_of(diagnosis: Diagnosis) -> str:
+    """Say the likeliest cause in a few words."""
     if not diagnosis.causes:
         return "No cause found with what is measured"
     first = diagnosis.causes[0]
