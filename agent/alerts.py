@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.notify.labels import SOURCE, fingerprint, target_of
-from agent.notify.times import from_rfc3339, rfc3339, still_firing
+from agent.times import from_rfc3339, rfc3339, still_firing
 from core.errors import InputError
 from core.types import Event, Severity
 

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from agent.notify.times import rfc3339
 from agent.schema import MIGRATIONS
+from agent.times import rfc3339
 from core.errors import StoreError, StoreLocked
 
 T = TypeVar("T")

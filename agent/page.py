@@ -18,8 +18,8 @@ from starlette.routing import Route
 from agent import words
 from agent.api import find_incident, find_plan, plans_of
 from agent.fleet import by_whom, fleet_of
-from agent.notify.times import rfc3339
 from agent.svg import forecast_svg
+from agent.times import rfc3339
 from agent.view import Controls, ForecastView, View
 from core.clock import Clock
 from core.types import Incident, IncidentState, JournalEntry, PlanRecord, PlanState

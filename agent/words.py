@@ -3,7 +3,7 @@
 import math
 from datetime import timedelta
 
-from agent.notify.times import EPOCH
+from agent.times import EPOCH
 from core.types import Action
 
 UNKNOWN = "–"

@@ -14,8 +14,8 @@ from agent.inbound import Inbound, InboundSettings
 from agent.notify.alertmanager import Alertmanager, AlertmanagerSettings, alerts_url
 from agent.notify.envelope import Sender
 from agent.notify.post import Address
-from agent.notify.times import from_rfc3339, rfc3339
 from agent.serving import serve
+from agent.times import from_rfc3339, rfc3339
 from core.clock import ManualClock, RealClock
 from core.ports import DeliveryStatus
 from core.types import Event, Incident, IncidentState

@@ -1,8 +1,8 @@
 """What every verb shares: exit codes, two consoles, JSON out, times and durations for people."""
 
 import json
+import math
 import sys
-from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Annotated, Any
 
@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from agent.times import rfc3339
 from core.target import Target
 
 out = Console()
@@ -45,8 +46,8 @@ def print_json(value: Any) -> None:
 
 
 def at(time_s: float) -> str:
-    """Write a time as RFC 3339 UTC to the second."""
-    return datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    """Write a time as RFC 3339 UTC to the second; "unknown" for what no calendar holds."""
+    return rfc3339(math.floor(time_s)) or "unknown" if math.isfinite(time_s) else "unknown"
 
 
 def lasting(seconds: float) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 from agent.notify.envelope import Sender, incident_labels, incident_url
 from agent.notify.labels import alert_labels
 from agent.notify.post import Address, post
-from agent.notify.times import rfc3339
+from agent.times import rfc3339
 from core.clock import Clock
 from core.ports import Delivery, DeliveryStatus
 from core.types import Diagnosis, Incident, IncidentState

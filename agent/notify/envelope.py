@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from agent.notify.labels import SOURCE, alert_labels, alert_name, camel, fingerprint
-from agent.notify.times import NOT_ENDED, rfc3339
+from agent.times import NOT_ENDED, rfc3339
 from core.ports import Announcement, Notification
 from core.target import Target
 from core.types import (

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from agent.notify.times import from_rfc3339
+from agent.times import from_rfc3339
 from core.clock import RealClock
 from tests.e2e.conftest import VOLUME_BYTES
 from tests.e2e.running import gpumedic, until

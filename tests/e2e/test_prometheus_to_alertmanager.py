@@ -16,7 +16,7 @@ from standardwebhooks import Webhook
 
 from agent.collect.replay import GENAI_PODS, ReplayExporter, openmetrics, read_recording
 from agent.node import NodeService
-from agent.notify.times import from_rfc3339
+from agent.times import from_rfc3339
 from core.clock import RealClock
 from core.target import Target
 from core.types import Floats, Window
