@@ -116,3 +116,9 @@ def test_the_loop_reports_what_healing_was_worth() -> None:
     assert rows["goodput"].value == 0.86
     assert rows["goodput with no healing"].value == 0.4
     assert all(row.ok is not False for row in rows.values())
+
+
+def test_the_published_results_are_those_that_were_kept() -> None:
+    docs = Path(__file__).parent.parent / "docs"
+
+    assert (docs / "results.md").read_text() == results_page(docs / "results")
