@@ -32,6 +32,9 @@ AutonomyOf = Callable[[str, str], Autonomy]
 # What came to nothing is not tried again for the same incident before this long.
 RETRY_AFTER_S = 600.0
 KEEP_SHOWN = 100
+# New plans a cycle, the worst trouble first: each is weighed against every other plan of the hour,
+# and when a thousand nodes fail at once a cycle must still end.
+MAX_PROPOSALS = 10
 _ACTING = frozenset({PlanState.ACTING, PlanState.VERIFYING})
 
 
@@ -49,6 +52,7 @@ class Heal:
     autonomy: AutonomyOf
     plans: dict[str, PlanRecord] = field(default_factory=dict)
     _counted: set[str] = field(default_factory=set)
+    _asked: int = 0
 
     async def load(self) -> None:
         """Take up the plans an earlier process left, live or not."""
@@ -71,6 +75,7 @@ class Heal:
         """
         if world.state is None:
             return ()
+        self._asked = 0
         said = [
             await _tried(
                 f"plan {record.plan.id}",
@@ -78,15 +83,18 @@ class Heal:
             )
             for record in self.live()
         ]
-        for incident in incidents.values():
-            diagnosis = diagnoses.get(incident.id)
-            if (
-                diagnosis
-                and incident.resolved_s is None
-                and not self._had_its_turn(incident, world)
-            ):
-                doing = self._propose(incident, diagnosis, world)
-                said.append(await _tried(f"incident {incident.id}", doing))
+        waiting = [
+            (incident, diagnosis)
+            for incident in sorted(incidents.values(), key=lambda i: (-i.severity.rank, i.opened_s))
+            if incident.resolved_s is None
+            and (diagnosis := diagnoses.get(incident.id))
+            and not self._had_its_turn(incident, world)
+        ]
+        for incident, diagnosis in waiting:
+            if self._asked >= MAX_PROPOSALS:
+                break
+            doing = self._propose(incident, diagnosis, world)
+            said.append(await _tried(f"incident {incident.id}", doing))
         return tuple(sentence for sentence in said if sentence)
 
     def live(self) -> tuple[PlanRecord, ...]:
@@ -138,6 +146,7 @@ class Heal:
         )
         if plan is None:
             return ""
+        self._asked += 1
         mode = self._mode(plan, world.state)
         record = await self.runner.propose(plan, incident, mode, state=world.state)
         is_new = record.plan.id not in self.plans

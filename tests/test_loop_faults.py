@@ -9,6 +9,7 @@ import pytest
 
 from agent.assembly import Assembly
 from agent.controller import MAX_FAILED_LOOKS
+from agent.heal import MAX_PROPOSALS
 from agent.pause import PauseSwitch
 from core.clock import ManualClock
 from core.ports import Collected, Query
@@ -200,3 +201,22 @@ def test_a_stop_file_that_cannot_be_looked_for_stops_nothing(tmp_path: Path) -> 
     switch = PauseSwitch(None, stop_file=tmp_path / ("x" * 300))  # type: ignore[arg-type]
 
     assert switch.current(0.0) is None
+
+
+async def test_trouble_everywhere_at_once_is_planned_for_bit_by_bit(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    """A cycle weighs so many plans and no more; the rest has its turn in those that follow."""
+    cluster = FakeCluster(clock, nodes=200, spares=2)
+    now_s = clock.now_s()
+    troubles = [xid(f"node-{n}", f"GPU-{8 * n}", time_s=now_s) for n in range(5, 190, 8)]
+    app = await loop(tmp_path, clock, events=[ScriptedEvents(troubles)], cluster=cluster)
+    counts = []
+    for _ in range(4):
+        await cycles(app, clock, 1)
+        counts.append(len(app.controller.heal.plans))
+
+    incidents = len(app.controller.watch.live())
+    assert counts == [min(incidents, MAX_PROPOSALS * (turn + 1)) for turn in range(4)]
+    assert incidents > MAX_PROPOSALS
+    await app.close()
