@@ -40,6 +40,8 @@ STUCK_AFTER_CYCLES = 8
 MAX_UNSEEN = 10_000
 # Events that a look breaks on are given up after so many cycles, or nothing else is ever seen.
 MAX_FAILED_LOOKS = 8
+# The first cycle waits so long, real time, for the history: a diagnosis needs what was normal.
+FIRST_FILL_S = 30.0
 
 
 @dataclass(slots=True)
@@ -76,10 +78,15 @@ class Controller:
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def start(self) -> None:
-        """Take up what an earlier process left."""
+        """Take up what an earlier process left; fill the history's gaps while time allows."""
         await self.pause_switch.load()
         await self.watch.load(self.clock.now_s())
         await self.heal.load()
+        try:
+            async with asyncio.timeout(FIRST_FILL_S):
+                await self._fill()
+        except TimeoutError:
+            log.info("back-fill goes on beside the cycle")
         self._ended_s = self.clock.monotonic_s()
 
     async def cycle(self) -> str:
@@ -102,9 +109,12 @@ class Controller:
 
     async def refit(self) -> None:
         """Fill the history's gaps and refit: breaches are symptoms of the cycles that follow."""
+        await self._fill()
+        await self.forecasting.refit(self.clock.now_s())
+
+    async def _fill(self) -> None:
         for problem in await self.gatherer.fill():
             log.warning("back-fill incomplete", source=problem.source, problem=problem.text)
-        await self.forecasting.refit(self.clock.now_s())
 
     def healthy(self) -> bool:
         """Say whether cycles still end."""
