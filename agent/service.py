@@ -77,14 +77,14 @@ class Service:
 
     def _begin(self) -> None:
         for job in self.periodic:
-            self._start(job.work(), job.name)
+            self._start(job.work, job.name)
         self.systemd.ready()
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.stop)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._reload(), "reload"))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._reload, "reload"))
 
     def _scheduler(self) -> AsyncIOScheduler:
         scheduler = AsyncIOScheduler(timezone="UTC")
@@ -107,12 +107,12 @@ class Service:
         The run is a task of ours and not the scheduler's, which would cancel it at the end.
         """
         if not any(task.get_name() == job.name for task in self._running):
-            self._start(job.work(), job.name)
+            self._start(job.work, job.name)
 
-    def _start(self, work: Awaitable[object], name: str) -> None:
+    def _start(self, work: Callable[[], Awaitable[object]], name: str) -> None:
         async def run() -> None:
             try:
-                await work
+                await work()
             except Exception as error:
                 log.exception("periodic work failed", work=name, error=repr(error))
 

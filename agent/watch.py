@@ -25,6 +25,8 @@ log = structlog.get_logger()
 FAST_PATH = "residual"
 # Of so many nodes a diagnosis may look at every series; of more at those that touch the incident.
 FEW_NODES = 128
+# When a thousand nodes fail at once the worst are diagnosed now, the others in the next cycles.
+MAX_DIAGNOSES = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,15 @@ class Watch:
             breaches=tuple(breaches),
         )
         await self._group(symptoms, world)
-        for incident in self.live():
-            changed = self._seen.get(incident.id) != _symptoms_of(incident)
-            if changed and incident.id not in settled:
+        changed = [i for i in self.live() if self._seen.get(i.id) != _symptoms_of(i)]
+        for incident in changed:
+            if incident.id in settled:
                 self._seen[incident.id] = _symptoms_of(incident)
-                await self._try_to_diagnose(incident, world)
+        due = [incident for incident in changed if incident.id not in settled]
+        worst_first = sorted(due, key=lambda incident: -incident.severity.rank)
+        for incident in worst_first[:MAX_DIAGNOSES]:
+            self._seen[incident.id] = _symptoms_of(incident)
+            await self._try_to_diagnose(incident, world)
         await self._save()
 
     def live(self) -> tuple[Incident, ...]:
