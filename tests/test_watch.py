@@ -34,13 +34,19 @@ async def watching(folder: Path, clock: ManualClock, sink: Receiver) -> Assembly
 
 
 async def look(
-    app: Assembly, clock: ManualClock, *events: Event, breaches: tuple[Breach, ...] = ()
+    app: Assembly,
+    clock: ManualClock,
+    *events: Event,
+    breaches: tuple[Breach, ...] = (),
+    acting: bool = False,
 ) -> None:
     """Show the watch one cycle's symptoms and let a cycle's time pass."""
     cluster = app.controller.gatherer.cluster
     assert cluster is not None
     world = World(clock.now_s(), await cluster.state(), events, (), {})
-    await app.controller.watch.look(world, breaches=breaches, settled=frozenset())
+    watch = app.controller.watch
+    settled = frozenset(incident.id for incident in watch.live()) if acting else frozenset[str]()
+    await watch.look(world, breaches=breaches, settled=settled)
     await clock.advance(CYCLE_S)
 
 
@@ -137,4 +143,28 @@ async def test_incidents_far_apart_stay_apart(
     ]
     stored = await app.controller.store.find(Incident)
     assert {each.id for each in stored} == {each.id for each in app.controller.watch.live()}
+    await app.close()
+
+
+async def test_what_shows_while_a_plan_acts_is_its_own_trace(
+    tmp_path: Path, clock: ManualClock, sink: Receiver
+) -> None:
+    """A swap makes its own noise; only what comes after it asks for a new diagnosis."""
+    app = await watching(tmp_path, clock, sink)
+    watch = app.controller.watch
+    first = xid(NODE, GPU, time_s=clock.now_s())
+    noise = replace(first, kind="link_down", code="", target=Target(node=NODE, port="eth0"))
+    later = replace(first, kind="oom_kill", code="", target=Target(node=NODE))
+    await look(app, clock, first)
+    (incident,) = watch.live()
+    made = [watch.diagnoses[incident.id].made_at_s]
+
+    await look(app, clock, replace(noise, time_s=clock.now_s()), acting=True)
+    await look(app, clock)
+    made.append(watch.diagnoses[incident.id].made_at_s)
+    await look(app, clock, replace(later, time_s=clock.now_s()))
+    made.append(watch.diagnoses[incident.id].made_at_s)
+
+    assert len(watch.live()) == 1
+    assert made[0] == made[1] < made[2]
     await app.close()
