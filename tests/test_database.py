@@ -238,7 +238,7 @@ def small_volume(tmp_path: Path) -> Iterator[Path]:
     if done.returncode != 0:
         pytest.skip(f"this user may not mount a tmpfs: {done.stderr.decode().strip()}")
     yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def fill(ballast: Path) -> None:
@@ -256,7 +256,7 @@ async def test_a_really_full_disk_is_survived_and_used_again(small_volume: Path)
 
     def big(connection: sqlite3.Connection) -> None:
         for number in range(200):
-            connection.execute("INSERT INTO meta VALUES (?, ?)", (f"k{number}", "x" * 1000))
+            connection.execute("INSERT INTO meta VALUES (?, ?)", (f"k{number}", "x" * 900))
 
     with pytest.raises(StoreError, match="Nothing of it was kept"):
         await database.run(big)
