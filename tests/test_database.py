@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 from agent.database import FILE_NAME, LOCK_NAME, Database
 from agent.schema import MIGRATIONS
 from core.errors import StoreError, StoreLocked
+from tests.real import small_volume
 
 
 def write(connection: sqlite3.Connection) -> None:
@@ -225,20 +225,10 @@ async def test_a_file_limit_loses_nothing_and_half_writes_nothing(database: Data
 
 
 @pytest.fixture
-def small_volume(tmp_path: Path) -> Iterator[Path]:
-    """A real file system of 1 MiB; needs the right to mount."""
-    folder = tmp_path / "volume"
-    folder.mkdir()
-    mount = shutil.which("mount") or "mount"
-    done = subprocess.run(
-        [mount, "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)],
-        check=False,
-        capture_output=True,
-    )
-    if done.returncode != 0:
-        pytest.skip(f"this user may not mount a tmpfs: {done.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def full_soon(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of 1 MiB."""
+    with small_volume(tmp_path / "volume", 2**20) as folder:
+        yield folder
 
 
 def fill(ballast: Path) -> None:
@@ -248,10 +238,10 @@ def fill(ballast: Path) -> None:
             file.write(b"\0" * 4096)
 
 
-async def test_a_really_full_disk_is_survived_and_used_again(small_volume: Path) -> None:
-    database = Database.open(small_volume / "state", owner="test")
+async def test_a_really_full_disk_is_survived_and_used_again(full_soon: Path) -> None:
+    database = Database.open(full_soon / "state", owner="test")
     await database.run(write)
-    ballast = small_volume / "ballast"
+    ballast = full_soon / "ballast"
     fill(ballast)
 
     def big(connection: sqlite3.Connection) -> None:
@@ -268,13 +258,13 @@ async def test_a_really_full_disk_is_survived_and_used_again(small_volume: Path)
     database.close()
 
 
-def test_a_full_disk_at_the_start_is_named(small_volume: Path) -> None:
-    (small_volume / "state").mkdir()
-    (small_volume / "state" / LOCK_NAME).write_text("")
-    fill(small_volume / "ballast")
+def test_a_full_disk_at_the_start_is_named(full_soon: Path) -> None:
+    (full_soon / "state").mkdir()
+    (full_soon / "state" / LOCK_NAME).write_text("")
+    fill(full_soon / "ballast")
 
     with pytest.raises(StoreError, match="No space left on device"):
-        Database.open(small_volume / "state", owner="test")
+        Database.open(full_soon / "state", owner="test")
 
-    (small_volume / "ballast").unlink()
-    Database.open(small_volume / "state", owner="test").close()
+    (full_soon / "ballast").unlink()
+    Database.open(full_soon / "state", owner="test").close()
