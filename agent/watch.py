@@ -85,16 +85,21 @@ class Watch:
             breaches=tuple(breaches),
         )
         await self._group(symptoms, world)
-        changed = [i for i in self.live() if self._seen.get(i.id) != _symptoms_of(i)]
-        for incident in changed:
+        news = [i for i in self.live() if _symptoms_of(i) - self._seen.get(i.id, frozenset())]
+        for incident in news:
             if incident.id in settled:
-                self._seen[incident.id] = _symptoms_of(incident)
-        due = [incident for incident in changed if incident.id not in settled]
+                self._saw(incident)
+        due = [incident for incident in news if incident.id not in settled]
         worst_first = sorted(due, key=lambda incident: -incident.severity.rank)
         for incident in worst_first[:MAX_DIAGNOSES]:
-            self._seen[incident.id] = _symptoms_of(incident)
+            self._saw(incident)
             await self._try_to_diagnose(incident, world)
         await self._save()
+
+    def _saw(self, incident: Incident) -> None:
+        """Note an incident's symptoms; one that goes and comes back is no news."""
+        seen = self._seen.get(incident.id, frozenset())
+        self._seen[incident.id] = seen | _symptoms_of(incident)
 
     def live(self) -> tuple[Incident, ...]:
         """Return the open incidents, oldest first."""
