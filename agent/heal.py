@@ -88,7 +88,7 @@ class Heal:
             for incident in sorted(incidents.values(), key=lambda i: (-i.severity.rank, i.opened_s))
             if incident.resolved_s is None
             and (diagnosis := diagnoses.get(incident.id))
-            and not self._had_its_turn(incident, world)
+            and not self._had_its_turn(incident, diagnosis, world)
         ]
         for incident, diagnosis in waiting:
             if self._asked >= MAX_PROPOSALS:
@@ -156,10 +156,16 @@ class Heal:
                 self.metrics.guard_refusals_total.labels(refusal.guard).inc()
         return _said(record) if is_new else ""
 
-    def _had_its_turn(self, incident: Incident, world: World) -> bool:
-        """Say whether the incident has a live plan, or one that ended a moment ago."""
+    def _had_its_turn(self, incident: Incident, diagnosis: Diagnosis, world: World) -> bool:
+        """Say whether a plan is live, ended a moment ago, or was too unsure for this diagnosis."""
         mine = [r for r in self.plans.values() if r.plan.incident_id == incident.id]
-        return any(not r.state.final or _lately(r, world.now_s) for r in mine)
+        wanted = self.runner.settings.guards.min_probability
+        return any(
+            not r.state.final
+            or _lately(r, world.now_s)
+            or (r.plan.made_at_s >= diagnosis.made_at_s and r.plan.cause.probability < wanted)
+            for r in mine
+        )
 
     def _mode(self, plan: Plan, state: ClusterState) -> Autonomy:
         """Return the most careful mode of all the plan's actions on all the groups they touch."""

@@ -159,3 +159,27 @@ async def test_old_plans_leave_the_page_and_stay_in_the_store(
     assert made.plan.id in {record.plan.id for record in shown}
     assert len(await again.controller.store.find(PlanRecord)) == KEEP_SHOWN + 21
     await again.close()
+
+
+async def test_a_doubtful_cause_is_refused_once_until_more_is_known(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    """Asking again with the same diagnosis would get the same no; a lower bound allows it."""
+    cluster = FakeCluster(clock)
+    app = await healing(
+        tmp_path, clock, cluster, autonomy=[{"mode": "auto"}], guards={"min_probability": 1.0}
+    )
+
+    await cycles(app, clock, int(2.5 * RETRY_AFTER_S / CYCLE_S))
+    (refused,) = app.controller.heal.recent()
+    guards = app.settings.guards.model_copy(update={"min_probability": 0.5})
+    app.apply(app.settings.model_copy(update={"guards": guards}))
+    heal = app.controller.heal
+    (incident,) = app.controller.watch.recent()
+    world = app.controller.gatherer
+
+    assert refused.state is PlanState.REFUSED
+    assert refused.refusals[0].guard == "min_probability"
+    diagnosis = app.controller.watch.diagnoses[incident.id]
+    assert not heal._had_its_turn(incident, diagnosis, await world.gather())
+    await app.close()
