@@ -31,6 +31,8 @@ log = structlog.get_logger()
 
 LOOP = "cycle"
 MOST_OF_A_TITLE = 100
+# Open incidents whose history the page shows beside them; the others have it on their own page.
+MOST_TIMELINES = 20
 ATTRIBUTE = "rca.gcm_reference:attribute"
 # A wall clock that moves this much more or less than the monotonic one between two cycles was set.
 CLOCK_STEP_S = 30.0
@@ -70,6 +72,7 @@ class Controller:
     _world: World | None = None
     _unseen: tuple[Event, ...] = ()
     _said: str = ""
+    _timelines: Mapping[str, tuple[JournalEntry, ...]] = field(default_factory=dict)
     _cycles: int = 0
     _failed_looks: int = 0
     _store_error: str = ""
@@ -151,6 +154,8 @@ class Controller:
         )
         if broke is not None:
             raise broke
+        newest = self.watch.live()[-MOST_TIMELINES:]
+        self._timelines = {each.id: await self.store.entries(each.id) for each in newest}
         await self._tell_alertmanager()
         self._count()
         return self._say(world, done, self._pause())
@@ -199,7 +204,7 @@ class Controller:
             learning=kept.learning,
             nodes_out=self._nodes_out(),
             nodes_out_limit=self._nodes_out_limit(),
-            timelines={},
+            timelines=self._timelines,
         )
 
     async def timeline(self, incident_id: str) -> tuple[JournalEntry, ...]:

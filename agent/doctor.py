@@ -11,22 +11,17 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
-import numpy as np
-
 from agent.collect.nvml import inventory
 from agent.config.settings import Settings
 from agent.database import LOCK_NAME
-from agent.forecast_file import FIT
 from agent.start import prometheus_access
 from agent.workers import WorkerPool
 from core.clock import RealClock
 from core.errors import WorkerFailed
-from core.target import Target
-from detectors.forecast.forecaster import ForecastTask, TooLittleData
 
 CHECK_DEADLINE_S = 90.0
 FREE_DISK_WANTED_BYTES = 1 << 30
-TRIAL_READINGS = 60
+SELF_TEST = "detectors.forecast.prophet_fit:self_test"
 SYSTEMD_RUNS = Path("/run/systemd/system")  # sd_booted(3)
 BASE = (
     "numpy",
@@ -230,7 +225,7 @@ async def _prophet() -> Check:
         return Check("prophet fit", Status.WARNING, "not installed", CONTROLLER_REMEDY)
     async with WorkerPool(1, time_limit_s=60.0, memory_bytes=2 << 30) as pool:
         try:
-            (fitted,) = await pool.run(FIT, _trial())
+            took_s: float = await pool.run(SELF_TEST, None)
         except WorkerFailed as error:
             return Check(
                 "prophet fit",
@@ -238,18 +233,7 @@ async def _prophet() -> Check:
                 str(error),
                 "pip install --force-reinstall 'prophet==1.5.0' 'cmdstanpy==1.3.2'",
             )
-    if isinstance(fitted, TooLittleData):
-        raise WorkerFailed("raised", f"{fitted.needed} readings are needed for a trial fit")
-    return Check(
-        "prophet fit", Status.OK, f"{TRIAL_READINGS} readings fitted by {fitted.forecast.model[0]}"
-    )
-
-
-def _trial() -> ForecastTask:
-    """Return a small series that any working Prophet fits in about a second."""
-    number = np.arange(TRIAL_READINGS, dtype=np.float64)
-    time_s, value = 60.0 * number, 0.5 + 0.001 * number[None]
-    return ForecastTask("trial", (Target(),), time_s, value, horizon_s=600.0)
+    return Check("prophet fit", Status.OK, f"a trial fit took {took_s:.1f} s, import included")
 
 
 async def _systemd() -> Check:

@@ -60,10 +60,6 @@ class Target:
         """Read a target from labels, passing over those that name no part."""
         return cls(**{part.name: labels[part.name] for part in fields(cls) if part.name in labels})
 
-    def contains(self, other: "Target") -> bool:
-        """Say whether ``other`` is this target or lies inside it, by the parts that are known."""
-        return all(getattr(other, part) == value for part, value in self.labels().items())
-
     def __str__(self) -> str:
         """Read as ``node-7/GPU-3f2c``, ``job 88213/rank 4`` or ``rack r2``."""
         match self.kind:

@@ -362,3 +362,16 @@ def metric(app: Assembly, name: str) -> float:
     page = app.metrics.exposition("")[0].decode()
     (line,) = [line for line in page.splitlines() if line.startswith(f"{name} ")]
     return float(line.split(" ")[1])
+
+
+async def test_the_page_has_the_history_of_what_is_open(tmp_path: Path, clock: ManualClock) -> None:
+    events = ScriptedEvents([xid(NODE, GPU, time_s=clock.now_s())])
+    app = await loop(tmp_path, clock, events=[events], cluster=FakeCluster(clock), autonomy=AUTO)
+
+    await cycles(app, clock, 2)
+
+    (incident,) = app.controller.watch.live()
+    shown = app.controller.view().timelines[incident.id]
+    assert shown == await app.controller.timeline(incident.id)
+    assert any("cordon" in entry.text for entry in shown)
+    await app.close()

@@ -42,23 +42,6 @@ def test_labels_hold_the_known_parts_and_read_back(parts: dict[str, str]) -> Non
     assert Target.from_labels(parts | {"instance": "a:9100", "__name__": "up"}) == target
 
 
-@given(some_parts, some_parts)
-def test_a_target_contains_what_shares_its_known_parts(
-    parts: dict[str, str], more: dict[str, str]
-) -> None:
-    outer, inner = Target(**parts), Target(**(more | parts))
-
-    assert outer.contains(inner)
-    assert Target().contains(inner)
-    assert inner.contains(outer) == (inner == outer)
-
-
-def test_a_node_does_not_contain_its_neighbour() -> None:
-    assert not Target(node="n1").contains(Target(node="n2", gpu="GPU-1"))
-    assert not Target(node="n1", gpu="GPU-1").contains(Target(node="n1", gpu="GPU-2"))
-    assert not Target(node="n1", gpu="GPU-1").contains(Target(node="n1"))
-
-
 @given(some_parts)
 def test_the_name_is_one_of_the_parts(parts: dict[str, str]) -> None:
     assert Target(**parts).name in (*parts.values(), "cluster")

@@ -33,8 +33,9 @@ async def pool() -> AsyncIterator[WorkerPool]:
 
 
 async def fit(pool: WorkerPool, *tasks: ForecastTask) -> Sequence[Fitted]:
-    fitted: Sequence[Fitted] = await pool.run("detectors.forecast.fit:fit_batch", tasks)
-    return fitted
+    return [
+        one for task in tasks for one in await pool.run("detectors.forecast.fit:forecast", task)
+    ]
 
 
 async def made(pool: WorkerPool, *tasks: ForecastTask) -> list[SeriesForecast]:

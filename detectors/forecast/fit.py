@@ -29,11 +29,6 @@ from detectors.forecast.regime import regime_start
 DRAWS = 1000
 
 
-def fit_batch(tasks: Sequence[ForecastTask]) -> tuple[Fitted, ...]:
-    """Forecast every series of every task, in order; runs in a worker (imports prophet)."""
-    return tuple(fitted for task in tasks for fitted in forecast(task))
-
-
 def forecast(task: ForecastTask) -> tuple[Fitted, ...]:
     """Forecast each of the S series of a task; one answer for each target, in order."""
     cleaned = clean(task.value, low=task.low, high=task.high)
