@@ -1,0 +1,103 @@
+"""What a world keeps of its past: rows of nodes and jobs as they change, and what was said.
+
+Rows are never changed once written. Nothing is kept where ``core.keep`` and ``core.said`` are off,
+and only of the scenario's own jobs, so a month of a large cluster fits in memory.
+"""
+
+from sim.engine.jit import compiled
+from sim.engine.tables import Tables
+
+
+@compiled
+def say(w: Tables, said: int, code: int, node: int, gpu: int, job: int) -> None:
+    """Keep an event as a kernel log or the scheduler would say it; NONE where it names nothing."""
+    core = w.core[0]
+    if not core["said"]:
+        return
+    row = w.said[core["said_n"]]
+    core["said_n"] += 1
+    row["time_s"] = core["now_s"]
+    row["said"] = said
+    row["code"] = code
+    row["node"] = node
+    row["gpu"] = gpu
+    row["job"] = job
+
+
+@compiled
+def keep_node(w: Tables, node: int) -> None:
+    """Keep what is true of a node from now on; call it after the last change of an instant."""
+    core = w.core[0]
+    if not core["keep"]:
+        return
+    at = core["node_log_n"]
+    core["node_log_n"] = at + 1
+    w.node_last[node] = at
+    row, now = w.node_log[at], w.nodes[node]
+    row["entity"] = node
+    row["start_s"] = core["now_s"]
+    row["up"] = now["up"]
+    row["load"] = now["load"]
+    row["job"][:] = now["job"]
+    row["rank"] = now["rank"]
+    row["network"] = now["network"]
+    row["host"] = now["host"]
+    row["inlet"] = now["inlet"]
+    row["inlet_goal"] = now["inlet_goal"]
+    row["celsius"][:] = now["celsius"]
+    row["goal"][:] = now["goal"]
+    row["clock"][:] = now["clock"]
+    row["slow"][:] = now["slow"]
+    row["alive"][:] = now["alive"]
+    row["memory"] = now["memory"]
+    row["memory_slope"] = now["memory_slope"]
+    row["scratch"] = now["scratch"]
+    row["scratch_slope"] = now["scratch_slope"]
+    row["oom_kills"] = now["oom_kills"]
+    row["xid"][:] = now["xid"]
+    row["uncorrected"][:] = now["uncorrected"]
+    row["ecc_rate"][:] = now["ecc_rate"]
+    row["ecc_count"][:] = now["ecc_count"]
+    row["remap_pending"][:] = now["remap_pending"]
+    row["remap_failed"][:] = now["remap_failed"]
+    row["replays"] = now["replays"]
+    row["replay_count"] = now["replay_count"]
+    row["link_errors"] = now["link_errors"]
+    row["link_count"] = now["link_count"]
+    row["silent"] = now["silent"]
+    row["stale_s"] = now["stale_s"]
+    row["skew_s"] = now["skew_s"]
+
+
+@compiled
+def keep_job(w: Tables, job: int) -> None:
+    """Keep what is true of one of the scenario's own jobs from now on."""
+    core, now = w.core[0], w.jobs[job]
+    if not core["keep"] or not now["named"]:
+        return
+    at = core["job_log_n"]
+    core["job_log_n"] = at + 1
+    w.job_last[job] = at
+    row = w.job_log[at]
+    row["entity"] = job
+    row["start_s"] = core["now_s"]
+    row["phase"] = now["phase"]
+    row["stage"] = now["stage"]
+    row["step"] = now["step"]
+    row["best_step"] = now["best_step"]
+    row["step_s"] = now["step_s"]
+    row["pace_s"] = now["pace_s"]
+    row["wait_s"] = now["wait_s"]
+    row["net_s"] = now["net_s"]
+    row["ideal_s"] = now["ideal_s"]
+    row["interval_s"] = now["interval_s"]
+    row["stall_s"] = now["stall_s"]
+    row["save_s"] = now["save_s"]
+    row["cycle_s"] = now["cycle_s"]
+    row["saved_s"] = now["saved_s"]
+    row["saved_step"] = now["saved_step"]
+    row["captured_s"] = now["captured_s"]
+    row["captured_step"] = now["captured_step"]
+    row["corrupt_step"] = now["corrupt_step"]
+    row["given"] = now["given"]
+    row["restarts"] = now["restarts"]
