@@ -6,11 +6,15 @@ and only of the scenario's own jobs, so a month of a large cluster fits in memor
 
 from sim.engine.jit import compiled
 from sim.engine.tables import Tables
+from sim.engine.words import NONE
 
 
 @compiled
 def say(w: Tables, said: int, code: int, node: int, gpu: int, job: int) -> None:
-    """Keep an event as a kernel log or the scheduler would say it; NONE where it names nothing."""
+    """Keep an event as a kernel log or the scheduler would say it; NONE where it names nothing.
+
+    The job is kept by its number, for its slot may be another's when the event is read.
+    """
     core = w.core[0]
     if not core["said"]:
         return
@@ -21,7 +25,7 @@ def say(w: Tables, said: int, code: int, node: int, gpu: int, job: int) -> None:
     row["code"] = code
     row["node"] = node
     row["gpu"] = gpu
-    row["job"] = job
+    row["job"] = NONE if job == NONE else w.jobs[job]["number"]
 
 
 @compiled
