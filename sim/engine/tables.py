@@ -5,6 +5,7 @@ a fork is a copy of arrays, a saved world is the arrays in a file, and compiled 
 writes both. Times are seconds since the epoch, in whole 1/1024 s: sums of GPU-seconds are exact.
 """
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -607,3 +608,55 @@ class Tables(NamedTuple):
     service_log: Table
     node_last: Table  # (N,) i8 newest row of each node in node_log
     job_last: Table  # (J,) i8 newest row of each job in job_log, NONE
+
+
+_I4, _I8, _F8 = np.dtype("i4"), np.dtype("i8"), np.dtype("f8")
+
+# The type of a row of each table. ``arrivals`` and ``drawn`` have a column for each fault class.
+SCHEMA: Mapping[str, np.dtype[Any]] = {
+    "core": CORE,
+    "site": SITE,
+    "heap": HEAP,
+    "types": GPU_TYPE,
+    "nodes": NODE,
+    "jobs": JOB,
+    "done": DONE,
+    "queue": _I4,
+    "buckets": _I4,
+    "mix": MIX,
+    "trace": TRACE,
+    "models": MODEL,
+    "services": SERVICE,
+    "classes": FAULT_CLASS,
+    "planned": PLANNED,
+    "faults": FAULT,
+    "arrivals": _F8,
+    "drawn": _I4,
+    "domains": DOMAIN,
+    "members": _I4,
+    "said": SAID,
+    "troubles": TROUBLE,
+    "node_log": NODE_LOG,
+    "job_log": JOB_LOG,
+    "service_log": SERVICE_LOG,
+    "node_last": _I8,
+    "job_last": _I8,
+}
+# Rows of these are never changed once written: a fork shares them.
+SHARED = frozenset(
+    {"types", "mix", "trace", "models", "classes", "planned", "members"}
+    | {"done", "said", "node_log", "job_log", "service_log"}
+)
+# How many rows of a growing table are in use stands in ``core`` under this name.
+USED: Mapping[str, str] = {
+    "heap": "heap_n",
+    "jobs": "jobs_n",
+    "done": "done_n",
+    "queue": "queue_n",
+    "faults": "faults_n",
+    "said": "said_n",
+    "troubles": "troubles_n",
+    "node_log": "node_log_n",
+    "job_log": "job_log_n",
+    "service_log": "service_log_n",
+}
