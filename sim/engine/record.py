@@ -6,6 +6,7 @@ and only of the scenario's own jobs, so a month of a large cluster fits in memor
 
 from sim.engine.jit import compiled
 from sim.engine.tables import Tables
+from sim.engine.words import GPUS, NONE
 from sim.engine.words import NONE
 
 
@@ -36,13 +37,15 @@ def keep_node(w: Tables, node: int) -> None:
         return
     at = core["node_log_n"]
     core["node_log_n"] = at + 1
-    w.node_last[node] = at
     row, now = w.node_log[at], w.nodes[node]
+    row["before"] = w.node_last[node]
+    w.node_last[node] = at
     row["entity"] = node
     row["start_s"] = core["now_s"]
     row["up"] = now["up"]
     row["load"] = now["load"]
     row["job"][:] = now["job"]
+    _keep_work(w, at, node)
     row["rank"] = now["rank"]
     row["network"] = now["network"]
     row["host"] = now["host"]
@@ -81,8 +84,9 @@ def keep_job(w: Tables, job: int) -> None:
         return
     at = core["job_log_n"]
     core["job_log_n"] = at + 1
-    w.job_last[job] = at
     row = w.job_log[at]
+    row["before"] = w.job_last[job]
+    w.job_last[job] = at
     row["entity"] = job
     row["start_s"] = core["now_s"]
     row["phase"] = now["phase"]
@@ -105,3 +109,13 @@ def keep_job(w: Tables, job: int) -> None:
     row["corrupt_step"] = now["corrupt_step"]
     row["given"] = now["given"]
     row["restarts"] = now["restarts"]
+
+
+@compiled
+def _keep_work(w: Tables, at: int, node: int) -> None:
+    """Keep what kind of job each GPU has: a slot of ``jobs`` may be another's later."""
+    row, now = w.node_log[at], w.nodes[node]
+    for gpu in range(GPUS):
+        job = now["job"][gpu]
+        row["number"][gpu] = w.jobs[job]["number"] if job != NONE else NONE
+        row["kind"][gpu] = w.jobs[job]["kind"] if job != NONE else NONE

@@ -160,7 +160,7 @@ NODE = np.dtype(
         ("bucket_next", "i4"),
         ("bucket_prev", "i4"),
         # condition
-        ("alive", "b1", _G),
+        ("alive", "u1", _G),
         ("slow", "f4", _G),  # times longer, by faults; 1: none
         ("network", "f4"),  # share of its bandwidth left
         ("host", "f4"),  # times longer for what its processors do
@@ -184,8 +184,8 @@ NODE = np.dtype(
         ("uncorrected", "i4", _G),
         ("ecc_rate", "f4", _G),  # corrected errors a second
         ("ecc_count", "f8", _G),
-        ("remap_pending", "b1", _G),
-        ("remap_failed", "b1", _G),
+        ("remap_pending", "u1", _G),
+        ("remap_failed", "u1", _G),
         ("replays", "f4"),  # PCIe replays a second
         ("replay_count", "f8"),
         ("link_errors", "f4"),  # NVLink errors a second
@@ -203,9 +203,12 @@ NODE_LOG = np.dtype(
     [
         ("entity", "i4"),
         ("start_s", "f8"),
+        ("before", "i8"),  # the node's row before this one, NONE
         ("up", "b1"),
         ("load", "i1"),
         ("job", "i4", _G),
+        ("number", "i8", _G),  # of that job, which tells apart those that had its slot
+        ("kind", "i1", _G),  # of that job
         ("rank", "i4"),
         ("network", "f4"),
         ("host", "f4"),
@@ -215,7 +218,7 @@ NODE_LOG = np.dtype(
         ("goal", "f4", _G),
         ("clock", "f4", _G),
         ("slow", "f4", _G),
-        ("alive", "b1", _G),
+        ("alive", "u1", _G),
         ("memory", "f8"),
         ("memory_slope", "f8"),
         ("scratch", "f8"),
@@ -225,8 +228,8 @@ NODE_LOG = np.dtype(
         ("uncorrected", "i4", _G),
         ("ecc_rate", "f4", _G),
         ("ecc_count", "f8", _G),
-        ("remap_pending", "b1", _G),
-        ("remap_failed", "b1", _G),
+        ("remap_pending", "u1", _G),
+        ("remap_failed", "u1", _G),
         ("replays", "f4"),
         ("replay_count", "f8"),
         ("link_errors", "f4"),
@@ -336,6 +339,7 @@ JOB_LOG = np.dtype(
     [
         ("entity", "i4"),
         ("start_s", "f8"),
+        ("before", "i8"),  # the job's row before this one, NONE
         ("phase", "i1"),
         ("stage", "i1"),
         ("step", "f8"),
