@@ -7,7 +7,6 @@ and only of the scenario's own jobs, so a month of a large cluster fits in memor
 from sim.engine.jit import compiled
 from sim.engine.tables import Tables
 from sim.engine.words import GPUS, NONE
-from sim.engine.words import NONE
 
 
 @compiled
