@@ -118,6 +118,7 @@ GPU_TYPE = np.dtype(
         ("hold_celsius", "f4"),
         ("resistance", "f4"),  # degC per watt to the air at the inlet
         ("lag_s", "f4"),
+        ("link_bytes_per_s", "f8"),  # to its neighbours in a node, each way: NVLink or PCIe
     ],
     align=True,
 )
@@ -256,19 +257,22 @@ JOB = np.dtype(
         ("work", "f8"),  # steps it wants; inf: until somebody ends it
         ("ending", "i1"),  # how it ends when the work is done
         ("submit_s", "f8"),
-        ("compute_s", "f4"),  # parts of a step on a healthy H100 node
-        ("data_s", "f4"),  # the data is ready after this, loaders as submitted
-        ("collective_s", "f4"),
-        ("overlap", "f4"),  # share of loading hidden behind computing
+        ("compute_s", "f8"),  # parts of a step on healthy H100s; a pipeline's bubble is in it
+        ("data_s", "f8"),  # the data is ready after this, loaders as submitted
+        ("collective_s", "f8"),
+        ("overlap", "f8"),  # share of computing behind which loading hides
         ("interval_s", "f8"),  # of work between checkpoints
         ("stall_s", "f8"),
         ("save_s", "f8"),
         ("bytes_per_step", "f8"),  # read from shared storage
         ("model", "i2"),  # row of ``models``: measured scaling; NONE: perfect
         ("pipeline", "i2"),  # pipeline stages
+        ("micro", "f4"),  # micro-batches of a step through each pipeline, at the size asked for
         ("loaders", "f4"),  # threads, relative to as submitted
         ("batch", "f4"),
         ("cache", "f4"),  # share of reads that a local cache answers
+        ("cache_asked", "f4"),  # the same as submitted: what ``data_s`` holds for
+        ("demand", "f8"),  # its part of ``core.storage_demand``, whole bytes/s
         ("leak", "i4"),  # open fault that leaks in its processes, NONE
         # service
         ("service", "i4"),  # row of ``services``, NONE
@@ -297,7 +301,7 @@ JOB = np.dtype(
         ("wait_s", "f8"),  # data wait of a step now
         ("net_s", "f8"),  # collective time of a step now
         ("ideal_s", "f8"),  # a step where nothing is slow
-        ("ratio", "f8"),  # worth of a step against one at the size asked for (elastic)
+        ("ratio", "f8"),  # speed at this size over that at the size asked for, nothing being slow
         ("cycle_s", "f8"),
         ("saved_s", "f8"),
         ("saved_step", "f8"),
@@ -438,6 +442,7 @@ SERVICE = np.dtype(
         ("failed", "f8"),
         ("tick_s", "f8"),
         ("surge", "f4"),
+        ("good", "f4"),  # share of the last minute's requests answered in time
     ],
     align=True,
 )
