@@ -41,6 +41,11 @@ CORE = np.dtype(
         ("short", "i4"),  # which table had no room left: the caller makes room and goes on
         ("stop", "b1"),  # a decision is due: ``advance`` returns
         ("pulse", "b1"),  # the queue's next look is on the heap already
+        ("free_nodes", "i8"),  # ready, no spares, given to nobody
+        ("shrunk", "i8"),  # elastic jobs that run on fewer GPUs than they asked for
+        ("reserved_job", "i4"),  # first in the queue, for which room is kept; NONE
+        ("reserved_s", "f8"),  # when it should have room at the latest, as known ends go
+        ("reserved_spare", "i8"),  # nodes that are free then beside those it needs
         ("keep", "b1"),  # rows are kept, so that readings of the past can be made
         ("said", "b1"),  # events are kept
         ("use_s", "f8", (len(Use),)),  # GPU-seconds since the world began, by ``Use``
@@ -158,6 +163,7 @@ NODE = np.dtype(
         ("next", "i4"),  # in a job of several nodes: the next in rank order, NONE
         ("rank", "i4"),  # first rank on it of such a job
         ("held_by", "i4"),  # the job of GPU 0 .. for whole nodes; the newest otherwise, NONE
+        ("bucket", "i1"),  # list of ``buckets`` that it is in, NONE
         ("bucket_next", "i4"),
         ("bucket_prev", "i4"),
         # condition
@@ -279,9 +285,11 @@ JOB = np.dtype(
         # where it is
         ("phase", "i1"),
         ("stage", "i1"),
-        ("version", "i4"),
+        ("version", "i4"),  # of its processes: ends with them; only grows
+        ("turn", "i4"),  # of its pace: FINISHED and CAPTURED of an older one are void
         ("reason", "i1"),
         ("first", "i4"),  # its first node, NONE
+        ("last", "i4"),  # its last node, NONE
         ("nodes", "i4"),
         ("given", "i4"),  # GPUs it holds
         ("begun_s", "f8"),  # first start, nan
@@ -291,6 +299,9 @@ JOB = np.dtype(
         ("interruptions", "i4"),  # by faults
         ("attempts", "i4"),  # starts that failed in a row
         ("bad", "i4"),  # a fault that must be away before it can run, NONE
+        ("struck", "i4"),  # the fault that it hangs or will crash by, NONE
+        ("launch_s", "f8"),  # how long the start under way takes, or the last one took
+        ("due_s", "f8"),  # when it ends at its pace, inf: not known
         ("fresh", "b1"),
         # progress, true from ``row_s`` on
         ("row_s", "f8"),
@@ -540,7 +551,8 @@ FAULT = np.dtype(
     align=True,
 )
 
-# Leaves, racks, power and cooling domains, storage: state and members (slice of ``members``).
+# Leaves, racks, power and cooling domains, storage: state and members (slice of ``members``). The
+# leaves come first: that of a node is row ``leaf``.
 DOMAIN = np.dtype(
     [
         ("scope", "i1"),
@@ -598,7 +610,7 @@ class Tables(NamedTuple):
     jobs: Table
     done: Table
     queue: Table  # (Q,) i4 waiting jobs, first to be served first
-    buckets: Table  # (GPUS + 1,) i4 first node with that many free GPUs, NONE
+    buckets: Table  # (GPUS + 1,) i4 first ready node with that many free GPUs; 0: first spare
     mix: Table
     trace: Table
     models: Table
