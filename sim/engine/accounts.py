@@ -112,6 +112,8 @@ def loss_of(phase: int, stage: int) -> int:
 def close(w: Tables, job: int) -> None:
     """Move the GPU time of a job whose slot is given back from its row to the cluster's sums."""
     core, row = w.core[0], w.jobs[job]
+    if not math.isnan(row["begun_s"]):
+        core["asked_gpu_s"] += row["gpus"] * (row["ended_s"] - row["begun_s"])
     core["held_gpu_s"] += row["held_gpu_s"]
     core["good_gpu_s"] += row["good_gpu_s"]
     row["held_gpu_s"] = 0.0

@@ -42,6 +42,6 @@ def _handle(w: Tables, kind: int, a: int, b: int, version: int) -> None:
     elif kind == Kind.TICK:
         services.on_tick(w, a, version)
     elif kind == Kind.NOTICE:
-        surrogate.on_notice(w, a, version)
+        surrogate.on_event(w, a, b)
     else:
         faults.on_event(w, kind, a, b, version)

@@ -40,6 +40,7 @@ CORE = np.dtype(
         ("goodput_log_n", "i8"),
         ("short", "i4"),  # which table had no room left: the caller makes room and goes on
         ("stop", "b1"),  # a decision is due: ``advance`` returns
+        ("decision", "i4"),  # the trouble that it is about
         ("pulse", "b1"),  # the queue's next look is on the heap already
         ("free_nodes", "i8"),  # ready, no spares, given to nobody
         ("shrunk", "i8"),  # elastic jobs that run on fewer GPUs than they asked for
@@ -54,6 +55,7 @@ CORE = np.dtype(
         ("good_gpu_s", "f8"),  # of jobs that have ended; the others' is in their rows
         ("lost_gpu_s", "f8", (len(Loss),)),
         ("held_gpu_s", "f8"),
+        ("asked_gpu_s", "f8"),  # from first start to end, of jobs whose slot was given back
         ("interruptions", "i8"),  # of running jobs by faults
         ("completed", "i8"),
         ("storage_demand", "f8"),  # bytes/s that running jobs read, if nothing slows them
@@ -216,6 +218,7 @@ NODE_LOG = np.dtype(
         ("job", "i4", _G),
         ("number", "i8", _G),  # of that job, which tells apart those that had its slot
         ("kind", "i1", _G),  # of that job
+        ("own", "u1", _G),  # it is one of the scenario's own, which has rows in ``job_log``
         ("rank", "i4"),
         ("network", "f4"),
         ("host", "f4"),
