@@ -585,6 +585,7 @@ SAID = np.dtype(
 TROUBLE = np.dtype(
     [
         ("fault", "i4"),  # NONE: a false alarm
+        ("number", "i8"),  # of the job, which tells apart those that had its slot
         ("node", "i4"),  # blamed first
         ("gpu", "i1"),
         ("job", "i4"),
