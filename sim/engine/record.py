@@ -118,3 +118,4 @@ def _keep_work(w: Tables, at: int, node: int) -> None:
         job = now["job"][gpu]
         row["number"][gpu] = w.jobs[job]["number"] if job != NONE else NONE
         row["kind"][gpu] = w.jobs[job]["kind"] if job != NONE else NONE
+        row["own"][gpu] = job != NONE and w.jobs[job]["named"]
