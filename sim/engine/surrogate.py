@@ -190,10 +190,9 @@ def _job_of(w: Tables, fault: int) -> int:
             if w.nodes[row["node"]]["job"][gpu] != NONE:
                 return w.nodes[row["node"]]["job"][gpu]
     job = row["job"]
-    if job != NONE and w.jobs[job]["number"] != NONE:
-        if w.jobs[job]["phase"] != Phase.COMPLETED:
-            return job
-    return NONE
+    if job == NONE or w.jobs[job]["number"] == NONE or w.jobs[job]["phase"] == Phase.COMPLETED:
+        return NONE
+    return job
 
 
 @compiled
