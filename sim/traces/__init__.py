@@ -1,0 +1,1 @@
+"""Recorded job traces, faults and telemetry, read row by row into the simulator's tables."""
