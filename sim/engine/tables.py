@@ -47,6 +47,7 @@ CORE = np.dtype(
         ("reserved_job", "i4"),  # first in the queue, for which room is kept; NONE
         ("reserved_s", "f8"),  # when it should have room at the latest, as known ends go
         ("reserved_spare", "i8"),  # nodes that are free then beside those it needs
+        ("reserved_look_s", "f8"),  # when that is worked out anew
         ("keep", "b1"),  # rows are kept, so that readings of the past can be made
         ("said", "b1"),  # events are kept
         ("use_s", "f8", (len(Use),)),  # GPU-seconds since the world began, by ``Use``
