@@ -7,7 +7,9 @@ from typing import Literal, get_args
 
 from core.errors import InputError
 from core.target import Target
+from sim.catalogue import fault_class, profile
 from sim.checks import nearest, not_negative, one_of, positive, ratios
+from sim.engine.words import Scope
 
 GPUS_PER_NODE = 8
 SCRATCH = "/scratch"
@@ -172,7 +174,7 @@ class FaultSpec:
     severity: float = 1.0
 
     def __post_init__(self) -> None:
-        _known_fault(self.fault)
+        fault_class(self.fault)
         if self.target.gpu not in ("", *(str(gpu) for gpu in range(GPUS_PER_NODE))):
             raise InputError(
                 f"fault {self.fault} on {self.target.node}: names GPU {self.target.gpu!r}; name "
@@ -325,7 +327,8 @@ class Scenario:
     nodes:   all of them, ``spares`` included; those are the last in order
     racks:   nodes are spread over them evenly, in order; each has one leaf switch
     profile: named rates of drawn faults, times ``rate_scale``; they come after the start
-    rates:   (fault, mean number a day and unit of what it strikes), instead of the profile's
+    rates:   (fault, mean number a day and node; of a domain, a day and domain), instead of the
+             profile's
     start_s: when the agent starts, seconds since the epoch; goodput is counted from here
     history_s: how long the cluster has run undisturbed before that, for back-fill
     telemetry: ``full``: readings can be made; ``surrogate``: faults are noticed by drawn delays;
@@ -373,7 +376,7 @@ def problems(scenario: Scenario) -> Iterator[str]:
         yield "two jobs have one id; name them apart."
     yield from _problems_of_faults(scenario)
     for fault, rate in scenario.rates:
-        _known_fault(fault)
+        fault_class(fault)
         if not 0 <= rate < math.inf:
             yield f"{fault} has the rate {rate:g} per node and day; it must be 0 or more."
 
@@ -405,16 +408,50 @@ def _problems_of_size(scenario: Scenario) -> Iterator[str]:
 
 
 def _problems_of_faults(scenario: Scenario) -> Iterator[str]:
-    if not scenario.faults:
-        return
-    nodes = scenario.nodes
-    names = {node_name(index, nodes) for index in range(nodes)}
+    profile(scenario.profile)
+    nodes, leaves = scenario.nodes, scenario.machines.leaves or scenario.racks
+    names = {node_name(index, nodes) for index in range(nodes if scenario.faults else 0)}
+    racks = {f"rack-{index}" for index in range(scenario.racks)}
+    switches = {f"leaf-{index}" for index in range(leaves)}
     for spec in scenario.faults:
-        if spec.target.node and spec.target.node not in names:
+        target = spec.target
+        scope = fault_class(spec.fault).scope
+        if target.node and target.node not in names:
             yield (
-                f"{spec.fault} strikes {spec.target}, which is on no node of it; its nodes are "
+                f"{spec.fault} strikes {target}, which is on no node of it; its nodes are "
                 f"{node_name(0, nodes)} to {node_name(nodes - 1, nodes)}."
             )
+        elif target.gpu and int(target.gpu) >= scenario.machines.gpus_per_node:
+            yield (
+                f"{spec.fault} strikes GPU {target.gpu} of {target.node}, which has "
+                f"{scenario.machines.gpus_per_node}, counted from 0."
+            )
+        elif wanted := _misses(scope, target):
+            yield f"{spec.fault} strikes {target}; it needs {wanted}."
+        elif target.rack and target.rack not in racks:
+            yield f"{spec.fault} strikes {target}; the last of its racks is rack-{len(racks) - 1}."
+        elif target.switch and target.switch not in switches:
+            yield f"{spec.fault} strikes {target}; its last switch is leaf-{leaves - 1}."
+        elif target.job and target.job not in {job.id for job in scenario.jobs}:
+            yield (
+                f"{spec.fault} strikes job {target.job!r}; "
+                f"{nearest(target.job, [job.id for job in scenario.jobs])}."
+            )
+
+
+def _misses(scope: Scope, target: Target) -> str:
+    """Say what a fault of that scope must name and does not, or names too much; "" for nothing."""
+    match scope:
+        case Scope.GPU | Scope.NODE:
+            return "" if target.node else "a node"
+        case Scope.LEAF:
+            return "" if target.switch or target.node else "a switch, or a node below it"
+        case Scope.RACK | Scope.POWER | Scope.COOLING:
+            return "" if target.rack or target.node else "a rack, or a node of the domain"
+        case Scope.JOB:
+            return "" if target.job else "a job"
+        case _:
+            return "no target: it is the whole cluster's" if target != Target() else ""
 
 
 def scenario(name: str) -> Scenario:
@@ -431,11 +468,6 @@ def node_name(index: int, of: int = 1) -> str:
     ('node-03', 'node-0003')
     """
     return f"node-{index:0{max(2, len(str(of - 1)))}d}"
-
-
-def _known_fault(fault: str) -> None:
-    if fault not in FAULTS:
-        raise InputError(f"no fault {fault!r} in the catalogue; {nearest(fault, FAULTS)}.")
 
 
 _JOBS = (
