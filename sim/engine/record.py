@@ -48,6 +48,7 @@ def keep_node(w: Tables, node: int) -> None:
     row["rank"] = now["rank"]
     row["network"] = now["network"]
     row["host"] = now["host"]
+    row["driver"] = now["driver"]
     row["inlet"] = now["inlet"]
     row["inlet_goal"] = now["inlet_goal"]
     row["celsius"][:] = now["celsius"]

@@ -223,6 +223,7 @@ NODE_LOG = np.dtype(
         ("rank", "i4"),
         ("network", "f4"),
         ("host", "f4"),
+        ("driver", "i2"),
         ("inlet", "f4"),
         ("inlet_goal", "f4"),
         ("celsius", "f4", _G),
