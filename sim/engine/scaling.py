@@ -43,7 +43,9 @@ def pace(w: Tables, job: int) -> float:
     slow = slowest if in_step else mean
     compute_s = row["compute_s"] / top
     bubbles, micro = _bubbles(w, job)
-    size, net_size = _sizes(w, job, compute_s)
+    size, net_size = 1.0, 1.0
+    if row["given"] != row["gpus"]:
+        size, net_size = _sizes(w, job)
     best_s = compute_s * size
     pace_s = best_s * slow
     if bubbles > 0:
@@ -197,14 +199,14 @@ def _bubbles(w: Tables, job: int) -> tuple[float, float]:
 
 
 @compiled
-def _sizes(w: Tables, job: int, compute_s: float) -> tuple[float, float]:
+def _sizes(w: Tables, job: int) -> tuple[float, float]:
     """Return how many times longer computing and communicating take than at the size asked for.
 
     The global batch stays, so fewer replicas each do more of it; a pipeline's bubble stays too.
     """
     row = w.jobs[job]
     asked, given = row["gpus"], row["given"]
-    if given == asked or given < 1:
+    if given < 1:
         return 1.0, 1.0
     per = max(w.nodes[row["first"]]["gpus"], 1)
     nodes = (asked + per - 1) // per
