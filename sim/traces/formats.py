@@ -11,6 +11,7 @@ generic  submit_s, gpus, duration_s, and what else there is of status, kind and 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from typing import Any
 
 from sim.engine.words import Ending, JobKind
@@ -178,6 +179,13 @@ def told_by(columns: Iterable[str]) -> JobFormat | None:
 
 
 def nearest_format(columns: Iterable[str]) -> JobFormat:
-    """Return the format that fewest columns lack, for a sentence that says which."""
-    found = set(columns)
-    return min(FORMATS, key=lambda form: len(set(form.needs) - found) / len(form.needs))
+    """Return the format whose columns these resemble most, for a sentence that says what lacks."""
+    found = tuple(columns)
+    return max(
+        FORMATS,
+        key=lambda form: sum(_likeness(name, found) for name in form.needs) / len(form.needs),
+    )
+
+
+def _likeness(name: str, columns: Iterable[str]) -> float:
+    return max((SequenceMatcher(None, name, other).ratio() for other in columns), default=0.0)

@@ -1,0 +1,1 @@
+"""Published statistics in, published outcomes out: what the simulator is held against."""
