@@ -15,6 +15,7 @@ from sim.traces.faults import read_faults, to_specs
 from sim.traces.read import read_trace, submissions
 from sim.traces.row import Counts
 from sim.traces.submission import Reading, Submission, to_table
+from sim.traces.telemetry import wide_windows
 
 GENERIC = "job_id,submit_s,gpus,duration_s,status\n"
 HELIOS = (
@@ -386,3 +387,49 @@ def test_a_bad_trace_of_faults_says_what_is_wrong(
 ) -> None:
     with pytest.raises(InputError, match=message):
         read_faults(write(tmp_path, name, text))
+
+
+WIDE = (
+    "Time,10.0.0.1,10.0.0.2\n"
+    "2023-07-01 08:00:00+08:00,50.0,8.101\n"
+    "2023-07-01 08:01:00+08:00,,7.5\n"
+    "2023-07-01 08:03:00+08:00,25.0,7.25\n"
+)
+
+
+def test_a_wide_table_becomes_windows_with_its_gaps(tmp_path: Path) -> None:
+    path = write(tmp_path, "NODE_MEMORY.csv", WIDE)
+
+    (window,) = wide_windows(path, "node_memory_used_ratio", step_s=60.0, factor=0.01)
+
+    assert [target.node for target in window.targets] == ["10.0.0.1", "10.0.0.2"]
+    assert window.time_s.tolist() == [1688169600.0 + 60.0 * step for step in range(4)]
+    np.testing.assert_allclose(
+        window.value, [[0.5, np.nan, np.nan, 0.25], [0.08101, 0.075, np.nan, 0.0725]]
+    )
+
+
+def test_a_long_wide_table_comes_in_pieces(tmp_path: Path) -> None:
+    text = "Time,a\n" + "".join(f"{60 * row},{row}\n" for row in range(1200))
+    path = write(tmp_path, "GPU_TEMP.csv", text)
+
+    windows = list(wide_windows(path, "gpu_temperature_celsius", step_s=60.0))
+
+    assert [len(window.time_s) for window in windows] == [512, 512, 176]
+    assert np.concatenate([window.value[0] for window in windows]).tolist() == list(range(1200))
+
+
+@pytest.mark.parametrize(
+    ("text", "metric", "message"),
+    [
+        (WIDE, "node_memory_usd_ratio", "did you mean 'node_memory_used_ratio'"),
+        ("time,a\n1,2\n", "node_memory_used_ratio", r"lacks the columns Time \(the nearest is ti"),
+        ("Time,a\n1,2\n1,3\n", "node_memory_used_ratio", "line 3, column Time: .* later time"),
+        ("Time,a\n1,hot\n", "node_memory_used_ratio", "line 2, column a: found hot"),
+    ],
+)
+def test_a_bad_wide_table_says_what_is_wrong(
+    tmp_path: Path, text: str, metric: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        list(wide_windows(write(tmp_path, "wide.csv", text), metric, step_s=60.0))
