@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from sim.engine.words import GPUS, Loss, Use
+from sim.engine.words import GPUS, Loss, Scope, Use
 
 Table = NDArray[Any]
 _G = (GPUS,)
@@ -62,6 +62,8 @@ CORE = np.dtype(
         ("storage_demand", "f8"),  # bytes/s that running jobs read, if nothing slows them
         ("storage_factor", "f8"),  # share of the storage's bandwidth that is there
         ("load_factor", "f8"),  # times the usual request rate
+        ("domains_at", "i4", (len(Scope),)),  # first row of each scope in ``domains``, NONE
+        ("touches", "i8"),  # changes so far that each job must heed once
     ],
     align=True,
 )
@@ -160,6 +162,18 @@ NODE = np.dtype(
         ("since_s", "f8"),
         ("faults", "i4"),  # open ones
         ("known", "i4"),  # open ones that the site knows of
+        ("fault", "i4"),  # the first of its own open ones (chained by ``next``), NONE
+        ("heeded", "i2"),  # what of its service its faults have been told
+        ("booting", "b1"),
+        ("boots", "i4"),  # so far; an UP of an earlier one is void
+        ("back_s", "f8"),  # when the crew is done
+        ("shut", "u1", _G),  # by its own heat
+        # what shows of a fault to come
+        ("warn", "i1"),  # an Effect, NONE
+        ("warn_class", "i2"),
+        ("warn_gpu", "i1"),
+        ("warn_share", "f4"),  # of its full size
+        ("warn_s", "f8"),  # since when
         # who has it
         ("job", "i4", _G),  # the job each GPU is given to, NONE
         ("free", "i1"),  # GPUs given to nobody
@@ -305,6 +319,7 @@ JOB = np.dtype(
         ("attempts", "i4"),  # starts that failed in a row
         ("bad", "i4"),  # a fault that must be away before it can run, NONE
         ("struck", "i4"),  # the fault that it hangs or will crash by, NONE
+        ("touch", "i8"),  # the last of ``core.touches`` that it heeded
         ("launch_s", "f8"),  # how long the start under way takes, or the last one took
         ("due_s", "f8"),  # when it ends at its pace, inf: not known
         ("fresh", "b1"),
@@ -538,14 +553,19 @@ FAULT = np.dtype(
         ("entity", "i4"),
         ("node", "i4"),  # NONE where it is no node's
         ("gpu", "i1"),
-        ("job", "i4"),  # the first that it touched, NONE
+        ("job", "i4"),  # the first that it touched: its slot then, NONE
+        ("number", "i8"),  # that job's number, NONE
+        ("home", "i4"),  # node, or row of ``domains``, in whose list of open faults it is
+        ("next", "i4"),  # in that list, NONE
+        ("share", "f4"),  # of its size that is reached; 0 where a link that flaps is up
+        ("phase", "i4"),  # how far its course is
         ("onset_s", "f8"),
         ("mended_s", "f8"),  # nan: still there
         ("severity", "f4"),
         ("size", "f4"),
         ("lasts_s", "f8"),  # planned; the repair's length once it has begun
         ("parent", "i4"),  # the fault that it followed from, NONE
-        ("index", "i4"),  # how many of its class and entity came before it
+        ("index", "i4"),  # which of its class and entity: by it its random numbers are found
         ("restart_mends", "b1"),
         ("reboot_mends", "b1"),
         ("known", "b1"),  # the site knows
@@ -567,6 +587,7 @@ DOMAIN = np.dtype(
         ("up", "b1"),
         ("factor", "f4"),  # share of its capacity that is there
         ("free_nodes", "i4"),  # ready, given to nobody (leaves)
+        ("fault", "i4"),  # the first of its open ones, NONE
     ],
     align=True,
 )
