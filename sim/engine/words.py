@@ -206,6 +206,7 @@ class Purpose(IntEnum):
     BLAME = 17
     ORDER = 18
     AGE = 19
+    SUBMIT = 20
 
 
 class Said(IntEnum):
