@@ -1,0 +1,75 @@
+"""The controller and a simulated cluster in one process, on whatever clock there is."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agent.assembly import Assembly, Inputs, assemble
+from agent.config import Settings
+from agent.log import start_logging
+from core.clock import Clock, ManualClock, ScaledClock
+from sim.port import SimulatedCluster
+from sim.scenario import Scenario
+from sim.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """folder: where the controller keeps its state; mode: a word of ``core.types.Autonomy``."""
+
+    folder: Path
+    seed: int = 0
+    listen: str = "127.0.0.1:8642"
+    log_level: str = "warning"
+    mode: str = "auto"
+
+
+@dataclass(slots=True)
+class Stage:
+    """A world and the controller that looks after it."""
+
+    world: World
+    app: Assembly
+
+
+async def stage(script: Scenario, wanted: StageSettings, *, clock: Clock) -> Stage:
+    """Build the world and put the controller before it; the caller runs or drives it."""
+    start_logging(level=wanted.log_level, form="auto", clock=clock, stream=sys.stderr)
+    world = World.build(script, seed=wanted.seed)
+    cluster = SimulatedCluster(world, clock=clock)
+    chosen: dict[str, Any] = {
+        "cluster": "demo",
+        "state_dir": wanted.folder,
+        "server": {"listen": wanted.listen},
+        "cycle": {"refit": "5m"},
+        "forecast": {"max_fits": 8},
+        "guards": {"max_ratio_out": 0.25},
+        "autonomy": [{"mode": wanted.mode}],
+        "log": {"level": wanted.log_level},
+    }
+    settings = Settings(**chosen)
+    inputs = Inputs(sources=(cluster,), event_sources=(cluster,), cluster=cluster)
+    speed = clock.speed if isinstance(clock, ScaledClock) else 1.0
+    return Stage(world, await assemble(settings, inputs, clock=clock, speed=speed))
+
+
+async def drive(
+    app: Assembly,
+    clock: ManualClock,
+    duration_s: float,
+    *,
+    each: Callable[[], None] = lambda: None,
+) -> None:
+    """Cycle and refit at their intervals until the time is over; ``each`` is called in between."""
+    cycle = app.settings.cycle
+    end_s = clock.monotonic_s() + duration_s
+    refit_s = clock.monotonic_s()
+    while clock.monotonic_s() < end_s:
+        if clock.monotonic_s() >= refit_s:
+            await app.controller.refit()
+            refit_s += cycle.refit
+        await app.controller.cycle()
+        await clock.advance(cycle.interval)
+        each()
