@@ -35,14 +35,14 @@ _BY_NODE = (Scope.GPU, Scope.NODE, Scope.JOB)
 def fault_class(name: str) -> FaultClass:
     """Return a class of the catalogue; InputError names the nearest where there is none."""
     if name not in CLASSES:
-        raise InputError(f"no fault {name!r} in the catalogue; {nearest(name, CLASSES)}.")
+        raise InputError(f"no fault {name!r} in the catalogue; {nearest(name, CLASSES)}")
     return CLASSES[name]
 
 
 def profile(name: str) -> Profile:
     """Return named rates; InputError names the nearest where there are none."""
     if name not in PROFILES:
-        raise InputError(f"no rate profile {name!r}; {nearest(name, PROFILES)}.")
+        raise InputError(f"no rate profile {name!r}; {nearest(name, PROFILES)}")
     return PROFILES[name]
 
 

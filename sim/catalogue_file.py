@@ -328,4 +328,5 @@ def _known(where: str, table: Mapping[str, Any], known: Iterable[str]) -> None:
 
 
 def _refuse(where: str, found: object, wanted: str) -> NoReturn:
-    raise InputError(f"reading the fault catalogue: {where} is {found!r}; it must be {wanted}.")
+    end = "" if wanted.endswith((".", "?")) else "."
+    raise InputError(f"reading the fault catalogue: {where} is {found!r}; it must be {wanted}{end}")

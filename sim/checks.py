@@ -10,16 +10,19 @@ from core.errors import InputError
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Say which known name is meant, or which there are."""
+    """End a sentence with the known name that is meant, or with those there are."""
     names = tuple(known)
     near = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+    if near:
+        return f"did you mean {near[0]!r}?"
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"there are {', '.join(names[:_MOST_NAMES])}{more}."
 
 
 def one_of(what: str, word: str, known: Iterable[str]) -> None:
     """Refuse a word that is none of the known ones."""
     if word not in known:
-        raise InputError(f"{what} is {word!r}; {nearest(word, known)}.")
+        raise InputError(f"{what} is {word!r}; {nearest(word, known)}")
 
 
 def ratios(what: str, spec: object, names: Iterable[str]) -> None:
@@ -46,6 +49,7 @@ def positive(what: str, spec: object, names: Iterable[str]) -> None:
             raise InputError(f"{what}: {name} is {value:g}; it must be above 0.")
 
 
+_MOST_NAMES = 40
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
 _MOST_OF_A_UNIT = 1000

@@ -435,7 +435,7 @@ def _problems_of_faults(scenario: Scenario) -> Iterator[str]:
         elif target.job and target.job not in {job.id for job in scenario.jobs}:
             yield (
                 f"{spec.fault} strikes job {target.job!r}; "
-                f"{nearest(target.job, [job.id for job in scenario.jobs])}."
+                f"{nearest(target.job, [job.id for job in scenario.jobs])}"
             )
 
 
@@ -457,7 +457,7 @@ def _misses(scope: Scope, target: Target) -> str:
 def scenario(name: str) -> Scenario:
     """Return a built-in scenario; InputError names the nearest where there is none."""
     if name not in SCENARIOS:
-        raise InputError(f"no scenario {name!r}; {nearest(name, SCENARIOS)}.")
+        raise InputError(f"no scenario {name!r}; {nearest(name, SCENARIOS)}")
     return SCENARIOS[name]
 
 
