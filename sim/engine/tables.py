@@ -474,6 +474,10 @@ SERVICE = np.dtype(
         ("tick_s", "f8"),
         ("surge", "f4"),
         ("good", "f4"),  # share of the last minute's requests answered in time
+        ("rate_now", "f8"),  # requests a second in this minute
+        ("middle_s", "f8"),  # p50 of the last minute
+        ("coming", "i4"),  # replicas that warm up, and when they are ready
+        ("warm_at_s", "f8"),
     ],
     align=True,
 )
@@ -485,6 +489,7 @@ SERVICE_LOG = np.dtype(
         ("rate", "f4"),
         ("queue", "f4"),
         ("latency_s", "f4"),
+        ("middle_s", "f4"),
         ("errors", "f4"),
         ("busy", "f4"),
         ("ready", "i4"),
