@@ -33,9 +33,9 @@ def advance(w: Tables, until_s: float) -> None:
 
 @compiled
 def _handle(w: Tables, kind: int, a: int, b: int, version: int) -> None:
-    if kind <= Kind.REQUEUE:
+    if Kind.SUBMIT < kind < Kind.REQUEUE:
         jobs.on_event(w, kind, a, b, version)
-    elif kind in (Kind.SCHEDULE, Kind.PREEMPT):
+    elif kind in (Kind.SUBMIT, Kind.REQUEUE, Kind.SCHEDULE, Kind.PREEMPT):
         queue.on_event(w, kind, a, b, version)
     elif kind in (Kind.CLOCKS, Kind.UP, Kind.DOWN, Kind.CHECK, Kind.RETURN):
         repair.on_event(w, kind, a, b, version)

@@ -57,7 +57,7 @@ def needs(w: Tables, gpus: int) -> int:
 @compiled
 def find_one(w: Tables, gpus: int) -> int:
     """Return a node with so many free GPUs and as few more as can be, or NONE."""
-    for free in range(gpus, len(w.buckets)):
+    for free in range(max(gpus, 1), len(w.buckets)):
         if w.buckets[free] != NONE:
             return int(w.buckets[free])
     return NONE
@@ -123,17 +123,19 @@ def append_free(w: Tables, job: int, count: int) -> None:
 
 
 @compiled
-def append_spare(w: Tables, job: int) -> None:
-    """Give a job the first spare, which is none any more; there is one."""
-    node = w.buckets[_SPARES]
-    append(w, job, node)
-    w.nodes[node]["pool"] = False
-
-
-@compiled
 def spare(w: Tables) -> int:
     """Return a spare that is ready and free, or NONE."""
     return int(w.buckets[_SPARES])
+
+
+@compiled
+def count_spares(w: Tables, most: int) -> int:
+    """Return how many spares are ready and free, counting no further than ``most``."""
+    node, count = w.buckets[_SPARES], 0
+    while node != NONE and count < most:
+        count += 1
+        node = w.nodes[node]["bucket_next"]
+    return count
 
 
 @compiled
@@ -174,16 +176,18 @@ def drop(w: Tables, job: int, node: int) -> None:
 
 
 @compiled
-def release(w: Tables, job: int) -> None:
-    """Take all its GPUs from a job."""
+def release_first(w: Tables, job: int) -> int:
+    """Take its first node from a job that has one, and return it."""
     count_job(w, job)
     row = w.jobs[job]
-    node, count = row["first"], row["nodes"]
-    for _ in range(count):
-        following = w.nodes[node]["next"]
-        _let_go(w, job, node)
-        node = following
-    row["first"], row["last"], row["nodes"], row["given"] = NONE, NONE, 0, 0
+    node = row["first"]
+    following, gpus = w.nodes[node]["next"], _let_go(w, job, node)
+    row["first"] = following
+    row["nodes"] -= 1
+    row["given"] -= gpus
+    if row["nodes"] == 0:
+        row["first"], row["last"] = NONE, NONE
+    return int(node)
 
 
 @compiled
@@ -208,8 +212,8 @@ def _hold(w: Tables, job: int, node: int, rank: int, following: int) -> None:
 
 
 @compiled
-def _let_go(w: Tables, job: int, node: int) -> None:
-    """Take the job's GPUs of a node from it."""
+def _let_go(w: Tables, job: int, node: int) -> int:
+    """Take the job's GPUs of a node from it; return how many."""
     row, gpus = w.nodes[node], 0
     for gpu in range(row["gpus"]):
         if row["job"][gpu] == job:
@@ -218,6 +222,7 @@ def _let_go(w: Tables, job: int, node: int) -> None:
     row["held_by"], row["rank"], row["next"] = first_on(w, node, NONE), NONE, NONE
     held(w, node, gpus, -1)
     offer(w, node)
+    return gpus
 
 
 @compiled

@@ -1,0 +1,337 @@
+"""The site's scheduler: who starts next, where, and who must make room.
+
+Jobs wait by priority and then in the order they came. The first starts when all its GPUs are free
+together (a gang); behind it, backfill. A job that failed comes back before its equals, on the
+nodes that are sound and with spares for those that are not. An elastic job starts on fewer GPUs
+than it asked for rather than wait, and grows when the queue is empty.
+"""
+
+import math
+
+from sim.engine import backfill, jobs, loads, mix, placement, slots, waiting
+from sim.engine.heap import after, push
+from sim.engine.jit import compiled
+from sim.engine.machines import ready
+from sim.engine.record import keep_job, say
+from sim.engine.tables import Tables
+from sim.engine.words import NONE, Ending, JobKind, Kind, Phase, Reason, Said, Stage
+
+_NAMED = -2  # SUBMIT of one of the scenario's own jobs
+_STARTS = 64  # most jobs that one event starts: a table has room for what one event writes
+_VICTIMS = 64  # most jobs that make room for one
+_GROW_AFTER_S = 600.0  # an elastic job stays at its size so long: a restart must pay
+
+
+@compiled
+def on_event(w: Tables, kind: int, a: int, b: int, version: int) -> None:
+    """Let SUBMIT, REQUEUE, SCHEDULE or PREEMPT happen."""
+    if kind == Kind.SUBMIT:
+        _come(w, a, b)
+    elif kind == Kind.SCHEDULE:
+        look(w)
+    elif version == w.jobs[a]["version"]:
+        if kind == Kind.PREEMPT:
+            preempt(w, a)
+        else:
+            requeue(w, a)
+
+
+@compiled
+def submit(w: Tables, job: int) -> None:
+    """Let a job wait for its GPUs; one that could never have them is cancelled."""
+    row = w.jobs[job]
+    row["phase"], row["stage"] = Phase.PENDING, Stage.NONE
+    row["since_s"] = w.core[0]["now_s"]
+    say(w, Said.JOB_SUBMITTED, 0, NONE, NONE, job)
+    if _is_too_large(w, job):
+        jobs.end(w, job, Ending.CANCELLED)
+        return
+    keep_job(w, job)
+    waiting.put(w, job)
+    waiting.wake(w)
+
+
+@compiled
+def cancel(w: Tables, job: int) -> None:
+    """End a job, whether it waits or runs."""
+    jobs.end(w, job, Ending.CANCELLED)
+
+
+@compiled
+def preempt(w: Tables, job: int) -> None:
+    """Take a job's GPUs for a more urgent one; it waits again, before its equals."""
+    row = w.jobs[job]
+    if row["phase"] not in (Phase.STARTING, Phase.RUNNING):
+        return
+    say(w, Said.JOB_PREEMPTED, Reason.PREEMPTED, NONE, NONE, job)
+    jobs.end_processes(w, job)
+    row["reason"] = Reason.PREEMPTED
+    _wait_again(w, job)
+
+
+@compiled
+def requeue(w: Tables, job: int) -> None:
+    """Let a stopped job start again: on its sound nodes, with spares for the others, or wait."""
+    row = w.jobs[job]
+    if row["phase"] != Phase.STOPPED:
+        return
+    bad = _count_bad(w, job)
+    row["fresh"] = bad > 0
+    if bad == 0 or _replace_bad(w, job, bad) or _shrink(w, job, bad):
+        jobs.start(w, job)
+    else:
+        _wait_again(w, job)
+
+
+@compiled
+def look(w: Tables) -> None:
+    """Start the jobs that can; keep room for the first that cannot; let smaller ones pass it."""
+    core = w.core[0]
+    core["pulse"] = False
+    at, starts, blocked = 0, 0, False
+    while at < core["queue_n"] and at <= w.site[0]["backfill"] + 1:
+        job = w.queue[at]
+        if starts == _STARTS:
+            waiting.wake(w)
+            return
+        if (not blocked or backfill.may_pass(w, job)) and _place(w, job):
+            waiting.take_off(w, at)
+            jobs.start(w, job)
+            starts += 1
+            continue
+        if not blocked:
+            blocked = True
+            if backfill.reserve(w, job):
+                _make_room(w, job)
+        at += 1
+    if core["queue_n"] == 0 and core["shrunk"] > 0:
+        _grow_all(w)
+
+
+@compiled
+def _come(w: Tables, a: int, b: int) -> None:
+    """Let a job come: generated (its index), of the trace (its row), or the scenario's own."""
+    if a == _NAMED:
+        submit(w, b)
+        return
+    job = slots.new_slot(w)
+    if a == NONE:
+        mix.draw(w, job, b)
+        push(w, mix.next_s(w, b + 1), Kind.SUBMIT, NONE, b + 1, 0)
+    else:
+        mix.from_trace(w, job, a)
+        if a + 1 < len(w.trace):
+            at_s = w.core[0]["start_s"] + w.trace[a + 1]["submit_s"]
+            push(w, at_s, Kind.SUBMIT, a + 1, 0, 0)
+    submit(w, job)
+
+
+@compiled
+def _is_too_large(w: Tables, job: int) -> bool:
+    """Say whether a job could not start if all nodes but the spares were free."""
+    row = w.jobs[job]
+    elastic = row["kind"] == JobKind.ELASTIC
+    count = placement.needs(w, row["least_gpus"] if elastic else row["gpus"])
+    if 2 * count <= len(w.nodes):
+        return False
+    for node in range(len(w.nodes)):
+        count -= 0 if w.nodes[node]["pool"] else 1
+    return count > 0
+
+
+@compiled
+def _place(w: Tables, job: int) -> bool:
+    """Give a waiting job its GPUs, or say that they are not free."""
+    row, core = w.jobs[job], w.core[0]
+    count = placement.needs(w, row["gpus"])
+    if count == 0:
+        node = placement.find_one(w, row["gpus"])
+        if node == NONE:
+            return False
+        placement.give_part(w, job, node)
+        return True
+    if core["free_nodes"] < count:
+        if row["kind"] != JobKind.ELASTIC:
+            return False
+        count = _fitting(w, job, core["free_nodes"])
+        if count == 0:
+            return False
+    placement.append_free(w, job, count)
+    if jobs.is_shrunk(w, job):
+        core["shrunk"] += 1
+        after(w, _GROW_AFTER_S, Kind.SCHEDULE, 0, 0, 0)
+    return True
+
+
+@compiled
+def _fitting(w: Tables, job: int, most: int) -> int:
+    """Return on how many of ``most`` nodes an elastic job can run, 0: on none."""
+    row, each = w.jobs[job], w.nodes[0]["gpus"]
+    count = most
+    while count > 0 and count * each >= row["least_gpus"]:
+        if count * each % max(row["unit"], 1) == 0:
+            return count
+        count -= 1
+    return 0
+
+
+@compiled
+def _grow_all(w: Tables) -> None:
+    """Let elastic jobs that run on less than they asked for have free nodes."""
+    core, grown = w.core[0], 0
+    for job in range(core["jobs_n"]):
+        row = w.jobs[job]
+        if core["free_nodes"] == 0 or grown == _STARTS:
+            return
+        if row["stage"] != Stage.STEPPING or not jobs.is_shrunk(w, job):
+            continue
+        if core["now_s"] - row["since_s"] >= _GROW_AFTER_S:
+            wanted = placement.needs(w, row["gpus"])
+            size = _fitting(w, job, min(wanted, row["nodes"] + core["free_nodes"]))
+            if size > row["nodes"]:
+                _grow(w, job, size)
+                grown += 1
+
+
+@compiled
+def _grow(w: Tables, job: int, size: int) -> None:
+    """Stop a job in order and start it on more nodes: its state is written first."""
+    row = w.jobs[job]
+    jobs.save_and_end(w, job)
+    placement.append_free(w, job, size - row["nodes"])
+    row["fresh"] = True
+    if not jobs.is_shrunk(w, job):
+        w.core[0]["shrunk"] -= 1
+    jobs.start_later(w, job, row["stall_s"] + row["save_s"])
+
+
+@compiled
+def _wait_again(w: Tables, job: int) -> None:
+    """Let a stopped job give back what it has and wait before its equals."""
+    row = w.jobs[job]
+    jobs.let_go(w, job)
+    row["phase"], row["since_s"], row["fresh"] = Phase.PENDING, w.core[0]["now_s"], True
+    keep_job(w, job)
+    waiting.put_first(w, job)
+    waiting.wake(w)
+
+
+@compiled
+def _is_sound(w: Tables, job: int, node: int) -> bool:
+    """Say whether a job starts again on a node; what a start has found out is known."""
+    if not ready(w, node):
+        return False
+    return w.jobs[job]["attempts"] == 0 or loads.why_not(w, job, node) == Reason.NONE
+
+
+@compiled
+def _count_bad(w: Tables, job: int) -> int:
+    node, bad = w.jobs[job]["first"], 0
+    for _ in range(w.jobs[job]["nodes"]):
+        bad += 0 if _is_sound(w, job, node) else 1
+        node = w.nodes[node]["next"]
+    return bad
+
+
+@compiled
+def _replace_bad(w: Tables, job: int, bad: int) -> bool:
+    """Give a job other nodes for its bad ones, spares first, if there are enough.
+
+    Who is more urgent and waits has the free nodes first. A bad node takes its spare's place when
+    it comes back.
+    """
+    row, core = w.jobs[job], w.core[0]
+    if row["given"] < w.nodes[0]["gpus"]:
+        return False
+    first = core["queue_n"] == 0 or w.jobs[w.queue[0]]["priority"] <= row["priority"]
+    if placement.count_spares(w, bad) + (core["free_nodes"] if first else 0) < bad:
+        return False
+    node = row["first"]
+    for _ in range(row["nodes"]):
+        following = w.nodes[node]["next"]
+        if not _is_sound(w, job, node):
+            other = placement.spare(w)
+            if other == NONE:
+                other = placement.find_one(w, w.nodes[0]["gpus"])
+            elif not ready(w, node):
+                w.nodes[other]["pool"], w.nodes[node]["pool"] = False, True
+            placement.swap(w, job, node, other)
+            loads.relax(w, node)
+        node = following
+    return True
+
+
+@compiled
+def _shrink(w: Tables, job: int, bad: int) -> bool:
+    """Let an elastic job go on with its sound nodes, if it can."""
+    row = w.jobs[job]
+    size = _fitting(w, job, row["nodes"] - bad)
+    if row["kind"] != JobKind.ELASTIC or size == 0:
+        return False
+    w.core[0]["shrunk"] += 0 if jobs.is_shrunk(w, job) else 1
+    node = row["first"]
+    for _ in range(row["nodes"]):
+        following = w.nodes[node]["next"]
+        if not _is_sound(w, job, node):
+            placement.drop(w, job, node)
+            loads.relax(w, node)
+        node = following
+    while row["nodes"] > size:
+        node = row["last"]
+        placement.drop(w, job, node)
+        loads.relax(w, node)
+    after(w, _GROW_AFTER_S, Kind.SCHEDULE, 0, 0, 0)
+    return True
+
+
+@compiled
+def _make_room(w: Tables, job: int) -> None:
+    """Preempt less urgent jobs that have run long enough, if that gives a job what it needs."""
+    if w.site[0]["preempt_after_s"] == math.inf:
+        return
+    count = placement.needs(w, w.jobs[job]["gpus"])
+    wanted = max(count - w.core[0]["free_nodes"], 1)
+    victim, victims = NONE, 0
+    while wanted > 0 and victims < _VICTIMS:
+        victim = _next_victim(w, job, victim)
+        if victim == NONE:
+            return
+        wanted -= w.jobs[victim]["nodes"]
+        victims += 1
+    if wanted > 0:
+        return
+    victim = NONE
+    for _ in range(victims):
+        victim = _next_victim(w, job, victim)
+        after(w, 0.0, Kind.PREEMPT, victim, 0, w.jobs[victim]["version"])
+
+
+@compiled
+def _next_victim(w: Tables, job: int, last: int) -> int:
+    """Return whom to preempt after ``last``: the least urgent first, of those who lose least.
+
+    For whole nodes only jobs with whole nodes make room.
+    """
+    least = min(w.jobs[job]["gpus"], w.nodes[0]["gpus"])
+    found = NONE
+    for other in range(w.core[0]["jobs_n"]):
+        row = w.jobs[other]
+        if row["phase"] != Phase.RUNNING or row["given"] < least:
+            continue
+        ran_s = w.core[0]["now_s"] - row["since_s"]
+        if row["priority"] >= w.jobs[job]["priority"] or ran_s < w.site[0]["preempt_after_s"]:
+            continue
+        follows = last == NONE or _goes_before(w, last, other)
+        if follows and (found == NONE or _goes_before(w, other, found)):
+            found = other
+    return found
+
+
+@compiled
+def _goes_before(w: Tables, one: int, other: int) -> bool:
+    first, second = w.jobs[one], w.jobs[other]
+    if first["priority"] != second["priority"]:
+        return bool(first["priority"] < second["priority"])
+    if first["since_s"] != second["since_s"]:
+        return bool(first["since_s"] > second["since_s"])
+    return one < other
