@@ -4,13 +4,16 @@ Compiled code does what the same Python would do (no fast-math, no parallel redu
 ``NUMBA_DISABLE_JIT=1`` runs the simulator interpreted, for a debugger or a coverage report.
 
 numba looks only at the file of a function to see whether what it kept is old, not at those of the
-functions it calls. So what is kept stands in a folder named after all of the engine's source.
+functions it calls. So a module's compiled code stands in a folder named after its source and that
+of all it imports of the engine.
 """
 
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -21,32 +24,43 @@ R = TypeVar("R")
 
 _OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy"}
 _UNCOUNTED = _OPTIONS | {"_nrt": False}
+_ENGINE = Path(__file__).parent
+_IMPORTS = re.compile(r"^from sim\.engine(?:\.(\w+))? import (\([^)]*\)|.*)$", re.MULTILINE)
 
 
 def _folders() -> Iterator[Path]:
     """Yield where compiled code may be kept, best first: beside the source, this user's, any."""
-    yield Path(__file__).parent / "__pycache__"
+    yield _ENGINE / "__pycache__"
     yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpumedic"
     yield Path(tempfile.gettempdir()) / f"gpumedic-{os.getuid()}"
 
 
-def _keep_by_source() -> None:
+@cache
+def _source(module: str) -> bytes:
+    """Return a checksum of a module of the engine and of those it imports; b"": it is none."""
+    path = _ENGINE / f"{module}.py"
+    if not path.is_file():
+        return b""
+    text = path.read_text(encoding="utf-8")
+    total = hashlib.sha256(text.encode())
+    for imported, names in _IMPORTS.findall(text):
+        for name in [imported] if imported else re.findall(r"\w+", names):
+            total.update(_source(name))
+    return total.digest()
+
+
+def _keep_by_source(function: Callable[..., Any]) -> None:
     """Tell numba where to keep what it compiles: a folder for this very source."""
-    source = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        source.update(path.read_bytes())
+    module = function.__module__.rpartition(".")[2]
     for folder in _folders():
-        kept = folder / f"engine-{source.hexdigest()[:12]}"
+        kept = folder / f"{module}-{_source(module).hex()[:12]}"
         try:
             kept.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError:
             continue
         if os.access(kept, os.W_OK) and kept.stat().st_uid == os.getuid():
-            numba.config.CACHE_DIR = str(kept)
+            numba.config.CACHE_DIR = str(kept)  # type: ignore[attr-defined]
             return
-
-
-_keep_by_source()
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -56,11 +70,13 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     are left out. With them a call counts each of the tables up and down, which takes 0.35 us:
     measured, a one-GPU job's ``scaling.pace`` is 60 ns without and 740 ns with them.
     """
+    _keep_by_source(function)
     made: Callable[P, R] = numba.njit(**_UNCOUNTED)(function)
     return made
 
 
 def compiled_with_arrays(function: Callable[P, R]) -> Callable[P, R]:
     """Return the same of a function that makes arrays, or calls one that does."""
+    _keep_by_source(function)
     made: Callable[P, R] = numba.njit(**_OPTIONS)(function)
     return made
