@@ -574,6 +574,7 @@ FAULT = np.dtype(
         ("restart_mends", "b1"),
         ("reboot_mends", "b1"),
         ("known", "b1"),  # the site knows
+        ("crew", "b1"),  # a crew works on it
         ("noticed_s", "f8"),  # by the surrogate; nan
         ("interrupted", "i4"),  # jobs it has stopped
         ("warned_s", "f8"),  # when its precursor began; nan: none
