@@ -14,15 +14,16 @@ from sim.scenario import Scenario, node_name
 _UUID_BYTES = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Names:
     """Names by index; those of nodes and GPUs are made when first asked for.
 
-    nodes_table: as built; gpu_slot: (G,) which of the node's GPUs each is; gpu_node: (G,)
+    classes: of fault; gpu_slot: (G,) which of the node's GPUs each is; gpu_node: (G,)
     """
 
     scenario: Scenario
     seed: int
+    classes: tuple[str, ...]
     gpu_node: Table
     gpu_slot: Table
     racks_count: int

@@ -43,30 +43,18 @@ def keep_node(w: Tables, node: int) -> None:
     row["start_s"] = core["now_s"]
     row["up"] = now["up"]
     row["load"] = now["load"]
-    row["job"][:] = now["job"]
-    _keep_work(w, at, node)
+    _keep_gpus(w, at, node)
     row["rank"] = now["rank"]
     row["network"] = now["network"]
     row["host"] = now["host"]
     row["driver"] = now["driver"]
     row["inlet"] = now["inlet"]
     row["inlet_goal"] = now["inlet_goal"]
-    row["celsius"][:] = now["celsius"]
-    row["goal"][:] = now["goal"]
-    row["clock"][:] = now["clock"]
-    row["slow"][:] = now["slow"]
-    row["alive"][:] = now["alive"]
     row["memory"] = now["memory"]
     row["memory_slope"] = now["memory_slope"]
     row["scratch"] = now["scratch"]
     row["scratch_slope"] = now["scratch_slope"]
     row["oom_kills"] = now["oom_kills"]
-    row["xid"][:] = now["xid"]
-    row["uncorrected"][:] = now["uncorrected"]
-    row["ecc_rate"][:] = now["ecc_rate"]
-    row["ecc_count"][:] = now["ecc_count"]
-    row["remap_pending"][:] = now["remap_pending"]
-    row["remap_failed"][:] = now["remap_failed"]
     row["replays"] = now["replays"]
     row["replay_count"] = now["replay_count"]
     row["link_errors"] = now["link_errors"]
@@ -112,10 +100,22 @@ def keep_job(w: Tables, job: int) -> None:
 
 
 @compiled
-def _keep_work(w: Tables, at: int, node: int) -> None:
-    """Keep what kind of job each GPU has: a slot of ``jobs`` may be another's later."""
+def _keep_gpus(w: Tables, at: int, node: int) -> None:
+    """Keep what is true of each GPU, its job's kind too: a slot of ``jobs`` may change hands."""
     row, now = w.node_log[at], w.nodes[node]
     for gpu in range(GPUS):
+        row["job"][gpu] = now["job"][gpu]
+        row["celsius"][gpu] = now["celsius"][gpu]
+        row["goal"][gpu] = now["goal"][gpu]
+        row["clock"][gpu] = now["clock"][gpu]
+        row["slow"][gpu] = now["slow"][gpu]
+        row["alive"][gpu] = now["alive"][gpu]
+        row["xid"][gpu] = now["xid"][gpu]
+        row["uncorrected"][gpu] = now["uncorrected"][gpu]
+        row["ecc_rate"][gpu] = now["ecc_rate"][gpu]
+        row["ecc_count"][gpu] = now["ecc_count"][gpu]
+        row["remap_pending"][gpu] = now["remap_pending"][gpu]
+        row["remap_failed"][gpu] = now["remap_failed"][gpu]
         job = now["job"][gpu]
         row["number"][gpu] = w.jobs[job]["number"] if job != NONE else NONE
         row["kind"][gpu] = w.jobs[job]["kind"] if job != NONE else NONE
