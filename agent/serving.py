@@ -15,7 +15,9 @@ DRAIN_S = 8  # the process has 10 s for its orderly end
 MAX_CONNECTIONS = 256
 
 
-async def serve(app: ASGIApp, listen: str, stop: asyncio.Event) -> None:
+async def serve(
+    app: ASGIApp, listen: str, stop: asyncio.Event, *, max_connections: int = MAX_CONNECTIONS
+) -> None:
     """Serve at ``address:port`` until ``stop`` is set, then finish what runs within 8 s.
 
     ConfigError where the address cannot be had. Signals stay with the process' own handlers.
@@ -31,7 +33,7 @@ async def serve(app: ASGIApp, listen: str, stop: asyncio.Event) -> None:
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=MAX_CONNECTIONS,
+            limit_concurrency=max_connections,
             timeout_graceful_shutdown=DRAIN_S,
         )
     )

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -23,6 +24,9 @@ from agent.serving import serve
 from agent.systemd import Systemd
 from core.clock import Clock, RealClock
 from core.ports import MetricSource
+
+if TYPE_CHECKING:
+    from agent.act.http import HttpCluster
 
 log = structlog.get_logger()
 
@@ -75,7 +79,10 @@ async def run_controller(
     found = await discover(settings, clock=clock, with_host=with_host)
     for line in found.said:
         log.info("looked for sources", found=line)
-    app = await assemble(settings, Inputs(sources=found.sources), clock=clock)
+    scheduler = scheduler_of(settings, clock=clock)
+    hands = (scheduler,) if scheduler else ()
+    inputs = Inputs(sources=found.sources, event_sources=hands, cluster=scheduler)
+    app = await assemble(settings, inputs, clock=clock)
     log.info("controller started", page=f"http://{settings.server.listen}")
     await app.service(Reloader(loaded, read=read, apply=app.apply), duration_s=duration_s).run()
 
@@ -120,6 +127,22 @@ def prometheus_access(settings: Settings) -> PrometheusAccess:
         metrics=wanted.metrics,
         extra_labels={str(part): label for part, label in wanted.labels.items()},
     )
+
+
+def scheduler_of(settings: Settings, *, clock: Clock) -> "HttpCluster | None":
+    """Return the scheduler that is set, or None; ConfigError where its certificate is none."""
+    wanted = settings.scheduler
+    if not wanted.url:
+        return None
+    from agent.act.http import ClusterAccess, HttpCluster  # noqa: PLC0415 - heavy
+
+    access = ClusterAccess(
+        url=wanted.url,
+        token_file=secret_path(wanted.token_file, os.environ) if wanted.token_file else None,
+        ca_file=Path(wanted.ca_file) if wanted.ca_file else None,
+        timeout_s=wanted.timeout,
+    )
+    return HttpCluster(access, clock=clock)
 
 
 def _gpus() -> str:

@@ -17,6 +17,7 @@ from sim.port import SimulatedCluster
 from sim.scenario import SCENARIOS
 from sim.world import World
 from tests.fakes import FakeCluster
+from tests.lab import behind_http
 
 
 @dataclass
@@ -80,7 +81,13 @@ def simulated() -> Ward:
     return Ward(SimulatedCluster(world, clock=clock), clock, person)
 
 
-@pytest.fixture(params=[fake, simulated], ids=lambda make: str(make.__name__))
+def over_http() -> Ward:
+    ward = simulated()
+    assert isinstance(ward.cluster, SimulatedCluster)
+    return Ward(behind_http(ward.cluster, clock=ward.clock), ward.clock, ward.person)
+
+
+@pytest.fixture(params=[fake, simulated, over_http], ids=lambda make: str(make.__name__))
 def ward(request: pytest.FixtureRequest) -> Ward:
     made: Ward = request.param()
     return made

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from core.target import Target
 from core.types import Action, Floats, Window
 from core.units import CATALOG
-from sim.exporter import exposition
-from sim.scenario import COOLING, FILLING, LEAK, XID_79, FaultSpec, scenario
+from sim.scenario import scenario
 from sim.telemetry import METRICS, readings
 from sim.world import World
 
@@ -228,30 +227,3 @@ def test_an_hour_of_all_readings_takes_less_than_a_second() -> None:
 
     assert time.process_time() - before_s < 1
     assert sum(window.value.size for window in windows) > 500_000
-
-
-def test_the_page_is_what_a_scrape_would_see() -> None:
-    """Lines of the text format, label names as ``core.exporters`` reads them, no NaN."""
-    faults = (
-        FaultSpec(XID_79, Target(node="node-03", gpu="0"), 60),
-        FaultSpec(LEAK, Target(node="node-09"), 60),
-        FaultSpec(COOLING, Target(node="node-12"), 60),
-        FaultSpec(FILLING, Target(node="node-11"), 60),
-    )
-    world = World.build(replace(scenario("quiet"), faults=faults), seed=1)
-    world.advance(world.scenario.start_s + 600)
-    lines = exposition(world).splitlines()
-
-    uuids = world.topology().gpus_of_node("node-03")
-    heat = [line for line in lines if line.startswith("gpumedic_gpu_temperature_celsius{")]
-    assert "# TYPE gpumedic_gpu_temperature_celsius gauge" in lines
-    assert "# TYPE gpumedic_job_steps_total counter" in lines
-    assert len(heat) == 127
-    assert not any(uuids[0] in line for line in heat)
-    assert any(
-        line.startswith(f'gpumedic_gpu_power_watts{{node="node-03",UUID="{uuids[1]}"}} ')
-        for line in lines
-    )
-    assert sum('volume="/shared"' in line for line in lines) == 4
-    assert sum('job_id="vision",rank="3"' in line for line in lines) == 3
-    assert not any("nan" in line.lower().split()[-1] for line in lines if line[0] != "#")

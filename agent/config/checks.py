@@ -125,6 +125,7 @@ def secret_keys(settings: Settings) -> dict[str, str]:
     """Return each dotted key that names a secret's file, with what it names."""
     named = {
         "prometheus.token_file": settings.prometheus.token_file,
+        "scheduler.token_file": settings.scheduler.token_file,
         "alertmanager.token_file": settings.alertmanager.token_file,
         "server.alerts_secret_file": settings.server.alerts_secret_file,
     }
@@ -138,6 +139,8 @@ def missing_files(settings: Settings) -> Iterator[Finding]:
     named = secret_keys(settings)
     if settings.prometheus.ca_file:
         named["prometheus.ca_file"] = settings.prometheus.ca_file
+    if settings.scheduler.ca_file:
+        named["scheduler.ca_file"] = settings.scheduler.ca_file
     for key, reference in named.items():
         if not reference.startswith(CREDENTIAL) and _gone(Path(reference)):
             yield (

@@ -95,6 +95,23 @@ class Prometheus(Section):
     )
 
 
+class Scheduler(Section):
+    """Who knows the cluster and carries out orders, over HTTP."""
+
+    url: Url = Field(
+        default="", description="its address; empty: nodes and jobs as readings name them"
+    )
+    token_file: SecretFile = Field(
+        default="", description="file with the token that orders must bring"
+    )
+    ca_file: PathText = Field(
+        default="", description="file with the authority its certificate is signed by"
+    )
+    timeout: OneSecondOrMore = Field(
+        default=duration("10s"), description="longest wait for an answer"
+    )
+
+
 class Node(Section):
     """This machine as a node."""
 
@@ -259,6 +276,7 @@ class Settings(BaseSettings):
     cycle: Cycle = Cycle()
     history: History = History()
     prometheus: Prometheus = Prometheus()
+    scheduler: Scheduler = Scheduler()
     host: Node = Node()
     forecast: Forecasts = Forecasts()
     detect: Detect = Detect()

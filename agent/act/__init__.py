@@ -1,0 +1,1 @@
+"""The hands: clusters that gpumedic looks at and gives orders to."""

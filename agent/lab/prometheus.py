@@ -1,0 +1,181 @@
+"""Prometheus' query API over a simulated cluster, as far as gpumedic asks it.
+
+Readings are worked out for just the query, the cluster's history included: back-fill works with no
+Prometheus at all. What is not spoken here is refused in Prometheus' own error form.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from agent.lab.evaluate import Evaluation
+from agent.lab.promql import BadExpression, duration_s, parse
+from agent.refuse import limited_body
+from agent.times import from_rfc3339
+from core.errors import InputError
+from core.types import Floats
+from sim.exporter import Exporters, Raw
+from sim.port import SimulatedCluster
+
+# More points a series Prometheus refuses as well (web/api/v1/api.go).
+MAX_POINTS = 11_000
+MAX_BODY = 1 << 16
+BODY_DEADLINE_S = 10.0
+VERSION = "2.42.0"  # the one whose answers these are like
+
+
+@dataclass(frozen=True, slots=True)
+class QueryApi:
+    """``/api/v1`` and the two paths that say how the server is."""
+
+    cluster: SimulatedCluster
+    exporters: Exporters
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        both = ["GET", "POST"]
+        return [
+            Route("/-/ready", _ready),
+            Route("/-/healthy", _ready),
+            Route("/api/v1/query_range", self._query_range, methods=both),
+            Route("/api/v1/query", self._query, methods=both),
+            Route("/api/v1/label/__name__/values", self._names),
+            Route("/api/v1/status/buildinfo", _build),
+            Route("/api/v1/{rest:path}", _unknown, methods=both),
+        ]
+
+    async def _query_range(self, request: Request) -> Response:
+        try:
+            given = await _parameters(request)
+            time_s = _times(given)
+            found = self._found(given, time_s)
+        except BadExpression as error:
+            return _bad_data(error)
+        return _success({"resultType": "matrix", "result": _matrix(found, time_s)})
+
+    async def _query(self, request: Request) -> Response:
+        try:
+            given = await _parameters(request)
+            self.cluster.catch_up()
+            at_s = _time_s(given, "time") if given.get("time") else self.cluster.world.now_s
+            time_s = np.array([at_s])
+            found = self._found(given, time_s)
+        except BadExpression as error:
+            return _bad_data(error)
+        result = [
+            {"metric": series["metric"], "value": series["values"][0]}
+            for series in _matrix(found, time_s)
+        ]
+        return _success({"resultType": "vector", "result": result})
+
+    async def _names(self, request: Request) -> Response:
+        return _success(sorted(self.exporters.names))
+
+    def _found(self, given: Mapping[str, str], time_s: Floats) -> Raw:
+        self.cluster.catch_up()
+        expression = parse(given.get("query", ""))
+        return Evaluation(self.exporters, time_s.astype(np.float64)).result(expression)
+
+
+async def _ready(request: Request) -> Response:
+    return PlainTextResponse("The simulated cluster is ready.\n")
+
+
+async def _build(request: Request) -> Response:
+    return _success({"version": VERSION, "revision": "gpumedic simulated cluster"})
+
+
+async def _unknown(request: Request) -> Response:
+    text = f"{request.url.path} is not served here: only queries, metric names and buildinfo are"
+    return _refused(404, "not_found", text)
+
+
+async def _parameters(request: Request) -> Mapping[str, str]:
+    given = dict(request.query_params)
+    if request.method == "POST":
+        body = await limited_body(request, MAX_BODY, deadline_s=BODY_DEADLINE_S)
+        given |= dict(parse_qsl(body.decode("utf-8", "replace")))
+    return given
+
+
+def _time_s(given: Mapping[str, str], name: str) -> float:
+    """Read seconds since the epoch or an RFC 3339 time."""
+    text = given.get(name, "")
+    try:
+        found = float(text)
+    except ValueError:
+        try:
+            found = from_rfc3339(text)
+        except (InputError, ValueError):
+            found = math.nan
+    if not math.isfinite(found):
+        raise BadExpression(
+            f'invalid parameter "{name}": cannot parse {text!r} to a valid timestamp'
+        )
+    return found
+
+
+def _times(given: Mapping[str, str]) -> Floats:
+    """Return the (T,) points of a range query."""
+    start_s, end_s, step_s = _time_s(given, "start"), _time_s(given, "end"), _step_s(given)
+    if end_s < start_s:
+        raise BadExpression('invalid parameter "end": end timestamp must not be before start time')
+    if (end_s - start_s) / step_s > MAX_POINTS:
+        raise BadExpression(
+            f"exceeded maximum resolution of {MAX_POINTS:,} points per timeseries. Try "
+            "decreasing the query resolution (?step=XX)"
+        )
+    count = math.floor((end_s - start_s) / step_s + 1e-9) + 1
+    return np.asarray(start_s + np.arange(count, dtype=np.float64) * step_s)
+
+
+def _step_s(given: Mapping[str, str]) -> float:
+    text = given.get("step", "")
+    try:
+        found = float(text)
+    except ValueError:
+        found = duration_s(text)
+    if not 0 < found < math.inf:
+        raise BadExpression(
+            f'invalid parameter "step": {text!r} is no duration above zero; write 15 or 15s'
+        )
+    return found
+
+
+def _matrix(found: Raw, time_s: Floats) -> list[dict[str, Any]]:
+    """Return Prometheus' form of the series that have any sample."""
+    times = time_s.tolist()
+    result: list[dict[str, Any]] = []
+    for labels, row in zip(found.labels, found.value.tolist(), strict=True):
+        values = [
+            (at, repr(value))
+            for at, value in zip(times, row, strict=True)
+            if value == value  # noqa: PLR0124 - a million times: only NaN differs from itself
+        ]
+        if values:
+            result.append({"metric": labels, "values": values})
+    return result
+
+
+def _success(data: object) -> Response:
+    return _json({"status": "success", "data": data}, 200)
+
+
+def _bad_data(error: BadExpression) -> Response:
+    return _refused(400, "bad_data", str(error))
+
+
+def _refused(status: int, kind: str, text: str) -> Response:
+    return _json({"status": "error", "errorType": kind, "error": text}, status)
+
+
+def _json(content: object, status: int) -> Response:
+    return Response(json.dumps(content), status_code=status, media_type="application/json")
