@@ -46,11 +46,11 @@ def dense(
     """
     wanted = np.full(GAUGES, NONE, dtype=np.int64)
     wanted[list(gauges)] = np.arange(len(gauges))
-    ticks: Floats = np.arange(np.ceil(start_s / step_s), np.ceil(end_s / step_s)) * step_s
+    ticks = np.arange(int(np.ceil(start_s / step_s)), int(np.ceil(end_s / step_s)))
     nodes = np.arange(len(w.nodes), dtype=np.int64)
     room = np.empty(_NODES * len(gauges) * GPUS * _TICKS, dtype=np.float32)
     for begin in range(0, len(ticks), _TICKS):
-        time_s = ticks[begin : begin + _TICKS]
+        time_s = ticks[begin : begin + _TICKS].astype(np.float64) * step_s
         for first in range(0, len(nodes), _NODES):
             some = nodes[first : first + _NODES]
             shape = (len(some), len(gauges), GPUS, len(time_s))

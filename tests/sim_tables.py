@@ -68,7 +68,7 @@ def runs(
     kind: int = JobKind.TRAINING,
     named: bool = True,
 ) -> None:
-    """Let a job step on whole nodes from a time on: 4 s of 4.75 s computing, a checkpoint a 607 s."""
+    """Let a job step on whole nodes from a time on: 4 of 4.75 s computing, 7 of 607 s stalled."""
     then_s = float(w.core[0]["now_s"])
     at(w, since_s)
     row = w.jobs[job]

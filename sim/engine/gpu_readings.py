@@ -63,7 +63,7 @@ Out = NDArray[np.floating]
 
 
 class Part(NamedTuple):
-    """A GPU in a run of equal rows: its readings first to last; alive: 1, or NaN for off the bus."""
+    """A GPU in a run of equal rows: readings first to last; alive: 1, or NaN for off the bus."""
 
     gpu: int
     first: int

@@ -48,7 +48,7 @@ def mixed(value: Word) -> Word:
 
 
 @compiled
-def source(seed: int, purpose: int, stream: int, entity: int) -> Word:
+def source(seed: int | Word, purpose: int, stream: int, entity: int) -> Word:
     """Return the root of an entity's numbers: ``bits`` of it are new at every tick."""
     root = mixed(np.uint64(seed) + np.uint64(purpose) * _GOLDEN)
     root = mixed(root + np.uint64(stream) * _GOLDEN)

@@ -29,7 +29,7 @@ class Port(IntEnum):
 
 
 PORTS = len(Port)
-_PURPOSE_STREAM = 6
+_STREAM = 6
 _BUSY_SHARE = 0.2  # of a port's bandwidth while a job computes: assumption
 _ERRORS_PER_S = 200.0  # of a port that has lost all but nothing of its bandwidth: assumption
 
@@ -40,10 +40,16 @@ def read_ports(w: Tables, node: int, time_s: Floats, out: Floats) -> None:
     look = look_at(w, node, time_s)
     chain = _chain(w.node_log, w.node_last[node])
     nics = w.nodes[node]["nics"]
-    root = noise.source(w.core[0]["seed"], Purpose.READING, _PURPOSE_STREAM, node)
-    bad = int(noise.chance(root, 0) * nics)
+    bad = bad_port(w.core[0]["seed"], node, nics)
     for nic in range(nics):
         _read_port(w, node, (chain, look), nic == bad, out[:, nic])
+
+
+@compiled
+def bad_port(seed: np.uint64, node: int, nics: int) -> int:
+    """Return the port that a node's faults of the network show on."""
+    root = noise.source(seed, Purpose.READING, _STREAM, node)
+    return int(noise.chance(root, 0) * nics)
 
 
 @compiled_with_arrays
