@@ -478,6 +478,7 @@ SERVICE = np.dtype(
         ("middle_s", "f8"),  # p50 of the last minute
         ("coming", "i4"),  # replicas that warm up, and when they are ready
         ("warm_at_s", "f8"),
+        ("due_s", "f8"),  # its next minute begins; 0: it has not begun
     ],
     align=True,
 )
