@@ -41,10 +41,10 @@ def load_of(w: Tables, job: int) -> int:
     """Return what a job does with its GPUs."""
     row = w.jobs[job]
     if row["phase"] == Phase.STARTING:
-        return Load.STARTING
+        return Load.STARTING.value
     if row["phase"] != Phase.RUNNING:
-        return Load.IDLE
-    return Load.WAITING if row["stage"] == Stage.HUNG else Load.COMPUTING
+        return Load.IDLE.value
+    return Load.WAITING.value if row["stage"] == Stage.HUNG else Load.COMPUTING.value
 
 
 @compiled

@@ -8,7 +8,7 @@ nothing for nodes that have none.
 
 from sim.engine.accounts import count_job, held
 from sim.engine.jit import compiled
-from sim.engine.machines import ready
+from sim.engine.machines import heed, ready
 from sim.engine.tables import Tables
 from sim.engine.words import NONE
 
@@ -78,6 +78,7 @@ def give_part(w: Tables, job: int, node: int) -> None:
     row["held_by"] = job
     held(w, node, job_row["given"], 1)
     offer(w, node)
+    heed(w, node)
 
 
 @compiled
@@ -209,6 +210,7 @@ def _hold(w: Tables, job: int, node: int, rank: int, following: int) -> None:
     row["held_by"], row["rank"], row["next"] = job, rank, following
     held(w, node, row["gpus"], 1)
     offer(w, node)
+    heed(w, node)
 
 
 @compiled
@@ -222,6 +224,7 @@ def _let_go(w: Tables, job: int, node: int) -> int:
     row["held_by"], row["rank"], row["next"] = first_on(w, node, NONE), NONE, NONE
     held(w, node, gpus, -1)
     offer(w, node)
+    heed(w, node)
     return gpus
 
 

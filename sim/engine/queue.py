@@ -16,7 +16,7 @@ from sim.engine.record import keep_job, say
 from sim.engine.tables import Tables
 from sim.engine.words import NONE, Ending, JobKind, Kind, Phase, Reason, Said, Stage
 
-_NAMED = -2  # SUBMIT of one of the scenario's own jobs
+NAMED = -2  # SUBMIT of one of the scenario's own jobs
 _STARTS = 64  # most jobs that one event starts: a table has room for what one event writes
 _VICTIMS = 64  # most jobs that make room for one
 _GROW_AFTER_S = 600.0  # an elastic job stays at its size so long: a restart must pay
@@ -111,7 +111,7 @@ def look(w: Tables) -> None:
 @compiled
 def _come(w: Tables, a: int, b: int) -> None:
     """Let a job come: generated (its index), of the trace (its row), or the scenario's own."""
-    if a == _NAMED:
+    if a == NAMED:
         submit(w, b)
         return
     job = slots.new_slot(w)
