@@ -9,11 +9,12 @@ from sim.engine.heap import after
 from sim.engine.jit import compiled
 from sim.engine.record import keep_node
 from sim.engine.tables import Tables
-from sim.engine.words import Hold, Kind, Load
+from sim.engine.words import GPUS, NONE, Hold, Kind, Load
 
 IDLE_MEMORY = 0.07
 BUSY_MEMORY = 0.38
 SCRATCH_USED = 0.42
+_LOADS = len(Load)
 FULL = 0.985  # of memory or of a volume: nothing more can be had
 
 
@@ -49,7 +50,23 @@ def changed(w: Tables, node: int) -> None:
     row["version"] += 1
     after(w, thermal.next_check_s(w, node), Kind.CLOCKS, node, 0, row["version"])
     accounts.node_use(w, node)
+    heed(w, node)
     keep_node(w, node)
+
+
+@compiled
+def heed(w: Tables, node: int) -> None:
+    """Let a node's open faults be looked at when its service has changed: a job begins or is gone.
+
+    Call it also where GPUs of it are given or taken.
+    """
+    row = w.nodes[node]
+    if row["faults"] == 0:
+        return
+    now = row["load"] + _LOADS * (row["free"] + (GPUS + 1) * row["hold"])
+    if now != row["heeded"]:
+        row["heeded"] = now
+        after(w, 0.0, Kind.PHASE, NONE, node, 0)
 
 
 @compiled

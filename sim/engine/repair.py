@@ -1,0 +1,256 @@
+"""What brings nodes back: reboots, the site's health checks, its crews; and clocks as they move.
+
+A crew comes to a node whose fault does not end by itself: once the site knows of it and takes the
+node out (``site.drain``), once somebody else has taken it out, or once it is down; and when no job
+has it any more. It mends all that it finds there. Where the scenario says of a fault that nobody
+comes, nobody does.
+"""
+
+import math
+
+from sim.engine import condition, jobs, machines, placement, thermal
+from sim.engine.draws import between, uniform
+from sim.engine.heap import after, push
+from sim.engine.jit import compiled
+from sim.engine.record import say
+from sim.engine.tables import Tables
+from sim.engine.waiting import wake
+from sim.engine.words import NONE, Effect, Hold, Kind, Purpose, Reason, Said, Scope
+
+_ONE = 1  # version of a CHECK that finds one fault
+_SHUTDOWN_CRASH_S = 10.0  # ByteRobust's inspection period for a GPU that is lost (SOSP'25)
+
+
+@compiled
+def on_event(w: Tables, kind: int, a: int, b: int, version: int) -> None:
+    """Let CLOCKS, UP, DOWN, CHECK or RETURN happen to node ``a``."""
+    if kind == Kind.CLOCKS:
+        if version == w.nodes[a]["version"]:
+            _follow_clocks(w, a)
+    elif kind == Kind.UP:
+        if version == w.nodes[a]["boots"]:
+            _boot_on(w, a, b)
+    elif kind == Kind.DOWN:
+        go_down(w, a)
+    elif kind == Kind.CHECK:
+        if version == _ONE and math.isnan(w.faults[b]["mended_s"]):
+            know(w, b)
+    elif w.nodes[a]["repair"]:
+        _crew_done(w, a)
+
+
+@compiled
+def reboot(w: Tables, node: int) -> None:
+    """Begin to reboot a node on which no job runs; a full scratch volume is emptied by it."""
+    say(w, Said.NODE_REBOOT, 0, node, NONE, NONE)
+    go_down(w, node)
+    boot(w, node, _boot_s(w, node))
+
+
+@compiled
+def go_down(w: Tables, node: int) -> None:
+    """Take a node down; its jobs must have been told."""
+    machines.go_down(w, node)
+    placement.offer(w, node)
+
+
+@compiled
+def start_up(w: Tables, node: int) -> None:
+    """Let a node that is down boot now that it can, unless it does already."""
+    if not w.nodes[node]["booting"]:
+        boot(w, node, _boot_s(w, node))
+
+
+@compiled
+def boot(w: Tables, node: int, wait_s: float) -> None:
+    """Let a node that is down be up after a while; an earlier boot comes to nothing."""
+    row = w.nodes[node]
+    row["booting"] = True
+    row["boots"] += 1
+    after(w, wait_s, Kind.UP, node, 0, row["boots"])
+
+
+@compiled
+def know(w: Tables, fault: int) -> None:
+    """Let the site know of a fault on a node, and take the node out where it does so."""
+    row = w.faults[fault]
+    if row["known"]:
+        return
+    row["known"] = True
+    node = row["node"]
+    if node == NONE:
+        return
+    w.nodes[node]["known"] += 1
+    if w.site[0]["drain"] and wants_crew(w, fault):
+        if w.nodes[node]["hold"] == Hold.NOBODY:
+            say(w, Said.NODE_DRAINED, 0, node, NONE, NONE)
+        machines.take_out(w, node, Hold.SITE)
+        placement.offer(w, node)
+    consider(w, node)
+
+
+@compiled
+def check_later(w: Tables, fault: int, luck: float) -> None:
+    """Let the next health check find a fault that is silent, by the checks' recall."""
+    period_s = w.site[0]["check_s"]
+    if period_s > 0 and luck < w.site[0]["check_recall"]:
+        passed = math.floor((w.core[0]["now_s"] - w.core[0]["began_s"]) / period_s)
+        due_s = w.core[0]["began_s"] + (passed + 1.0) * period_s
+        push(w, due_s, Kind.CHECK, w.faults[fault]["node"], fault, _ONE)
+
+
+@compiled
+def wants_crew(w: Tables, fault: int) -> bool:
+    """Say whether an open fault ends only by a crew's work, and a crew would come for it."""
+    row = w.faults[fault]
+    kind = w.classes[row["class"]]
+    on_node = kind["scope"] in (Scope.GPU, Scope.NODE)
+    return bool(on_node and not kind["lasts_alone"] and not math.isinf(row["lasts_s"]))
+
+
+@compiled
+def consider(w: Tables, node: int) -> None:
+    """Send a crew to a node if it has work there and may begin, for as long as the work takes."""
+    row, core = w.nodes[node], w.core[0]
+    away = row["hold"] != Hold.NOBODY and row["free"] == row["gpus"]
+    if row["booting"] or (row["up"] and not away):
+        return
+    more, fault = False, row["fault"]
+    while fault != NONE:
+        if wants_crew(w, fault) and not w.faults[fault]["crew"]:
+            w.faults[fault]["crew"] = True
+            row["back_s"] = max(row["back_s"], core["now_s"] + w.faults[fault]["lasts_s"])
+            more = True
+        fault = w.faults[fault]["next"]
+    if not more:
+        return
+    machines.carry(w, node)
+    row["repair"] = True
+    machines.changed(w, node)
+    push(w, row["back_s"], Kind.RETURN, node, 0, 0)
+
+
+@compiled
+def after_mend(w: Tables, node: int) -> None:
+    """Let a crew go, and the site give its node back, where nothing is left to repair."""
+    row = w.nodes[node]
+    fault = row["fault"]
+    while fault != NONE:
+        if wants_crew(w, fault) and (row["repair"] or w.faults[fault]["known"]):
+            return
+        fault = w.faults[fault]["next"]
+    if row["repair"]:
+        machines.carry(w, node)
+        row["repair"], row["back_s"] = False, 0.0
+        machines.changed(w, node)
+    if row["hold"] == Hold.SITE:
+        machines.give_back(w, node)
+        if row["up"]:
+            say(w, Said.NODE_RETURNED, 0, node, NONE, NONE)
+    placement.offer(w, node)
+    wake(w)
+
+
+@compiled
+def retime_on(w: Tables, node: int) -> None:
+    """Let the jobs on a node take over its pace, each once a touch (``core.touches``)."""
+    job = placement.first_on(w, node, NONE)
+    while job != NONE:
+        if w.jobs[job]["touch"] != w.core[0]["touches"]:
+            w.jobs[job]["touch"] = w.core[0]["touches"]
+            jobs.retime(w, job)
+        job = placement.first_on(w, node, job)
+
+
+@compiled
+def _crew_done(w: Tables, node: int) -> None:
+    """Let a crew's work show on all it was there for, unless more has come up meanwhile."""
+    row = w.nodes[node]
+    if row["back_s"] > w.core[0]["now_s"]:
+        return
+    fault = row["fault"]
+    while fault != NONE:
+        if w.faults[fault]["crew"]:
+            after(w, 0.0, Kind.MENDED, fault, 0, 0)
+        fault = w.faults[fault]["next"]
+
+
+@compiled
+def _boot_on(w: Tables, node: int, stage: int) -> None:
+    """Bring a node up: first what a boot repairs is repaired, then it is up, if it can be."""
+    row = w.nodes[node]
+    if stage == 0:
+        fault = row["fault"]
+        while fault != NONE:
+            if w.faults[fault]["reboot_mends"]:
+                after(w, 0.0, Kind.MENDED, fault, 0, 0)
+            fault = w.faults[fault]["next"]
+        after(w, 0.0, Kind.UP, node, 1, row["boots"])
+        return
+    row["booting"] = False
+    if condition.kept_down(w, node):
+        consider(w, node)
+        return
+    machines.come_up(w, node)
+    say(w, Said.NODE_RETURNED, 0, node, NONE, NONE)
+    consider(w, node)
+    placement.offer(w, node)
+    wake(w)
+
+
+@compiled
+def _boot_s(w: Tables, node: int) -> float:
+    site, seed = w.site[0], w.core[0]["seed"]
+    number = w.nodes[node]["boots"]
+    return between(seed, Purpose.REBOOT, node, number, site["reboot_lo_s"], site["reboot_hi_s"])
+
+
+@compiled
+def _follow_clocks(w: Tables, node: int) -> None:
+    """Follow a warming or cooling node's clocks, and with them its jobs' pace."""
+    machines.carry(w, node)
+    row = w.nodes[node]
+    for gpu in range(row["gpus"]):
+        if thermal.too_hot(w, node, gpu):
+            _shut_down(w, node, gpu)
+    machines.changed(w, node)
+    w.core[0]["touches"] += 1
+    retime_on(w, node)
+
+
+@compiled
+def _shut_down(w: Tables, node: int, gpu: int) -> None:
+    """Let a GPU save itself from heat that no clock can hold out against."""
+    row = w.nodes[node]
+    row["alive"][gpu], row["shut"][gpu] = 0, 1
+    say(w, Said.THERMAL, 0, node, gpu, NONE)
+    job, fault = row["job"][gpu], condition.open_on(w, node, Effect.COOLING)
+    if job != NONE:
+        jobs.hang(w, job, fault)
+        jobs.crash_later(w, job, Reason.GPU_MISSING, fault, _SHUTDOWN_CRASH_S)
+
+
+@compiled
+def lucky(w: Tables, fault: int, lane: int, purpose: int) -> float:
+    """Return a number in (0, 1) of a fault's own: the same whatever was done before it."""
+    row = w.faults[fault]
+    number = row["index"] * LANES + lane
+    return uniform(w.core[0]["seed"], purpose, address(w, fault), number)
+
+
+@compiled
+def luck_at(w: Tables, kind: int, entity: int, index: int, lane: int) -> float:
+    """Return a number in (0, 1) that a fault of a class will have: ``lucky`` with REPAIR."""
+    number = index * LANES + lane
+    return uniform(w.core[0]["seed"], Purpose.REPAIR, kind * _CLASS + entity, number)
+
+
+@compiled
+def address(w: Tables, fault: int) -> int:
+    """Return by what a fault's random numbers are found: its class and what it strikes."""
+    row = w.faults[fault]
+    return int(row["class"] * _CLASS + row["entity"])
+
+
+_CLASS = 2**32
+LANES = 128  # numbers a fault has of each purpose
