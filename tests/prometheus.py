@@ -57,11 +57,17 @@ class Prometheus:
 
 
 @contextlib.asynccontextmanager
-async def prometheus(folder: Path, scrapes: Sequence[Scrape] = ()) -> AsyncIterator[Prometheus]:
-    """Run a Prometheus with its data in ``folder`` while the context lasts; skips without one."""
+async def prometheus(
+    folder: Path, scrapes: Sequence[Scrape] = (), *, settings: str = ""
+) -> AsyncIterator[Prometheus]:
+    """Run a Prometheus with its data in ``folder`` while the context lasts; skips without one.
+
+    settings: the whole of its settings, in place of ``scrapes``
+    """
     jobs = "".join(_job(scrape) for scrape in scrapes)
     config, data, port = folder / "prometheus.yml", folder / "data", free_port()
-    config.write_text(CONFIG.format(jobs=jobs) if jobs else "global: {scrape_interval: 1s}\n")
+    plain = CONFIG.format(jobs=jobs) if jobs else "global: {scrape_interval: 1s}\n"
+    config.write_text(settings or plain)
     process = _started(
         folder / "prometheus.log",
         f"--config.file={config}",

@@ -1,0 +1,147 @@
+"""A real Prometheus scrapes a simulated cluster, and the unchanged controller heals it over HTTP.
+
+The cluster's time goes faster than the wall's, or healing would take minutes. Its samples bear its
+own time; a Prometheus takes those of the hour before its own, so the cluster begins that far back
+and catches up while the test lasts.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from agent.access import TOKEN_FILE
+from agent.act.http import ClusterAccess, HttpCluster
+from agent.assembly import Assembly, Inputs, assemble
+from agent.collect.prometheus import PrometheusSource
+from agent.collect.prometheus_settings import PrometheusAccess
+from agent.config import Settings
+from core.clock import RealClock, ScaledClock
+from core.cluster import JobPhase, NodeCondition
+from core.ports import Query
+from core.target import Target
+from core.types import OutcomeStatus, PlanState
+from sim.port import SimulatedCluster
+from sim.scenario import FaultSpec, Scenario, scenario
+from sim.world import World
+from tests.e2e.running import until
+from tests.lab import served
+from tests.prometheus import Prometheus, prometheus
+from tests.real import free_port
+
+SPEED = 20.0
+# Less than the hour that Prometheus takes samples late.
+BACK_S = 50 * 60.0
+BROKEN = "node-03"
+# The controller needs some readings to know what is normal before that.
+FAULT = FaultSpec("gpu_fallen_off_bus", Target(node=BROKEN, gpu="5"), onset_s=240)
+DEADLINE_S = 120.0
+SAMPLES = {
+    "DCGM_FI_DEV_GPU_TEMP": "gpu_temperature_celsius",
+    "DCGM_FI_DEV_POWER_USAGE": "gpu_power_watts",
+}
+
+
+def script(start_s: float) -> Scenario:
+    return replace(scenario("quiet"), faults=(FAULT,), history_s=3600.0).starting_at(start_s)
+
+
+@contextlib.asynccontextmanager
+async def controller(
+    folder: Path, url: str, server: Prometheus, clock: ScaledClock
+) -> AsyncIterator[Assembly]:
+    """Run the controller as ``gpumedic controller`` does, but on the cluster's clock."""
+    chosen: dict[str, Any] = {
+        "cluster": "lab",
+        "state_dir": folder / "state",
+        "server": {"listen": f"127.0.0.1:{free_port()}"},
+        "history": {"span": "1h"},
+        "forecast": {"horizon": "15m"},
+        "diagnose": {"normal_span": "30m"},
+        "guards": {"max_ratio_out": 0.25},
+        "autonomy": [{"mode": "auto"}],
+        "cycle": {"refit": "1h"},
+    }
+    access = ClusterAccess(url, token_file=folder / "lab" / TOKEN_FILE)
+    cluster = HttpCluster(access, clock=clock)
+    source = PrometheusSource(PrometheusAccess(server.url), clock=clock)
+    inputs = Inputs(sources=(source,), event_sources=(cluster,), cluster=cluster)
+    app = await assemble(Settings(**chosen), inputs, clock=clock, speed=SPEED)
+    running = asyncio.create_task(app.service(duration_s=DEADLINE_S).run())
+    try:
+        yield app
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await source.close()
+        await cluster.close()
+
+
+@pytest.mark.xdist_group("prometheus-e2e")
+async def test_what_a_real_prometheus_scrapes_is_diagnosed_swapped_and_proven_healed(
+    tmp_path: Path,
+) -> None:
+    clock = ScaledClock(start_s=RealClock().now_s() - BACK_S, speed=SPEED)
+    world = World.build(script(clock.now_s()), seed=1)
+    cluster = SimulatedCluster(world, clock=clock)
+    async with (
+        served(cluster, tmp_path, stamped=True) as (url, _),
+        prometheus(tmp_path, settings=await settings_of(url)) as server,
+        controller(tmp_path, url, server, clock) as app,
+    ):
+        await until(lambda: healed(app), what="a plan that helped", deadline_s=DEADLINE_S)
+        assert_healed(app, world)
+        await assert_scraped_as_it_was(server, cluster)
+
+
+async def settings_of(url: str) -> str:
+    """Return the settings that the cluster itself offers; scrapes twice as often as it collects."""
+    every_ms = round(15 / SPEED / 2 * 1000)
+    async with httpx2.AsyncClient() as client:
+        return (await client.get(f"{url}/prometheus.yml?every={every_ms}ms")).text
+
+
+def healed(app: Assembly) -> bool:
+    return any(record.state is PlanState.DONE for record in app.controller.heal.recent())
+
+
+def assert_healed(app: Assembly, world: World) -> None:
+    """The one cause is named, the node swapped for a spare, and its job runs on."""
+    record = next(r for r in app.controller.heal.recent() if r.state is PlanState.DONE)
+    assert record.plan.cause.fault == "gpu_fallen_off_bus"
+    assert record.plan.cause.target.node == BROKEN
+    done = [o.action.kind for o in record.outcomes if o.status is OutcomeStatus.SUCCEEDED]
+    assert "swap_node" in done
+    state = world.state()
+    job, node = state.job("llm-70b"), state.node(BROKEN)
+    assert job is not None
+    assert node is not None
+    assert (job.phase, BROKEN in job.nodes) == (JobPhase.RUNNING, False)
+    assert (node.condition, node.owner) == (NodeCondition.DRAINED, "gpumedic")
+
+
+async def assert_scraped_as_it_was(server: Prometheus, cluster: SimulatedCluster) -> None:
+    """Each sample that went through a page and a scrape is the port's own, to the last digit."""
+    end_s = cluster.world.now_s - 60
+    for name, metric in SAMPLES.items():
+        answer = {"query": f"{name}[3m]", "time": f"{end_s:.3f}"}
+        async with httpx2.AsyncClient() as client:
+            found = (await client.get(f"{server.url}/api/v1/query", params=answer)).json()
+        samples = {
+            (series["metric"]["UUID"], float(at)): float(value)
+            for series in found["data"]["result"]
+            for at, value in series["values"]
+        }
+        (window,) = (await cluster.read(Query((metric,), end_s - 180, end_s, 15.0))).windows
+        port = {
+            (target.gpu, at): value
+            for target, row in zip(window.targets, window.value.tolist(), strict=True)
+            for at, value in zip(window.time_s.tolist(), row, strict=True)
+        }
+        assert len(samples) > 0.5 * len(port), name
+        assert samples == {at: port[at] for at in samples}, name
