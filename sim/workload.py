@@ -68,9 +68,9 @@ def models_table(names: Iterable[str]) -> Table:
     return table
 
 
-def models() -> Mapping[str, float]:
-    """Return the names of the measured models, with the median relative error of each fit."""
-    return {name: model["error"] for name, model in _file("models")["model"].items()}
+def models() -> Mapping[str, tuple[float, float]]:
+    """Return the measured models, each with the median and 90th percentile of its fit's error."""
+    return {name: tuple(model["error"]) for name, model in _file("models")["model"].items()}
 
 
 def gpu_types(names: Iterable[str]) -> Table:
