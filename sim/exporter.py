@@ -15,9 +15,10 @@ import numpy as np
 
 from core.exporters import LABELS, OWN_PREFIX
 from core.target import Target, TargetKind
-from core.types import Floats, Ints
+from core.types import Floats, Ints, Window
 from core.units import CATALOG
 from sim.exporter_families import DCGM, FAMILIES, JOBS, NODE, Family
+from sim.scenario import Scenario
 from sim.sums_of_time import SumsOfTime
 from sim.telemetry import METRICS, readings
 from sim.world import World
@@ -76,7 +77,10 @@ class Exporters:
         """
         if name == "up":
             return self._up(ticks)
-        parts = [self._samples(family, ticks) for family in self._families.get(name, ())]
+        families = self._families.get(name, ())
+        wanted = {m for family in families if not family.summed for m in family.of}
+        windows = self._windows(tuple(wanted), ticks)
+        parts = [self._samples(family, ticks, windows) for family in families]
         if len(parts) == 1:
             return parts[0]
         return Raw(
@@ -93,10 +97,13 @@ class Exporters:
         end = "\n" if stamp_ms is None else f" {stamp_ms}\n"
         ticks = np.array([self.tick], dtype=np.int64)
         pages: dict[str, list[str]] = {node: [] for node in self._answering(exporter, ticks)}
-        for families in self._families.values():
-            for family in families:
-                if family.exporter == exporter:
-                    self._write(family, ticks, pages, end=end)
+        shown = [f for of_name in self._families.values() for f in of_name]
+        shown = [family for family in shown if family.exporter == exporter]
+        wanted = {metric for family in shown if not family.summed for metric in family.of}
+        # All at once: what readings have in common is worked out once.
+        windows = self._windows(tuple(wanted), ticks)
+        for family in shown:
+            self._write(family, self._samples(family, ticks, windows), pages, end=end)
         return {node: "".join(lines) for node, lines in pages.items()}
 
     @cached_property
@@ -110,26 +117,32 @@ class Exporters:
             by_name[family.name] = (*by_name.get(family.name, ()), family)
         return by_name
 
-    def _samples(self, family: Family, ticks: Ints) -> Raw:
-        targets, given = self._given(family, ticks)
+    def _windows(self, metrics: tuple[str, ...], ticks: Ints) -> Mapping[str, Window]:
+        found = readings(self.world, metrics, self._time_s(ticks))
+        return {window.metric: window for window in found}
+
+    def _samples(self, family: Family, ticks: Ints, windows: Mapping[str, Window]) -> Raw:
+        targets, given = self._given(family, ticks, windows)
         value = family.make(*given) if family.make else given[0]
         return Raw(self._labels_of(family, targets), np.asarray(value, dtype=np.float64))
 
-    def _given(self, family: Family, ticks: Ints) -> tuple[tuple[Target, ...], list[Floats]]:
+    def _given(
+        self, family: Family, ticks: Ints, windows: Mapping[str, Window]
+    ) -> tuple[tuple[Target, ...], list[Floats]]:
         """Return the targets and the (S, T) readings, or their sums over time, of a family."""
         if family.summed:
             (metric,) = family.of
             if metric not in self._sums:
                 self._sums[metric] = SumsOfTime(self.world, metric, self.every_s, self._began_s)
             return self._sums[metric].at(ticks)
-        windows = readings(self.world, family.of, self._time_s(ticks))
-        if not windows:
+        given = [windows[metric] for metric in family.of if metric in windows]
+        if len(given) < len(family.of):  # a world without ports, or without services
             return (), [np.zeros((0, len(ticks))) for _ in family.of]
-        targets = windows[0].targets
+        targets = given[0].targets
         keep = [i for i, target in enumerate(targets) if _shown_by(target) == family.exporter]
         if len(keep) == len(targets):
-            return targets, [window.value for window in windows]
-        return tuple(targets[i] for i in keep), [window.value[keep] for window in windows]
+            return targets, [window.value for window in given]
+        return tuple(targets[i] for i in keep), [window.value[keep] for window in given]
 
     def _labels_of(self, family: Family, targets: tuple[Target, ...]) -> tuple[Labels, ...]:
         """Return the labels of each sample, the same tuple for the same targets."""
@@ -165,6 +178,7 @@ class Exporters:
     def _gpu_labels(self) -> Mapping[str, Labels]:
         """Return what dcgm-exporter says of each GPU beside its readings."""
         shape = self.world.topology()
+        models = _models(self.world.scenario)
         of_node: dict[int, int] = {}
         labels = {}
         for uuid, node in zip(shape.gpus, shape.gpu_node.tolist(), strict=True):
@@ -175,7 +189,7 @@ class Exporters:
                 "UUID": uuid,
                 "pci_bus_id": f"00000000:{0x19 + 0x11 * index:02X}:00.0",
                 "device": f"nvidia{index}",
-                "modelName": "NVIDIA H100 80GB HBM3",
+                "modelName": models[node],
                 "Hostname": shape.nodes[node],
             }
         return labels
@@ -203,11 +217,9 @@ class Exporters:
         up = zip(window.targets, window.value[:, 0].tolist(), strict=True)
         return [target.node for target, value in up if value == 1.0]
 
-    def _write(
-        self, family: Family, ticks: Ints, pages: Mapping[str, list[str]], *, end: str
-    ) -> None:
+    def _write(self, family: Family, raw: Raw, pages: Mapping[str, list[str]], *, end: str) -> None:
         """Add a family's lines to the pages of the nodes that answer."""
-        raw, key = self._samples(family, ticks), (family.name, family.exporter)
+        key = (family.name, family.exporter)
         known = self._starts.get(key)
         if known is None or known[0] is not raw.labels:
             known = self._starts[key] = (raw.labels, list(_starts(family, raw.labels)))
@@ -221,6 +233,14 @@ class Exporters:
                 begun.add(node)
                 page.append(head)
             page.append(f"{start}{value!r}{end}")
+
+
+def _models(scenario: Scenario) -> list[str]:
+    """Return the name of each node's GPU type: only its first word is NVIDIA's own."""
+    machines = scenario.machines
+    first = [gpu for gpu, nodes in machines.mixed for _ in range(nodes)]
+    types = first + [machines.gpu] * (scenario.nodes - len(first))
+    return [f"NVIDIA {gpu.upper()}" for gpu in types]
 
 
 def _starts(family: Family, labels: Sequence[Labels]) -> Iterator[tuple[str, str]]:

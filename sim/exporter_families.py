@@ -13,7 +13,6 @@ from core.types import Floats
 
 DCGM, NODE, JOBS = "dcgm-exporter", "node-exporter", "jobs"
 
-_GIB = 2.0**30
 _MIB = 2.0**20
 _NS = 1e9
 # Of a node's file handles and of a volume; of both only shares matter.
@@ -74,23 +73,22 @@ def _exporter(name: str) -> str:
     return DCGM if name.startswith("DCGM_") else NODE
 
 
-def _size(used: Floats, share: Floats, unit: float) -> Floats:
-    """Return the size of a memory of which ``used`` is that share, in whole units."""
+def _size(used: Floats, share: Floats) -> Floats:
+    """Return the size in bytes of a memory of which ``used`` is that share."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.maximum(np.round(used / share / unit), 1.0) * unit
+        return np.maximum(np.round(used / share), 1.0)
 
 
 def _frame_buffer_used(used: Floats, share: Floats) -> Floats:
-    return share * _size(used, share, _GIB) / _MIB
+    return share * _size(used, share) / _MIB
 
 
 def _frame_buffer_free(used: Floats, share: Floats) -> Floats:
-    return (1 - share) * _size(used, share, _GIB) / _MIB
+    return (1 - share) * _size(used, share) / _MIB
 
 
 _FRAME_BUFFER = ("gpu_memory_used_bytes", "gpu_memory_used_ratio")
 _MEMORY = ("node_memory_used_bytes", "node_memory_used_ratio")
-_BANK = 512 * _GIB  # what a node's memory is a multiple of
 
 _GPU = (
     _gauge("DCGM_FI_DEV_SM_CLOCK", "SM clock frequency (in MHz).", "gpu_sm_clock_hz",
@@ -137,9 +135,9 @@ _HOST = (
         ),
     ),
     _gauge("node_memory_MemTotal_bytes", "Memory information field MemTotal_bytes.", _MEMORY,
-           lambda used, share: _size(used, share, _BANK) + 0 * share),
+           lambda used, share: _size(used, share) + 0 * share),
     _gauge("node_memory_MemAvailable_bytes", "Memory information field MemAvailable_bytes.",
-           _MEMORY, lambda used, share: np.round((1 - share) * _size(used, share, _BANK))),
+           _MEMORY, lambda used, share: np.round((1 - share) * _size(used, share))),
     _gauge("node_memory_SwapTotal_bytes", "Memory information field SwapTotal_bytes.",
            "node_memory_used_ratio", lambda share: 0 * share),
     _gauge("node_memory_SwapFree_bytes", "Memory information field SwapFree_bytes.",

@@ -1,6 +1,9 @@
 """Behind the ports a simulated cluster behaves as a real one, driven by whatever clock there is."""
 
+import asyncio
+import contextlib
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +17,7 @@ from core.ports import Cluster, EventSource, MetricSource, Query
 from core.target import Target
 from core.types import Action, Event
 from sim.port import SimulatedCluster
-from sim.scenario import scenario
+from sim.scenario import Site, scenario
 from sim.world import World
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
@@ -104,6 +107,70 @@ async def test_orders_reach_the_world_and_refusals_come_back(clock: ManualClock)
     assert job.phase is JobPhase.RUNNING
     with pytest.raises(ActionFailed, match="no node 'node-77'"):
         await cluster.perform(Action("l", "cordon", Target(node="node-77"), (), 900.0, ""))
+
+
+def with_site(clock: ManualClock, *, seed: int = 1, **site: float) -> SimulatedCluster:
+    script = replace(scenario("quiet"), history_s=1800.0, site=Site(**site))  # type: ignore[arg-type]
+    world = World.build(script.starting_at(clock.now_s()), seed=seed)
+    return SimulatedCluster(world, clock=clock, seed=seed)
+
+
+def cordon(node: str, *, key: str = "") -> Action:
+    return Action(key or node, "cordon", Target(node=node), (), 900.0, "uncordon")
+
+
+async def out(cluster: SimulatedCluster) -> set[str]:
+    return {node.name for node in (await cluster.state()).out_by("gpumedic")}
+
+
+async def test_an_order_arrives_after_the_sites_delay(clock: ManualClock) -> None:
+    """Half as long at the least, half as much again at the most, and the same for one key."""
+    cluster = with_site(clock, order_delay_s=20.0)
+    ordered = asyncio.create_task(cluster.perform(cordon("node-01")))
+    await clock.sleep(0)
+    await clock.advance(9.9)
+    assert not ordered.done()
+    assert await out(cluster) == set()
+
+    await clock.advance(20.2)
+
+    assert ordered.done()
+    assert await out(cluster) == {"node-01"}
+
+
+async def test_an_order_that_nobody_waits_for_arrives_all_the_same(clock: ManualClock) -> None:
+    cluster = with_site(clock, order_delay_s=20.0)
+    ordered = asyncio.create_task(cluster.perform(cordon("node-01")))
+    await clock.advance(5)
+    ordered.cancel()
+    again = asyncio.create_task(cluster.perform(cordon("node-01")))
+
+    await clock.advance(26)
+
+    assert again.done()
+    assert await out(cluster) == {"node-01"}
+    assert (await cluster.state()).observed_s == clock.now_s()
+
+
+async def test_a_share_of_orders_is_lost_to_the_site(clock: ManualClock) -> None:
+    """Which ones depends on the key and the try alone, and ordered again most come through."""
+    lost: list[set[int]] = []
+    for numbers in (range(40), reversed(range(40))):
+        cluster, failed = with_site(clock, order_failure=0.3), set()
+        for number in numbers:
+            try:
+                await cluster.perform(cordon("node-01", key=f"plan:{number}"))
+            except ActionFailed:
+                failed.add(number)
+        lost.append(failed)
+    assert lost[0] == lost[1]
+    assert 4 <= len(lost[0]) <= 20
+
+    key = f"plan:{min(lost[0])}"
+    for _ in range(20):
+        with contextlib.suppress(ActionFailed):
+            await cluster.perform(cordon("node-05", key=key))
+    assert "node-05" in await out(cluster)
 
 
 def test_the_example_breaks_and_heals_a_cluster(capsys: pytest.CaptureFixture[str]) -> None:
