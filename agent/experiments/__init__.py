@@ -1,0 +1,1 @@
+"""Simulated experiments: many runs of scenarios, on all cores or several machines, and reports."""
