@@ -15,8 +15,11 @@ def flat_cluster(nodes: int = 4, *, leaf: int = 2, jobs: int = 4, **tables: Tabl
     """Return a cluster of whole, idle nodes; ``leaf`` of them under each leaf switch."""
     rows = {name: np.zeros(1, dtype=kind) for name, kind in SCHEMA.items()}
     rows["arrivals"], rows["drawn"] = np.full((1, 1), np.inf), np.zeros((1, 1), dtype=np.int32)
-    for name, count in (("heap", _ROWS), ("service_log", _ROWS), ("nodes", nodes), ("jobs", jobs)):
+    counts = {"nodes": nodes, "node_last": nodes, "jobs": jobs, "job_last": jobs}
+    counts |= dict.fromkeys(("heap", "node_log", "job_log", "service_log"), _ROWS)
+    for name, count in counts.items():
         rows[name] = np.zeros(count, dtype=SCHEMA[name])
+    rows["node_last"][:], rows["job_last"][:] = NONE, NONE
     rows["types"] = workload.gpu_types(["h100"])
     rows["domains"] = np.zeros(-(-nodes // leaf), dtype=SCHEMA["domains"])
     rows["domains"]["up"], rows["domains"]["factor"], rows["domains"]["count"] = True, 1, leaf
