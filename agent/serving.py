@@ -67,7 +67,9 @@ def listen_at(listen: str) -> socket.socket:
         )
     host = host.strip("[]") or "0.0.0.0"  # noqa: S104 - ":8642" says all interfaces
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # The protocol is named because asyncio sends small answers at once only where it is: else the
+    # end of an answer waits 40 ms for the other side's delayed acknowledgement.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         bound.bind((host, int(port)))

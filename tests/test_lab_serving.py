@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import httpx2
 import pytest
 
 from agent.lab.serving import LabSettings, serve
+from agent.serving import listen_at
 from core.clock import ManualClock, RealClock
 from core.codec import to_json
 from core.errors import ConfigError
@@ -196,3 +198,9 @@ async def test_a_port_in_use_is_said_so(cluster: SimulatedCluster, tmp_path: Pat
         script = replace(scenario("quiet"), history_s=600.0)
         with pytest.raises(ConfigError, match="End the program that has this port"):
             await serve(script, wanted, seed=1, stop=asyncio.Event())
+
+
+def test_small_answers_are_not_held_back() -> None:
+    """Only with its protocol named does asyncio switch Nagle's waiting off."""
+    with listen_at("127.0.0.1:0") as bound:
+        assert bound.proto == socket.IPPROTO_TCP
