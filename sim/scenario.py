@@ -446,8 +446,10 @@ def _misses(scope: Scope, target: Target) -> str:
             return "" if target.node else "a node"
         case Scope.LEAF:
             return "" if target.switch or target.node else "a switch, or a node below it"
-        case Scope.RACK | Scope.POWER | Scope.COOLING:
-            return "" if target.rack or target.node else "a rack, or a node of the domain"
+        case Scope.RACK:
+            return "" if target.rack or target.node else "a rack, or a node in it"
+        case Scope.POWER | Scope.COOLING:
+            return "" if target.node else "a node of the domain"
         case Scope.JOB:
             return "" if target.job else "a job"
         case _:

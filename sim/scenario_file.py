@@ -117,7 +117,7 @@ def document(scenario: Scenario) -> dict[str, Any]:
         tables["workload"] = plain(scenario.workload)
     if scenario.rates:
         tables["faults"]["per_day"] = dict(scenario.rates)
-    return {key: value for key, value in tables.items() if value or key == "workload"}
+    return {key: value for key, value in tables.items() if value or key in ("name", "workload")}
 
 
 def _job_table(job: JobSpec) -> dict[str, Any]:
