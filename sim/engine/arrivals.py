@@ -57,7 +57,7 @@ def draw_first(w: Tables) -> None:
 def draw_next(w: Tables, kind: int, entity: int) -> None:
     """Draw when a process that has a fault now has the next, and let it come if that is soon."""
     luck = uniform(
-        w.core[0]["seed"], Purpose.ARRIVAL, kind * _CLASS + entity, w.drawn[entity, kind]
+        w.core[0]["seed"], Purpose.ARRIVAL, int(kind) * _CLASS + int(entity), w.drawn[entity, kind]
     )
     wait_s = scale_s(w, kind, entity) * (-math.log(luck)) ** (1.0 / w.classes[kind]["shape"])
     w.drawn[entity, kind] += 1
@@ -138,8 +138,8 @@ def lead_s(w: Tables, kind: int, entity: int) -> float:
 @compiled
 def luck_of(w: Tables, kind: int, entity: int, lane: int) -> float:
     """Return a number in (0, 1) of the fault that a process has next."""
-    index = (w.drawn[entity, kind] - 1) * _LANES + lane
-    return uniform(w.core[0]["seed"], Purpose.FAULT, kind * _CLASS + entity, index)
+    index = (int(w.drawn[entity, kind]) - 1) * _LANES + lane
+    return uniform(w.core[0]["seed"], Purpose.FAULT, int(kind) * _CLASS + int(entity), index)
 
 
 @compiled
@@ -148,7 +148,11 @@ def _draw_first(w: Tables, kind: int, entity: int) -> None:
     scale = scale_s(w, kind, entity)
     if math.isinf(scale):
         return
-    seed, address, shape = w.core[0]["seed"], kind * _CLASS + entity, w.classes[kind]["shape"]
+    seed, address, shape = (
+        w.core[0]["seed"],
+        int(kind) * _CLASS + int(entity),
+        w.classes[kind]["shape"],
+    )
     share = uniform(seed, Purpose.ARRIVAL, address, 0)
     if shape == 1.0:
         wait_s = -scale * math.log(share)

@@ -107,7 +107,8 @@ def _begin_planned(w: Tables, planned: int) -> None:
 def _follow(w: Tables, parent: int, entity: int, gpu: int, turn: int) -> None:
     """Let a fault strike that follows from another: the ``turn``-th beside it, or 0: it again."""
     kind = w.faults[parent]["class"]
-    number = w.faults[parent]["index"] * _MIX + w.faults[parent]["entity"] * _SPREADS + turn + 1
+    came = w.faults[parent]
+    number = int(came["index"]) * _MIX + int(came["entity"]) * _SPREADS + turn + 1
     fault = _new(w, kind, entity, _FOLLOWED + number % _PLANNED, parent)
     row = w.faults[fault]
     if w.classes[kind]["scope"] == Scope.JOB:
@@ -172,7 +173,7 @@ def _fill(w: Tables, fault: int) -> None:
         w.core[0]["seed"],
         Purpose.REPAIR,
         repair.address(w, fault),
-        row["index"] * repair.LANES + repair.LANES - 1,
+        int(row["index"]) * repair.LANES + repair.LANES - 1,
         kind["lasts_mu"],
         kind["lasts_sigma"],
     )

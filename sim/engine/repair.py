@@ -234,22 +234,22 @@ def _shut_down(w: Tables, node: int, gpu: int) -> None:
 def lucky(w: Tables, fault: int, lane: int, purpose: int) -> float:
     """Return a number in (0, 1) of a fault's own: the same whatever was done before it."""
     row = w.faults[fault]
-    number = row["index"] * LANES + lane
+    number = int(row["index"]) * LANES + int(lane)
     return uniform(w.core[0]["seed"], purpose, address(w, fault), number)
 
 
 @compiled
 def luck_at(w: Tables, kind: int, entity: int, index: int, lane: int) -> float:
     """Return a number in (0, 1) that a fault of a class will have: ``lucky`` with REPAIR."""
-    number = index * LANES + lane
-    return uniform(w.core[0]["seed"], Purpose.REPAIR, kind * _CLASS + entity, number)
+    number = int(index) * LANES + lane
+    return uniform(w.core[0]["seed"], Purpose.REPAIR, int(kind) * _CLASS + int(entity), number)
 
 
 @compiled
 def address(w: Tables, fault: int) -> int:
     """Return by what a fault's random numbers are found: its class and what it strikes."""
     row = w.faults[fault]
-    return int(row["class"] * _CLASS + row["entity"])
+    return int(row["class"]) * _CLASS + int(row["entity"])
 
 
 _CLASS = 2**32
