@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.engine import placement
+from sim.engine.loop import advance
 from sim.engine.room import with_room
-from sim.engine.slots import clear, new_slot
+from sim.engine.slots import new_slot
 from sim.engine.tables import SCHEMA, USED, Table, Tables
 from sim.engine.words import GPUS, NONE, JobKind, Scope, Use
 
@@ -60,12 +61,30 @@ def add_job(
 ) -> int:
     """Return a job of 1 s steps that is submitted nowhere yet; it has no checkpoints."""
     job = new_slot(w)
-    clear(w, job)
     row = w.jobs[job]
     row["gpus"] = row["least_gpus"] = row["most_gpus"] = gpus
     row["unit"] = min(gpus, GPUS)
     row["work"], row["priority"], row["kind"] = work, priority, kind
     return job
+
+
+def pass_time(w: Tables, seconds: float) -> Tables:
+    """Return the world so many seconds later."""
+    until_s = float(w.core[0]["now_s"]) + seconds
+    while True:
+        advance(w, until_s)
+        if not w.core[0]["short"]:
+            return w
+        w = with_room(w)
+
+
+def nodes_of(w: Tables, job: int) -> list[int]:
+    """Return a job's nodes in rank order."""
+    found, node = [], int(w.jobs[job]["first"])
+    for _ in range(int(w.jobs[job]["nodes"])):
+        found.append(node)
+        node = int(w.nodes[node]["next"])
+    return found
 
 
 def _nodes(size: Size) -> Table:

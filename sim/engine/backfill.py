@@ -12,9 +12,9 @@ from sim.engine.jit import compiled
 from sim.engine.jobs import usual_s
 from sim.engine.placement import find_one, first_on, needs
 from sim.engine.tables import Tables
-from sim.engine.words import NONE, Phase
+from sim.engine.words import NONE
 
-_PROBES = 10  # halvings of the time up to the last known end: the time is exact to a thousandth
+_PROBES = 6  # halvings of the time up to the last known end: the reservation is late by 1/64 of it
 _AGAIN_S = 600.0  # nodes fail and come back: what was worked out then is old
 
 
@@ -81,35 +81,37 @@ def _longest_launch_s(w: Tables, job: int) -> float:
 
 @compiled
 def _last_end_s(w: Tables) -> float:
-    last_s = w.core[0]["now_s"]
-    for job in range(w.core[0]["jobs_n"]):
-        if _holds(w, job) and not math.isinf(w.jobs[job]["due_s"]):
+    last_s, job = w.core[0]["now_s"], w.core[0]["holder"]
+    while job != NONE:
+        if not math.isinf(w.jobs[job]["due_s"]):
             last_s = max(last_s, w.jobs[job]["due_s"])
+        job = w.jobs[job]["holder_next"]
     return float(last_s)
 
 
 @compiled
 def _first_room_s(w: Tables, gpus: int) -> float:
     """Return when a job ends that holds so many GPUs of one node."""
-    first_s = math.inf
-    for job in range(w.core[0]["jobs_n"]):
-        if _holds(w, job) and w.jobs[job]["given"] >= gpus:
+    first_s, job = math.inf, w.core[0]["holder"]
+    while job != NONE:
+        if w.jobs[job]["given"] >= gpus:
             first_s = min(first_s, w.jobs[job]["due_s"])
+        job = w.jobs[job]["holder_next"]
     return first_s
 
 
 @compiled
 def _freed_by(w: Tables, time_s: float) -> int:
     """Return how many nodes that are not free now will be, by known ends."""
-    each, count = w.nodes[0]["gpus"], 0
-    for job in range(w.core[0]["jobs_n"]):
+    each, count, job = w.nodes[0]["gpus"], 0, w.core[0]["holder"]
+    while job != NONE:
         row = w.jobs[job]
-        if row["due_s"] > time_s or not _holds(w, job):
-            continue
-        if row["given"] >= each:
-            count += row["nodes"]
-        elif first_on(w, row["first"], NONE) == job and _freed_s(w, row["first"]) <= time_s:
-            count += 1
+        if row["due_s"] <= time_s:
+            if row["given"] >= each:
+                count += row["nodes"]
+            elif first_on(w, row["first"], NONE) == job and _freed_s(w, row["first"]) <= time_s:
+                count += 1
+        job = row["holder_next"]
     return count
 
 
@@ -121,9 +123,3 @@ def _freed_s(w: Tables, node: int) -> float:
         if row["job"][gpu] != NONE:
             last_s = max(last_s, w.jobs[row["job"][gpu]]["due_s"])
     return last_s
-
-
-@compiled
-def _holds(w: Tables, job: int) -> bool:
-    row = w.jobs[job]
-    return bool(row["nodes"] > 0 and row["phase"] in (Phase.STARTING, Phase.RUNNING))

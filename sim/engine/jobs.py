@@ -25,7 +25,6 @@ from sim.engine.words import (
     Ending,
     JobKind,
     Kind,
-    Load,
     Phase,
     Purpose,
     Reason,
@@ -88,7 +87,7 @@ def start_later(w: Tables, job: int, more_s: float) -> None:
     row["struck"], row["reason"] = NONE, Reason.NONE
     row["launch_s"] = whole(_launch_s(w, job) + more_s)
     row["due_s"] = now_s + row["launch_s"] + usual_s(w, job)
-    loads.set_loads(w, job, Load.STARTING)
+    loads.set_loads(w, job)
     keep_job(w, job)
     if row["named"]:
         after(w, _STAGE_ENDS[0] * row["launch_s"], Kind.STAGE, job, Stage.CONTAINER, row["version"])
@@ -129,7 +128,7 @@ def end_processes(w: Tables, job: int) -> None:
     row["step"] = row["saved_step"]
     _enter(w, job, Phase.STOPPED, Stage.NONE)
     _void(w, job)
-    loads.set_loads(w, job, Load.IDLE)
+    loads.set_loads(w, job)
     keep_job(w, job)
     if freed:
         retime_readers(w)
@@ -166,7 +165,7 @@ def hang(w: Tables, job: int, fault: int) -> None:
     _carry(w, job)
     row["stage"], row["struck"], row["due_s"] = Stage.HUNG, fault, math.inf
     row["turn"] += 1
-    loads.set_loads(w, job, Load.WAITING)
+    loads.set_loads(w, job)
     keep_job(w, job)
     after(w, w.site[0]["hang_timeout_s"], Kind.CRASH, job, Reason.HANG, row["version"])
     if freed:
@@ -208,9 +207,11 @@ def retime(w: Tables, job: int) -> None:
 @compiled
 def retime_readers(w: Tables) -> None:
     """Take over the pace of all jobs that read from the shared storage: its share has changed."""
-    for job in range(w.core[0]["jobs_n"]):
+    job = w.core[0]["holder"]
+    while job != NONE:
         if w.jobs[job]["demand"] > 0:
             _take_pace(w, job)
+        job = w.jobs[job]["holder_next"]
 
 
 @compiled
@@ -308,7 +309,7 @@ def _run(w: Tables, job: int, into_s: float) -> None:
     count_job(w, job)
     _enter(w, job, Phase.RUNNING, Stage.STEPPING)
     row["row_s"], row["cycle_s"], row["attempts"] = now_s, now_s - into_s, 0
-    loads.set_loads(w, job, Load.COMPUTING)
+    loads.set_loads(w, job)
     _step(w, job, scaling.pace(w, job))
     if row["bytes_per_step"] > 0 and scaling.joins(w, job):
         retime_readers(w)

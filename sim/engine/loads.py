@@ -8,9 +8,9 @@ from sim.engine.words import NONE, Load, Phase, Reason, Stage
 
 
 @compiled
-def set_loads(w: Tables, job: int, load: int) -> None:
+def set_loads(w: Tables, job: int) -> None:
     """Let a job's nodes do what it does; one that it shares does the most of any there."""
-    row = w.jobs[job]
+    row, load = w.jobs[job], load_of(w, job)
     node = row["first"]
     for _ in range(row["nodes"]):
         at = w.nodes[node]
@@ -38,9 +38,9 @@ def relax(w: Tables, node: int) -> None:
 
 @compiled
 def load_of(w: Tables, job: int) -> int:
-    """Return what a job does with its GPUs."""
+    """Return what a job does with its GPUs; the start of one without a name leaves them idle."""
     row = w.jobs[job]
-    if row["phase"] == Phase.STARTING:
+    if row["phase"] == Phase.STARTING and row["named"]:
         return Load.STARTING.value
     if row["phase"] != Phase.RUNNING:
         return Load.IDLE.value

@@ -20,7 +20,7 @@ def lay_out(w: Tables) -> None:
     """Put all nodes of a new world on their lists; the lowest of each is taken first."""
     core = w.core[0]
     core["free_nodes"] = 0
-    core["reserved_job"] = NONE
+    core["holder"], core["reserved_job"] = NONE, NONE
     w.buckets[:] = NONE
     for row in range(len(w.domains)):
         w.domains[row]["free_nodes"] = 0
@@ -68,6 +68,7 @@ def give_part(w: Tables, job: int, node: int) -> None:
     """Give a job without nodes as many free GPUs of a node as it asked for."""
     count_job(w, job)
     job_row, row = w.jobs[job], w.nodes[node]
+    _join(w, job)
     job_row["first"], job_row["last"], job_row["nodes"] = node, node, 1
     wanted = job_row["gpus"]
     job_row["given"] = wanted
@@ -87,6 +88,7 @@ def append(w: Tables, job: int, node: int) -> None:
     count_job(w, job)
     job_row, row = w.jobs[job], w.nodes[node]
     if job_row["nodes"] == 0:
+        _join(w, job)
         job_row["first"] = node
     else:
         w.nodes[job_row["last"]]["next"] = node
@@ -188,6 +190,7 @@ def release_first(w: Tables, job: int) -> int:
     row["given"] -= gpus
     if row["nodes"] == 0:
         row["first"], row["last"] = NONE, NONE
+        _leave(w, job)
     return int(node)
 
 
@@ -200,6 +203,27 @@ def first_on(w: Tables, node: int, after: int) -> int:
         if job > after and (found == NONE or job < found):
             found = job
     return int(found)
+
+
+@compiled
+def _join(w: Tables, job: int) -> None:
+    """Put a job on the list of those that have GPUs."""
+    core, row = w.core[0], w.jobs[job]
+    row["holder_next"], row["holder_prev"] = core["holder"], NONE
+    if core["holder"] != NONE:
+        w.jobs[core["holder"]]["holder_prev"] = job
+    core["holder"] = job
+
+
+@compiled
+def _leave(w: Tables, job: int) -> None:
+    row = w.jobs[job]
+    if row["holder_prev"] == NONE:
+        w.core[0]["holder"] = row["holder_next"]
+    else:
+        w.jobs[row["holder_prev"]]["holder_next"] = row["holder_next"]
+    if row["holder_next"] != NONE:
+        w.jobs[row["holder_next"]]["holder_prev"] = row["holder_prev"]
 
 
 @compiled

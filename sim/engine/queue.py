@@ -47,6 +47,9 @@ def submit(w: Tables, job: int) -> None:
         jobs.end(w, job, Ending.CANCELLED)
         return
     keep_job(w, job)
+    if w.core[0]["queue_n"] == 0 and _place(w, job):
+        jobs.start(w, job)
+        return
     waiting.put(w, job)
     waiting.wake(w)
 
@@ -89,7 +92,7 @@ def look(w: Tables) -> None:
     core = w.core[0]
     core["pulse"] = False
     at, starts, blocked = 0, 0, False
-    while at < core["queue_n"] and at <= w.site[0]["backfill"] + 1:
+    while at < core["queue_n"] and at <= w.site[0]["backfill"]:
         job = w.queue[at]
         if starts == _STARTS:
             waiting.wake(w)
@@ -178,19 +181,17 @@ def _fitting(w: Tables, job: int, most: int) -> int:
 @compiled
 def _grow_all(w: Tables) -> None:
     """Let elastic jobs that run on less than they asked for have free nodes."""
-    core, grown = w.core[0], 0
-    for job in range(core["jobs_n"]):
+    core, grown, job = w.core[0], 0, w.core[0]["holder"]
+    while job != NONE and core["free_nodes"] > 0 and grown < _STARTS:
         row = w.jobs[job]
-        if core["free_nodes"] == 0 or grown == _STARTS:
-            return
-        if row["stage"] != Stage.STEPPING or not jobs.is_shrunk(w, job):
-            continue
-        if core["now_s"] - row["since_s"] >= _GROW_AFTER_S:
+        ran_s = core["now_s"] - row["since_s"]
+        if row["stage"] == Stage.STEPPING and jobs.is_shrunk(w, job) and ran_s >= _GROW_AFTER_S:
             wanted = placement.needs(w, row["gpus"])
             size = _fitting(w, job, min(wanted, row["nodes"] + core["free_nodes"]))
             if size > row["nodes"]:
                 _grow(w, job, size)
                 grown += 1
+        job = row["holder_next"]
 
 
 @compiled
@@ -313,18 +314,17 @@ def _next_victim(w: Tables, job: int, last: int) -> int:
     For whole nodes only jobs with whole nodes make room.
     """
     least = min(w.jobs[job]["gpus"], w.nodes[0]["gpus"])
-    found = NONE
-    for other in range(w.core[0]["jobs_n"]):
+    found, other = NONE, w.core[0]["holder"]
+    while other != NONE:
         row = w.jobs[other]
-        if row["phase"] != Phase.RUNNING or row["given"] < least:
-            continue
         ran_s = w.core[0]["now_s"] - row["since_s"]
-        if row["priority"] >= w.jobs[job]["priority"] or ran_s < w.site[0]["preempt_after_s"]:
-            continue
-        follows = last == NONE or _goes_before(w, last, other)
-        if follows and (found == NONE or _goes_before(w, other, found)):
-            found = other
-    return found
+        less = row["phase"] == Phase.RUNNING and row["priority"] < w.jobs[job]["priority"]
+        if less and row["given"] >= least and ran_s >= w.site[0]["preempt_after_s"]:
+            follows = last == NONE or _goes_before(w, last, other)
+            if follows and (found == NONE or _goes_before(w, other, found)):
+                found = other
+        other = row["holder_next"]
+    return int(found)
 
 
 @compiled

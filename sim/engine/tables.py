@@ -42,6 +42,7 @@ CORE = np.dtype(
         ("stop", "b1"),  # a decision is due: ``advance`` returns
         ("decision", "i4"),  # the trouble that it is about
         ("pulse", "b1"),  # the queue's next look is on the heap already
+        ("holder", "i4"),  # first of the jobs that have GPUs, NONE
         ("free_nodes", "i8"),  # ready, no spares, given to nobody
         ("shrunk", "i8"),  # elastic jobs that run on fewer GPUs than they asked for
         ("reserved_job", "i4"),  # first in the queue, for which room is kept; NONE
@@ -309,6 +310,8 @@ JOB = np.dtype(
         ("reason", "i1"),
         ("first", "i4"),  # its first node, NONE
         ("last", "i4"),  # its last node, NONE
+        ("holder_next", "i4"),  # among the jobs that have GPUs
+        ("holder_prev", "i4"),
         ("nodes", "i4"),
         ("given", "i4"),  # GPUs it holds
         ("begun_s", "f8"),  # first start, nan
