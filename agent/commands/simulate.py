@@ -173,8 +173,8 @@ def _validate(*, quick: bool, as_json: bool) -> int:
     from agent.figures import emit
     from sim.validation import validate
 
-    with err.status("Holding the simulator against published figures ..."):
-        found = validate(quick=quick, tell=lambda line: None)
+    with err.status("Holding the simulator against published figures ...") as status:
+        found = validate(quick=quick, tell=lambda line: status.update(line))
     return emit(found, as_json=as_json, strict=True, console=out)
 
 

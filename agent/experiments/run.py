@@ -71,19 +71,24 @@ def run(spec: RunSpec, *, tell: Tell = lambda line: None) -> RunResult:
         sampler, healing = asyncio.run(_controlled(spec, tell))
     took = (time.perf_counter() - began_s, _cpu_s() - began_cpu_s)
     own = accounts(sampler.world)
-    baseline = own if spec.policy == NONE else accounts(_alone(replace(spec, policy=NONE)).world)
+    baseline = own if spec.policy == NONE else accounts(_left_alone(spec, sampler.world))
     return _result(spec, sampler, healing, took=took, books=(own, baseline))
 
 
 def _alone(spec: RunSpec) -> Sampler:
     """Let the world run with what its site does by itself."""
-    script = spec.scenario
-    if spec.policy == NONE:
-        script = replace(script, telemetry="none")  # nobody reads: no row need be kept
+    script = replace(spec.scenario, telemetry="none")  # nobody reads: no row need be kept
     world = World.build(script, seed=spec.seed)
     sampler = Sampler(world, spec.duration_s)
     sampler.advance(world.scenario.start_s + spec.duration_s)
     return sampler
+
+
+def _left_alone(spec: RunSpec, world: World) -> World:
+    """Return the same world at the same time where nobody heals."""
+    alone = World.build(replace(world.scenario, telemetry="none"), seed=spec.seed)
+    alone.advance(world.now_s)
+    return alone
 
 
 def _decided(spec: RunSpec) -> tuple[Sampler, Healing]:
