@@ -109,14 +109,26 @@ def readings(
     their row also where all of it is NaN, but a rank is there only if it ran within the window.
     nodes: only what is on these, so no job and no shared volume; InputError names an unknown one
     """
-    if not len(time_s):
-        return ()
-    asked = _Asked(world.inner, world.names, np.asarray(time_s, dtype=np.float64), nodes, metrics)
     if not world.inner.core[0]["keep"]:
         raise InputError(
             f"scenario {world.scenario.name} keeps no rows to make readings of: its telemetry is "
             f'{world.scenario.telemetry!r}; set it to "full".'
         )
+    return windows(world.inner, world.names, metrics, time_s, nodes=nodes)
+
+
+def windows(
+    w: Tables,
+    names: Names,
+    metrics: Sequence[str],
+    time_s: Floats,
+    *,
+    nodes: Sequence[str] | None = None,
+) -> tuple[Window, ...]:
+    """Return what ``readings`` does of a world's tables."""
+    if not len(time_s):
+        return ()
+    asked = _Asked(w, names, np.asarray(time_s, dtype=np.float64), nodes, metrics)
     return tuple(
         Window(metric, targets, asked.time_s, value)
         for metric, (targets, value) in asked.readings()
@@ -274,11 +286,11 @@ class _Asked:
     @cached_property
     def _services(self) -> tuple[tuple[Target, ...], Floats]:
         """(J, services, T)."""
-        own = [(job, service) for job, service in enumerate(self._served) if service != NONE]
+        own = [job for job, service in enumerate(self._served) if service != NONE]
         out = np.empty((len(own), SERVICES, len(self.time_s)))
-        for place, (_, service) in enumerate(own):
-            read_service(self.w, service, self.time_s, out[place])
-        return tuple(Target(job=self.names.job(job)) for job, _ in own), out
+        for place, job in enumerate(own):
+            read_service(self.w, job, self.time_s, out[place])
+        return tuple(Target(job=self.names.job(job)) for job in own), out
 
     @property
     def _served(self) -> list[int]:

@@ -20,7 +20,7 @@ from sim.engine.read_look import Look, Real, each_run, look_at, shake
 from sim.engine.read_pace import pace_at, stepping_job
 from sim.engine.read_warmth import excess_at
 from sim.engine.tables import Tables
-from sim.engine.thermal import POWER_EXPONENT
+from sim.engine.thermal import INLET_LAG_S, POWER_EXPONENT
 from sim.engine.words import GPUS, NONE, Load, Purpose
 
 
@@ -52,9 +52,12 @@ _STALL_UTILIZATION = 0.12
 _CLOCK_STEP_HZ = 1.5e7
 _MILLIWATTS = 1000.0
 _OVERSHOOT = 1.1  # of its limit that a board may show: Acme's A100s read 440 W
+_IDLE_SPREAD = 0.035  # of boards of one type: Acme's idle A100s read 62 to 66 W
 _POWER_NOISE, _CELSIUS_NOISE, _HBM_NOISE = 0.015, 0.4, 0.5
 _MEMORY_NOISE, _THROTTLE_NOISE = 0.004, 0.05
-_HBM_ABOVE_CORE_CELSIUS = 5.0
+# Memory follows the die by less than the whole and is warmer: 16 degC idle, 5 at 40 above the air,
+# as the two curves of Acme's Kalos.
+_HBM_CELSIUS, _HBM_SHARE = 20.0, 0.62
 _CORRECTED_PER_S = 2e-6  # at most, of a healthy GPU's corrected errors
 _POWER, _CELSIUS, _HBM, _BUSY, _MEMORY = range(noise.LANES)  # which of a GPU's noises
 
@@ -76,7 +79,7 @@ class Site(NamedTuple):
 
     seed: int
     began_s: float
-    slot: int
+    own: noise.Word  # lanes that stay the same for ever: 0 its corrected errors, 1 its idle power
     shown: Any
     kind: Any
 
@@ -94,6 +97,7 @@ def read_gpus(w: Tables, node: int, time_s: Floats, wanted: Ints, out: Out) -> N
     for gpu in range(w.nodes[node]["gpus"]):
         slot = node * GPUS + gpu
         shake(core["seed"], _STREAM, slot, look)
+        own = noise.bits(noise.source(core["seed"], Purpose.READING, _STREAM_STILL, slot), 0)
         _late(float(kind["lag_s"]) / noise.KNOT_S, look)
         first = 0
         while first < len(time_s):
@@ -104,7 +108,7 @@ def read_gpus(w: Tables, node: int, time_s: Floats, wanted: Ints, out: Out) -> N
                 pace_at(w.job_log, w.job_last[job] if job >= 0 else NONE, (first, last), real)
                 paced = job
             part = Part(gpu, first, last, 1.0 if shown["alive"][gpu] else math.nan)
-            site = Site(core["seed"], core["began_s"], slot, shown, kind)
+            site = Site(core["seed"], core["began_s"], own, shown, kind)
             _activity(part, site, real, wanted, out)
             excess = excess_at(core["seed"], log, look.row[first], gpu, kind)
             _warmth(part, site, excess, real, (wanted, out))
@@ -123,9 +127,16 @@ def read_nodes(w: Tables, nodes: Ints, time_s: Floats, wanted: Ints, out: Out) -
 
 @compiled
 def _lags(log: Any, lag_s: float, look: Look) -> None:
+    """Fill in how much of a row's first temperatures is left, and the air at the inlet."""
     for at in range(len(look.row)):
-        since_s = look.real[Real.TRUE, at] - log[look.row[at]]["start_s"]
-        look.real[Real.LAG, at] = math.exp(-max(since_s, 0.0) / lag_s)
+        shown = log[look.row[at]]
+        since_s = max(look.real[Real.TRUE, at] - shown["start_s"], 0.0)
+        look.real[Real.LAG, at] = math.exp(-since_s / lag_s)
+        goal = float(shown["inlet_goal"])
+        gap = float(shown["inlet"]) - goal
+        if gap != 0.0:
+            gap *= math.exp(-since_s / INLET_LAG_S)
+        look.real[Real.INLET, at] = goal + gap
 
 
 @compiled
@@ -165,6 +176,7 @@ def _activity(part: Part, site: Site, real: Floats, wanted: Ints, out: Out) -> N
         _utilization(part, size, real, out[wanted[Gauge.UTILIZATION], gpu])
     if wanted[Gauge.POWER] >= 0:
         idle, dynamic = watts_of(site, gpu, habit)
+        idle *= 1.0 + _IDLE_SPREAD * noise.lane(site.own, 1)
         most = _OVERSHOOT * kind["watts"]
         _power(part, (idle, dynamic, habit.sway, most), real, out[wanted[Gauge.POWER], gpu])
     level = _memory_level(load, habit)
@@ -259,24 +271,33 @@ def _warmth(
     rise = max(float(shown["goal"][gpu] - shown["inlet_goal"]), 0.0)
     sway = (habit.sway + _POWER_NOISE) * rise * dynamic / (idle + dynamic)
     if wanted[Gauge.TEMPERATURE] >= 0:
-        place = out[wanted[Gauge.TEMPERATURE], gpu]
-        _celsius(part, (goal, gap, sway, _CELSIUS_NOISE), _CELSIUS, real, place)
+        _core(part, (goal, gap, sway), real, out[wanted[Gauge.TEMPERATURE], gpu])
     if wanted[Gauge.MEMORY_TEMPERATURE] >= 0:
-        place = out[wanted[Gauge.MEMORY_TEMPERATURE], gpu]
-        goal += _HBM_ABOVE_CORE_CELSIUS
-        _celsius(part, (goal, gap, sway, _HBM_NOISE), _HBM, real, place)
+        _hbm(part, (goal, gap, sway), real, out[wanted[Gauge.MEMORY_TEMPERATURE], gpu])
 
 
 @compiled
-def _celsius(
-    part: Part, size: tuple[float, float, float, float], number: int, real: Floats, place: Out
-) -> None:
-    goal, gap, sway, spread = size
-    quick, slow = real[Real.QUICK + number], real[Real.SLOW + number]
+def _core(part: Part, size: tuple[float, float, float], real: Floats, place: Out) -> None:
+    goal, gap, sway = size
+    quick, slow = real[Real.QUICK + _CELSIUS], real[Real.SLOW + _CELSIUS]
     lag, late, air, seen = real[Real.LAG], real[Real.LATE], real[Real.AIR], real[Real.SEEN]
     for at in range(part.first, part.last):
         now = goal + gap * lag[at] + air[at] + sway * late[at]
-        place[at] = np.rint(now + spread * (quick[at] + slow[at])) * (seen[at] * part.alive)
+        noisy = _CELSIUS_NOISE * (quick[at] + slow[at])
+        place[at] = np.rint(now + noisy) * (seen[at] * part.alive)
+
+
+@compiled
+def _hbm(part: Part, size: tuple[float, float, float], real: Floats, place: Out) -> None:
+    goal, gap, sway = size
+    quick, slow = real[Real.QUICK + _HBM], real[Real.SLOW + _HBM]
+    lag, late, air, seen = real[Real.LAG], real[Real.LATE], real[Real.AIR], real[Real.SEEN]
+    inlet = real[Real.INLET]
+    for at in range(part.first, part.last):
+        core = goal + gap * lag[at] + sway * late[at]
+        now = inlet[at] + air[at] + _HBM_CELSIUS + _HBM_SHARE * (core - inlet[at])
+        noisy = _HBM_NOISE * (quick[at] + slow[at])
+        place[at] = np.rint(now + noisy) * (seen[at] * part.alive)
 
 
 @compiled
@@ -292,8 +313,7 @@ def _counters(part: Part, site: Site, real: Floats, wanted: Ints, out: Out) -> N
     _grown(part, Gauge.REPLAYS, (since_s, shown["replay_count"], shown["replays"]), real, asked)
     _grown(part, Gauge.NVLINK, (since_s, shown["link_count"], shown["link_errors"]), real, asked)
     if wanted[Gauge.CORRECTED] >= 0:
-        root = noise.source(site.seed, Purpose.READING, _STREAM_STILL, site.slot)
-        own = abs(noise.lane(noise.bits(root, 0), 0))
+        own = abs(noise.lane(site.own, 0))
         before = own * (1.0 + _CORRECTED_PER_S * (since_s - site.began_s))
         rate = own * _CORRECTED_PER_S + shown["ecc_rate"][gpu]
         size = (since_s, before + shown["ecc_count"][gpu], rate)

@@ -64,6 +64,9 @@ def read_job(w: Tables, job: int, time_s: Floats, out: Floats) -> None:
     """Write (4, T), a row for each of ``Job``; NaN where the job's processes are not there."""
     look, log, newest = look_beside(w, time_s), w.job_log, w.job_last[job]
     shake(w.core[0]["seed"], _JOB_STREAM, job, look)
+    if newest < 0:
+        out[:] = math.nan
+        return
     for at in range(len(time_s)):
         now_s, seen = time_s[at], look.real[Real.SEEN, at]
         row = log[row_at(log, newest, now_s)]
@@ -185,13 +188,13 @@ def _own_s(w: Tables, job: int, of: Any, shown: Any, gpu: int) -> float:
 
 
 @compiled_with_arrays
-def read_service(w: Tables, service: int, time_s: Floats, out: Floats) -> None:
+def read_service(w: Tables, job: int, time_s: Floats, out: Floats) -> None:
     """Write (4, T), a row for each of ``Service``; NaN where no replica serves.
 
     Requests are counted whole minutes after they were answered, as the rows are kept.
     """
     look, log = look_beside(w, time_s), w.service_log
-    mine = _rows_of(log, w.core[0]["service_log_n"], service)
+    mine = _rows_of(log, w.core[0]["service_log_n"], job)
     served = np.zeros(len(mine) + 1)
     for place in range(1, len(mine)):
         before, shown = log[mine[place - 1]], log[mine[place]]
@@ -212,11 +215,11 @@ def read_service(w: Tables, service: int, time_s: Floats, out: Floats) -> None:
 
 
 @compiled_with_arrays
-def _rows_of(log: NDArray[np.void], count: int, service: int) -> Ints:
+def _rows_of(log: NDArray[np.void], count: int, job: int) -> Ints:
     mine = np.empty(count, dtype=np.int64)
     found = 0
     for row in range(count):
-        if log[row]["entity"] == service:
+        if log[row]["entity"] == job:
             mine[found] = row
             found += 1
     return mine[:found]

@@ -19,7 +19,7 @@ SCRAPE_S = 15.0
 _WARMEST_S = 15 * 3600.0  # mid-afternoon, UTC
 _WORKDAYS_S = 5.5 * DAY_S  # from the epoch's Thursday to the middle of the working days
 _DAY_CELSIUS, _WEEK_CELSIUS = 0.75, 0.15
-_REALS = 14 + noise.LANES
+_REALS = 15 + noise.LANES
 _KNOTS_EACH = 3  # a reading needs: the one before, at its left and at its right
 
 
@@ -35,8 +35,9 @@ class Real(IntEnum):
     STALLED = 6  # 1 where its job's ranks wait for a checkpoint to be captured, else 0
     WORKING = 7  # share of the dynamic power that its job draws
     LATE = 8  # the slow noise of power as it was one lag of the die ago
-    QUICK = 9  # noise that is new at every tick, a row for each lane
-    SLOW = 14  # noise that wanders, a row for each lane
+    INLET = 9  # the air that a node takes in, without the hall's swing
+    QUICK = 10  # noise that is new at every tick, a row for each lane
+    SLOW = 15  # noise that wanders, a row for each lane
 
 
 class Look(NamedTuple):
@@ -45,7 +46,7 @@ class Look(NamedTuple):
     row:   (T,) its row in ``node_log`` at that time
     tick, knot: (T,) whole seconds, and which of ``knots`` is left of it
     knots: (K,) the numbers of all knots that are needed; level: (5, K) noise there
-    real:  (19, T) a row for each of ``Real``
+    real:  (20, T) a row for each of ``Real``
     """
 
     row: Ints
