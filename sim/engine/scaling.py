@@ -23,7 +23,7 @@ MINUTE_S = 60.0
 _CROSSING = 0.176
 # A sample that no cache answers takes a loader's thread this much longer: an assumption.
 _MISS = 3.0
-_BAD_DRIVER = 1.05  # times longer to compute: an assumption
+_MICRO = 48.0  # micro-batches of a pipeline that names none: Sia's (SOSP'23)
 _BATCHES = 12  # global batch sizes that are tried for an elastic job
 
 
@@ -149,10 +149,9 @@ def _speeds(w: Tables, job: int) -> tuple[float, float, float]:
         node = w.nodes[at]
         speed = w.types[node["type"]]["speed"]
         top = max(top, speed)
-        common = (_BAD_DRIVER if node["driver"] != 0 else 1.0) / speed
         for gpu in range(node["gpus"]):
             if whole or node["job"][gpu] == job:
-                times = common * node["slowness"][gpu] * node["slow"][gpu]
+                times = node["slowness"][gpu] * node["slow"][gpu] / speed
                 if node["clock"][gpu] != 1.0:
                     times *= slowdown(node["clock"][gpu])
                 worst = max(worst, times)
@@ -192,10 +191,10 @@ def _paths(w: Tables, job: int) -> tuple[float, float, float]:
 def _bubbles(w: Tables, job: int) -> tuple[float, float]:
     """Return how many micro-batches a pipeline stands empty for, and how many pass through it."""
     row = w.jobs[job]
-    stages = row["pipeline"]
-    if stages <= 1 or row["micro"] <= 0:
+    stages, micro = row["pipeline"], row["micro"]
+    if stages <= 1:
         return 0.0, 1.0
-    return stages - 1.0, row["micro"]
+    return stages - 1.0, micro if micro > 0 else _MICRO
 
 
 @compiled
