@@ -17,6 +17,7 @@ from agent.lab.promql import (
     Binary,
     Call,
     Expression,
+    Matcher,
     Number,
     Selector,
 )
@@ -54,7 +55,7 @@ class Evaluation:
 
     exporters: Exporters
     time_s: Floats
-    _seen: dict[tuple[Selector, float], Raw] = field(default_factory=dict)
+    _seen: dict[Selector, tuple[Ints, Raw]] = field(default_factory=dict)
 
     def result(self, expression: Expression) -> Raw:
         """Return the (S, T) result; a number is one series without labels."""
@@ -69,7 +70,8 @@ class Evaluation:
             case Number(value):
                 return value
             case Selector(range_s=0.0):
-                return self._window(expression, 0.0)[1]
+                found = self._samples(expression)
+                return Raw(found.raw.labels, found.raw.value[:, found.high])
             case Selector():
                 raise BadExpression(
                     'invalid expression type "range vector" for range query, must be Scalar or '
@@ -84,79 +86,54 @@ class Evaluation:
             case Binary():
                 return self._binary(expression)
 
-    def _window(self, selector: Selector, range_s: float) -> tuple[Ints, Raw]:
-        """Return offsets (K,) in ticks back from each time's own, oldest first, and the samples.
-
-        The samples are (S, K * T), those of one offset together.
-        """
+    def _samples(self, selector: Selector) -> "_Samples":
+        """Return the samples that a selector takes in at the times, each once."""
         every_s = self.exporters.every_s
-        now = np.floor(self.time_s / every_s + _NEARLY).astype(np.int64)
-        offsets = np.arange(-int(range_s // every_s), 1, dtype=np.int64)
-        key = (replace(selector, range_s=0.0), range_s)
-        if key not in self._seen:
-            wanted, place = np.unique(now[None, :] + offsets[:, None], return_inverse=True)
+        last = np.floor(self.time_s / every_s + _NEARLY).astype(np.int64)
+        first = np.ceil((self.time_s - selector.range_s) / every_s - _NEARLY).astype(np.int64)
+        first = np.minimum(first, last)
+        longest = int((last - first).max(initial=0))
+        wanted = np.unique(np.concatenate([last - back for back in range(longest + 1)]))
+        key = replace(selector, range_s=0.0)
+        known = self._seen.get(key)
+        if known is None or not np.isin(wanted, known[0]).all():
             raw = self.exporters.raw(selector.name, wanted)
-            rows = [
-                row
-                for row, labels in enumerate(raw.labels)
-                if all(m.holds(labels.get(m.label, "")) for m in selector.matchers)
-            ]
-            labels = raw.labels if len(rows) == len(raw.labels) else _chosen(raw.labels, rows)
-            self._seen[key] = Raw(labels, raw.value[rows][:, place.reshape(-1)])
-        return offsets, self._seen[key]
-
-    def _range(self, over: Selector) -> tuple[Ints, Raw, Floats]:
-        """Return offsets (K,), the series, and their (S, K, T) samples within the range."""
-        offsets, raw = self._window(over, over.range_s)
-        samples = raw.value.reshape(len(raw.labels), len(offsets), len(self.time_s)).copy()
-        age_s = self._late_s()[None, :] - offsets[:, None] * self.exporters.every_s
-        samples[:, age_s > over.range_s + _NEARLY] = np.nan
-        return offsets, raw, samples
-
-    def _late_s(self) -> Floats:
-        """(T,) how long before each time the exporters collected last."""
-        every_s = self.exporters.every_s
-        return self.time_s - np.floor(self.time_s / every_s + _NEARLY) * every_s
+            known = self._seen[key] = (wanted, _of(raw, selector.matchers))
+        ticks, raw = known
+        return _Samples(ticks, raw, np.searchsorted(ticks, first), np.searchsorted(ticks, last))
 
     def _last(self, over: Selector) -> Raw:
-        _, raw, samples = self._range(over)
-        last = samples[:, 0].copy()
-        for column in range(1, samples.shape[1]):
-            there = ~np.isnan(samples[:, column])
-            last[there] = samples[:, column][there]
-        return Raw(raw.labels, last)
+        found = self._samples(over)
+        last = _latest(found.raw.value)[:, found.high]
+        value = np.take_along_axis(found.raw.value, np.maximum(last, 0), axis=1)
+        return Raw(found.raw.labels, np.where(last >= found.low, value, np.nan))
 
     def _rate(self, over: Selector) -> Raw:
         """Return the increase a second, extrapolated as ``extrapolatedRate`` in Prometheus does.
 
         Source: prometheus/promql/functions.go, version 2: the range has both its ends.
         """
-        offsets, raw, samples = self._range(over)
-        shape = samples.shape
-        first, last, before = (np.full(shape[::2], np.nan) for _ in range(3))
-        first_at, last_at = np.zeros(shape[::2]), np.zeros(shape[::2])
-        gained, count = np.zeros(shape[::2]), np.zeros(shape[::2])
-        for column, offset in enumerate(offsets.tolist()):
-            now = samples[:, column]
-            there = ~np.isnan(now)
-            begins = there & (count == 0)
-            first[begins], first_at[begins] = now[begins], offset
-            fell = there & (now < before)
-            gained[fell] += before[fell]
-            before[there], last[there], last_at[there] = now[there], now[there], offset
-            count += there
-        every_s, late_s = self.exporters.every_s, self._late_s()
-        sampled_s = (last_at - first_at) * every_s
-        mean_s = sampled_s / (count - 1)
-        start_s = over.range_s + first_at * every_s - late_s
-        end_s = late_s - last_at * every_s
-        increase = last - first + gained
-        to_zero_s = np.where(increase > 0, sampled_s * first / increase, np.inf)
+        found, every_s = self._samples(over), self.exporters.every_s
+        value, ends = found.raw.value, found.raw.value.shape[1] - 1
+        last = np.maximum(_latest(value)[:, found.high], 0)
+        first = np.minimum(ends - _latest(value[:, ::-1])[:, ends - found.low], ends)
+        enough = (last > first) & (first >= found.low) & (last <= found.high)
+        at_first = np.take_along_axis(value, first, axis=1)
+        grown = np.take_along_axis(_with_no_reset(value), last, axis=1)
+        grown -= np.take_along_axis(_with_no_reset(value), first, axis=1)
+        counts = np.cumsum(~np.isnan(value), axis=1)
+        count = np.take_along_axis(counts, last, axis=1)
+        count -= np.take_along_axis(counts, first, axis=1)
+        sampled_s = (found.ticks[last] - found.ticks[first]) * every_s
+        mean_s = sampled_s / count
+        start_s = found.ticks[first] * every_s - (self.time_s - over.range_s)
+        end_s = self.time_s - found.ticks[last] * every_s
+        to_zero_s = np.where(grown > 0, sampled_s * at_first / grown, np.inf)
         start_s = np.minimum(start_s, to_zero_s)
         reach_s = sampled_s + np.where(start_s < _BEYOND * mean_s, start_s, mean_s / 2)
         reach_s += np.where(end_s < _BEYOND * mean_s, end_s, mean_s / 2)
-        rate = increase * reach_s / sampled_s / over.range_s
-        return Raw(_nameless(raw.labels), np.where(count > 1, rate, np.nan))
+        rate = grown * reach_s / sampled_s / over.range_s
+        return Raw(_nameless(found.raw.labels), np.where(enough, rate, np.nan))
 
     def _aggregate(self, wanted: Aggregate) -> Raw:
         given = self._vector(wanted.of)
@@ -171,7 +148,7 @@ class Evaluation:
         return Raw(tuple(kept[rows[0]] for rows in groups.values()), value)
 
     def _binary(self, wanted: Binary) -> Raw | float:
-        left, right = self._value(wanted.left), self._value(wanted.right)
+        right, left = self._value(wanted.right), self._value(wanted.left)  # the longer range first
         if wanted.sign == "and":
             return _both(left, right)
         if isinstance(left, Raw) and isinstance(right, Raw):
@@ -194,6 +171,43 @@ class Evaluation:
         if not isinstance(found, Raw):
             raise BadExpression("expected type instant vector in aggregation, got scalar")
         return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Samples:
+    """Samples (S, U) at ticks (U,), and of each time (T,) the places of its first and last tick."""
+
+    ticks: Ints
+    raw: Raw
+    low: Ints
+    high: Ints
+
+
+def _of(raw: Raw, matchers: Iterable[Matcher]) -> Raw:
+    """Return the series that fit all matchers."""
+    rows = [
+        row
+        for row, labels in enumerate(raw.labels)
+        if all(matcher.holds(labels.get(matcher.label, "")) for matcher in matchers)
+    ]
+    return raw if len(rows) == len(raw.labels) else Raw(_chosen(raw.labels, rows), raw.value[rows])
+
+
+def _latest(value: Floats) -> Ints:
+    """Return the place of the last sample at or before each place; -1 before the first."""
+    places = np.where(np.isnan(value), -1, np.arange(value.shape[1]))
+    return np.maximum.accumulate(places, axis=1)
+
+
+def _with_no_reset(value: Floats) -> Floats:
+    """Return a counter as it would be had it never begun anew; gaps stay gaps."""
+    before = _latest(value)[:, :-1]
+    there = before >= 0
+    held = np.take_along_axis(value, np.maximum(before, 0), axis=1)
+    fell = there & (value[:, 1:] < held)
+    lost = np.zeros_like(value)
+    lost[:, 1:] = np.cumsum(np.where(fell, held, 0.0), axis=1)
+    return value + lost
 
 
 def _chosen(labels: tuple[Labels, ...], rows: Iterable[int]) -> tuple[Labels, ...]:

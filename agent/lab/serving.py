@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,3 +79,16 @@ async def serve(
     await serve_cluster(cluster, wanted, stop)
     cluster.catch_up()
     return world
+
+
+async def serve_for(
+    script: Scenario, wanted: LabSettings, *, seed: int, duration_s: float = 0.0
+) -> World:
+    """Serve a scenario for so long, 0: until a signal comes; return the world it came to."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    if duration_s:
+        loop.call_later(duration_s, stop.set)
+    return await serve(script, wanted, seed=seed, stop=stop)

@@ -7,6 +7,7 @@ and catches up while the test lasts.
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +23,16 @@ from agent.collect.prometheus import PrometheusSource
 from agent.collect.prometheus_settings import PrometheusAccess
 from agent.config import Settings
 from core.clock import RealClock, ScaledClock
-from core.cluster import JobPhase, NodeCondition
+from core.cluster import ClusterState, JobPhase, NodeCondition
+from core.codec import from_json
 from core.ports import Query
 from core.target import Target
 from core.types import OutcomeStatus, PlanState
 from sim.port import SimulatedCluster
 from sim.scenario import FaultSpec, Scenario, scenario
+from sim.scenario_file import to_toml
 from sim.world import World
-from tests.e2e.running import until
+from tests.e2e.running import Running, gpumedic, until
 from tests.lab import served
 from tests.prometheus import Prometheus, prometheus
 from tests.real import free_port
@@ -41,6 +44,25 @@ BROKEN = "node-03"
 # The controller needs some readings to know what is normal before that.
 FAULT = FaultSpec("gpu_fallen_off_bus", Target(node=BROKEN, gpu="5"), onset_s=240)
 DEADLINE_S = 120.0
+# One for each thing that is spoken here; at a time that is no exporter's tick.
+QUERIES = (
+    'rate(node_cpu_seconds_total{mode="idle"}[2m])',
+    'avg without (cpu, mode) (rate(node_cpu_seconds_total{mode!="idle"}[100s]))',
+    "max by (Hostname) (last_over_time(DCGM_FI_DEV_GPU_TEMP[1m])) > 40",
+    "DCGM_FI_DEV_FB_USED / (DCGM_FI_DEV_FB_USED + DCGM_FI_DEV_FB_FREE) * 100",
+    "node_filefd_maximum == bool 3 and node_filefd_maximum",
+)
+CONFIG = """
+state_dir = "{folder}/state"
+cycle = {{interval = "1s", refit = "1m"}}
+history = {{step = "5s", span = "4h"}}
+prometheus = {{url = "{url}"}}
+scheduler = {{url = "{url}", token_file = "{folder}/lab/token"}}
+guards = {{max_ratio_out = 0.25}}
+
+[[autonomy]]
+mode = "auto"
+"""
 SAMPLES = {
     "DCGM_FI_DEV_GPU_TEMP": "gpu_temperature_celsius",
     "DCGM_FI_DEV_POWER_USAGE": "gpu_power_watts",
@@ -97,6 +119,7 @@ async def test_what_a_real_prometheus_scrapes_is_diagnosed_swapped_and_proven_he
         await until(lambda: healed(app), what="a plan that helped", deadline_s=DEADLINE_S)
         assert_healed(app, world)
         await assert_scraped_as_it_was(server, cluster)
+        await assert_both_answer_alike(server, url, at_s=world.now_s - 67)
 
 
 async def settings_of(url: str) -> str:
@@ -145,3 +168,60 @@ async def assert_scraped_as_it_was(server: Prometheus, cluster: SimulatedCluster
         }
         assert len(samples) > 0.5 * len(port), name
         assert samples == {at: port[at] for at in samples}, name
+
+
+async def assert_both_answer_alike(server: Prometheus, url: str, *, at_s: float) -> None:
+    """The cluster's own answers are Prometheus', but for what a scrape has missed."""
+    for query in QUERIES:
+        answers: list[dict[str, float]] = []
+        async with httpx2.AsyncClient() as client:
+            for base in (server.url, url):
+                given = {"query": query, "time": f"{at_s:.3f}"}
+                found = (await client.get(f"{base}/api/v1/query", params=given)).json()
+                assert found["status"] == "success", found
+                answers.append(
+                    {
+                        json.dumps(series["metric"], sort_keys=True): float(series["value"][1])
+                        for series in found["data"]["result"]
+                    }
+                )
+        theirs, ours = answers
+        alike = [series for series in theirs if ours.get(series) == pytest.approx(theirs[series])]
+        assert theirs, query
+        assert len(alike) > 0.8 * len(theirs), query
+
+
+@pytest.mark.xdist_group("prometheus-e2e")
+async def test_two_processes_break_a_cluster_and_take_the_broken_node_out(tmp_path: Path) -> None:
+    """With no Prometheus at all: the cluster answers its queries itself, at the time of day."""
+    path = tmp_path / "broken.toml"
+    fault = replace(FAULT, onset_s=15.0)
+    path.write_text(to_toml(replace(script(0.0), faults=(fault,), history_s=900.0)))
+    words = ("lab", str(path), "--every", "5s", "--token-folder", str(tmp_path / "lab"))
+    async with gpumedic(*words, folder=tmp_path) as lab:
+        await until(lambda: answers(lab), what="the cluster")
+        config = tmp_path / "gpumedic.toml"
+        config.write_text(CONFIG.format(folder=tmp_path, url=lab.url))
+        async with gpumedic("controller", "--config", str(config), folder=tmp_path) as app:
+            await until(lambda: swapped(lab), what="the broken node is out")
+            (record,) = (await app.get("/v1/plans"))["plans"]
+            status = await app.get("/v1/status")
+
+    assert record["plan"]["cause"]["fault"] == "gpu_fallen_off_bus"
+    assert record["plan"]["cause"]["target"]["node"] == BROKEN
+    assert len(status["nodes"]) == 16
+
+
+async def answers(lab: Running) -> bool:
+    assert lab.process.poll() is None, lab.said()
+    with contextlib.suppress(OSError):
+        return bool(await lab.get("/sd/node-exporter"))
+    return False
+
+
+async def swapped(lab: Running) -> bool:
+    """Say whether the scheduler has the node out by our hand, and its job elsewhere."""
+    state = from_json(ClusterState, await lab.get("/scheduler/v1/state"))
+    job = state.job("llm-70b")
+    out = [node.name for node in state.out_by("gpumedic")]
+    return out == [BROKEN] and job is not None and BROKEN not in job.nodes
