@@ -111,6 +111,9 @@ def append_free(w: Tables, job: int, count: int) -> None:
 
     The leaf with the least that is enough, else the one with the most and so on.
     """
+    if count == 1:
+        append(w, job, find_one(w, w.nodes[0]["gpus"]))
+        return
     while count > 0:
         leaf = _leaf_for(w, count)
         domain = w.domains[leaf]
