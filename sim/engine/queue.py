@@ -51,7 +51,9 @@ def submit(w: Tables, job: int) -> None:
         jobs.start(w, job)
         return
     waiting.put(w, job)
-    waiting.wake(w)
+    last = w.core[0]["queue_n"] - 1
+    if last <= w.site[0]["backfill"] or w.queue[last] != job:  # else nobody looks so deep
+        waiting.wake(w)
 
 
 @compiled
