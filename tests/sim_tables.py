@@ -108,8 +108,8 @@ def _types(gpu: str) -> Table:
     kind = np.zeros(1, dtype=SCHEMA["types"])
     h100 = gpu == "h100"
     kind["speed"], kind["memory_bytes"] = 1.0, 80 * 2.0**30
-    kind["idle_watts"], kind["watts"] = (100.0, 700.0) if h100 else (63.0, 400.0)
-    kind["load_watts"] = (100.0, 150.0, 260.0, 640.0) if h100 else (63.0, 90.0, 105.0, 390.0)
+    kind["idle_watts"], kind["watts"] = (100.0, 700.0) if h100 else (64.0, 400.0)
+    kind["load_watts"] = (100.0, 150.0, 260.0, 640.0) if h100 else (64.0, 90.0, 105.0, 390.0)
     kind["boost_hz"], kind["idle_hz"] = (1.98e9, 3.45e8) if h100 else (1.41e9, 2.1e8)
     kind["throttle_celsius"], kind["hold_celsius"] = 87.0, 88.0
     kind["resistance"], kind["lag_s"] = 0.062, 90.0

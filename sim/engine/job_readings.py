@@ -56,7 +56,6 @@ JOBS, RANKS, SERVICES = len(Job), len(Rank), len(Service)
 _RAN = len(Ran)
 _JOB_STREAM, _RANK_STREAM = 7, 8
 _GOODPUT_SPAN_S = 600.0
-_BAD_DRIVER = 1.05  # as in ``sim.engine.scaling``
 
 
 @compiled_with_arrays
@@ -181,8 +180,6 @@ def _own_s(w: Tables, job: int, of: Any, shown: Any, gpu: int) -> float:
     node, row = w.nodes[shown["entity"]], w.jobs[job]
     speed = w.types[node["type"]]["speed"]
     times = node["slowness"][gpu] * shown["slow"][gpu] * slowdown(shown["clock"][gpu]) / speed
-    if shown["driver"] != 0:
-        times *= _BAD_DRIVER
     size = row["gpus"] / of["given"] if of["given"] > 0 and row["gpus"] > 0 else 1.0
     return float(row["compute_s"] * size * times)
 

@@ -58,7 +58,7 @@ def source(seed: int | Word, purpose: int, stream: int, entity: int) -> Word:
 @compiled
 def bits(root: Word, tick: int) -> Word:
     """Return the 64 bits of a tick."""
-    return mixed(root + np.uint64(tick) * _GOLDEN)
+    return mixed(np.uint64(root) + np.uint64(tick) * _GOLDEN)
 
 
 @compiled
