@@ -109,8 +109,16 @@ def _meet(w: Tables, fault: int, node: int) -> None:
             hits.hit(w, fault, job)
             _suspect(w, fault)
         elif w.jobs[job]["phase"] == Phase.STARTING:
-            runs_s = w.jobs[job]["since_s"] + w.jobs[job]["launch_s"] + _SOON_S
-            push(w, runs_s, Kind.PHASE, NONE, node, 0)
+            _look_again(w, node, w.jobs[job]["since_s"] + w.jobs[job]["launch_s"] + _SOON_S)
+
+
+@compiled
+def _look_again(w: Tables, node: int, time_s: float) -> None:
+    """Look at a node's faults at a time, unless that is done before; then it is seen what next."""
+    row = w.nodes[node]
+    if row["look_s"] <= w.core[0]["now_s"] or time_s < row["look_s"]:
+        row["look_s"] = time_s
+        push(w, time_s, Kind.PHASE, NONE, node, 0)
 
 
 @compiled
