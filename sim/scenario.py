@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Literal, get_args
 
 from core.errors import InputError
 from core.target import Target
@@ -20,8 +19,8 @@ LEAK = "loader_memory_leak"
 FILLING = "volume_filling"
 FAULTS = (XID_79, COOLING, LEAK, FILLING)
 
-JobKind = Literal["training", "parameter_server", "elastic", "service", "pipeline", "interactive"]
-Telemetry = Literal["full", "surrogate", "none"]
+JOB_KINDS = ("training", "parameter_server", "elastic", "service", "pipeline", "interactive")
+TELEMETRY = ("full", "surrogate", "none")
 
 _MINUTE_S = 60.0
 _HOUR_S = 3600.0
@@ -96,7 +95,7 @@ class JobSpec:
     checkpoint_stall_s: float = 7.0
     checkpoint_save_s: float = 51.0
     priority: int = 0
-    kind: JobKind = "training"
+    kind: str = "training"
     gpus: int | None = None
     least_nodes: int | None = None
     most_nodes: int | None = None
@@ -132,7 +131,7 @@ class JobSpec:
                 f"{name}: a checkpoint takes {self.checkpoint_save_s:g} s to save and the "
                 f"next starts {self.checkpoint_interval_s:g} s later; make the interval longer."
             )
-        one_of(f"{name}: kind", self.kind, get_args(JobKind))
+        one_of(f"{name}: kind", self.kind, JOB_KINDS)
         ratios(name, self, ("overlap", "cache"))
         not_negative(name, self, ("bytes_per_step", "submit_s"))
         positive(name, self, ("tp", "pipeline", "work_steps", "loaders", "batch", "gpus", "unit"))
@@ -350,7 +349,7 @@ class Scenario:
     machines: Machines = Machines()
     site: Site = Site()
     workload: Workload | None = None
-    telemetry: Telemetry = "full"
+    telemetry: str = "full"
     duration_s: float = _HOUR_S
     seeds: tuple[int, ...] = (0,)
     policy: str = "rules"
@@ -360,6 +359,7 @@ class Scenario:
     rate_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        one_of(f"scenario {self.name}: telemetry", self.telemetry, TELEMETRY)
         problem = next(problems(self), None)
         if problem is not None:
             raise InputError(f"scenario {self.name}: {problem}")

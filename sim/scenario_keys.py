@@ -6,10 +6,11 @@ from dataclasses import MISSING, Field, dataclass, fields
 from datetime import UTC, datetime
 from functools import cache
 from types import UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_origin, get_type_hints
 
 from core.errors import InputError
 from sim.checks import nearest, read_seconds, write_seconds
+from sim.scenario import JOB_KINDS, TELEMETRY
 
 # A time's key is its field without the unit, as the value has one; where that name is taken or
 # says too little, this one.
@@ -98,13 +99,13 @@ def key_name(field: str) -> str:
     return field.removesuffix("_s") if field not in _NO_TIME else field
 
 
+_CHOICES: Mapping[str, tuple[str, ...]] = {"kind": JOB_KINDS, "telemetry": TELEMETRY}
 _KINDS = {bool: "switch", int: "whole", str: "text", float: "number"}
 
 
 def _key(part: Field[Any], hint: Any) -> Key | None:
     """Return the key of a field; None of one that is a part of its own, with its own section."""
-    choices = get_args(hint) if get_origin(hint) is Literal else ()
-    kind = "text" if choices else _KINDS.get(hint)
+    kind = _KINDS.get(hint)
     if kind is None:
         return None
     if part.name == "start_s":
@@ -115,7 +116,7 @@ def _key(part: Field[Any], hint: Any) -> Key | None:
         name=key_name(part.name),
         field=part.name,
         kind=kind,
-        choices=choices,
+        choices=_CHOICES.get(part.name, ()),
         default=part.default,
         required=part.default is MISSING,
     )

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.codec import from_json, to_json
 from core.errors import InputError
 from core.target import Target
 from sim.catalogue import CLASSES, PROFILES
@@ -146,6 +147,7 @@ def scenarios(draw: st.DrawFn) -> Scenario:
 def test_a_scenario_that_is_written_and_read_is_the_very_same(made: Scenario) -> None:
     assert parse_scenario(to_toml(made), name="other") == made
     assert overridden(made, {}) == made
+    assert from_json(Scenario, to_json(made)) == made
 
 
 @given(st.floats(-1e12, 1e12))
