@@ -58,7 +58,7 @@ cycle = {{interval = "1s", refit = "1m"}}
 history = {{step = "5s", span = "4h"}}
 prometheus = {{url = "{url}"}}
 scheduler = {{url = "{url}", token_file = "{folder}/lab/token"}}
-guards = {{max_ratio_out = 0.25}}
+guards = {{max_ratio_out = 0.25, min_probability = 0.3}}
 
 [[autonomy]]
 mode = "auto"
@@ -195,7 +195,7 @@ async def assert_both_answer_alike(server: Prometheus, url: str, *, at_s: float)
 async def test_two_processes_break_a_cluster_and_take_the_broken_node_out(tmp_path: Path) -> None:
     """With no Prometheus at all: the cluster answers its queries itself, at the time of day."""
     path = tmp_path / "broken.toml"
-    fault = replace(FAULT, onset_s=15.0)
+    fault = replace(FAULT, onset_s=30.0)
     path.write_text(to_toml(replace(script(0.0), faults=(fault,), history_s=900.0)))
     words = ("lab", str(path), "--every", "5s", "--token-folder", str(tmp_path / "lab"))
     async with gpumedic(*words, folder=tmp_path) as lab:
@@ -203,7 +203,9 @@ async def test_two_processes_break_a_cluster_and_take_the_broken_node_out(tmp_pa
         config = tmp_path / "gpumedic.toml"
         config.write_text(CONFIG.format(folder=tmp_path, url=lab.url))
         async with gpumedic("controller", "--config", str(config), folder=tmp_path) as app:
-            await until(lambda: swapped(lab), what="the broken node is out")
+            await until(
+                lambda: swapped(lab), what="the broken node is out", deadline_s=DEADLINE_S
+            )
             (record,) = (await app.get("/v1/plans"))["plans"]
             status = await app.get("/v1/status")
 
