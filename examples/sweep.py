@@ -1,4 +1,4 @@
-"""Find the checkpoint interval that wastes least: more often costs stalls, less often costs work."""
+"""Find the checkpoint interval that wastes least: often costs stalls, seldom costs work."""
 
 import sys
 from pathlib import Path

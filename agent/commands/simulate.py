@@ -174,7 +174,7 @@ def _validate(*, quick: bool, as_json: bool) -> int:
     from sim.validation import validate
 
     with err.status("Holding the simulator against published figures ...") as status:
-        found = validate(quick=quick, tell=lambda line: status.update(line))
+        found = validate(quick=quick, tell=status.update)
     return emit(found, as_json=as_json, strict=True, console=out)
 
 
