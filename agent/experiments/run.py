@@ -23,7 +23,7 @@ from agent.experiments.sampling import Sampler
 from agent.experiments.spans import spans
 from agent.staging import Stage, StageSettings, drive, stage
 from core.clock import ManualClock
-from core.errors import GpumedicError
+from core.errors import GpumedicError, InputError
 from core.types import OutcomeStatus, PlanRecord, PlanState
 from remediation.learned import LearnedPolicy
 from remediation.policy import Policy
@@ -93,8 +93,10 @@ def _left_alone(spec: RunSpec, world: World) -> World:
 
 def _decided(spec: RunSpec) -> tuple[Sampler, Healing]:
     """Let the policy decide at incidents that are drawn, not detected."""
-    script = replace(spec.scenario, telemetry="surrogate")
-    raise NotImplementedError(script)
+    raise InputError(
+        f"Policy {spec.policy} with surrogate telemetry on {spec.scenario.name}: this version "
+        "decides on full telemetry only; use --telemetry full, or --policy none."
+    )
 
 
 async def _controlled(spec: RunSpec, tell: Tell) -> tuple[Sampler, Healing]:
