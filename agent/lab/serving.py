@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import signal
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -74,7 +74,8 @@ async def serve(
     real program with a clock of its own.
     """
     clock = clock or RealClock()
-    world = World.build(script.starting_at(clock.now_s()), seed=seed)
+    begun = replace(script.starting_at(clock.now_s()), telemetry="full")
+    world = World.build(begun, seed=seed)
     cluster = SimulatedCluster(world, clock=clock, seed=seed)
     await serve_cluster(cluster, wanted, stop)
     cluster.catch_up()
