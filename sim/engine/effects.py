@@ -31,10 +31,10 @@ def strike(w: Tables, fault: int) -> None:
     condition.link(w, fault)
     row["share"] = 0.0 if kind["ramp_s"] > 0 or kind["effect"] == Effect.ECC_GROWTH else 1.0
     _begin(w, fault)
+    show(w, fault)
     if kind["effect"] != Effect.ECC_GROWTH:
         hits.tell(w, fault)
-    show(w, fault)
-    hits.hit_jobs(w, fault)
+        hits.hit_jobs(w, fault)
     _take_down(w, fault)
     if repair.lucky(w, fault, 2, Purpose.COURSE) < kind["seen"]:
         repair.know(w, fault)
