@@ -70,8 +70,8 @@ def burst_rows(*, quick: bool) -> Iterator[Row]:
         "infinitehbd-bursts",
         nodes=400,
         racks=25,
-        spares=40,
-        jobs=play.filled((8, 45)),
+        spares=0,
+        jobs=(),  # a job would keep its nodes from the crew until it ends
         site=play.TENDED,
         profile="infinitehbd",
     )
