@@ -170,7 +170,7 @@ def _draw_differences(nodes: Table, scenario: Scenario, *, seed: int) -> None:
 
 
 def _frailty(scenario: Scenario, count: int, *, seed: int) -> NDArray[np.float64]:
-    """Draw how many times the usual fault rate each node has: gamma of mean 1, and some lemons."""
+    """Draw how many times the usual fault rate each node has: gamma, and some lemons; mean 1."""
     machines, by = scenario.machines, profile(scenario.profile)
     variance = by.frailty if machines.frailty is None else machines.frailty
     lemons = by.lemons if machines.lemons is None else machines.lemons
@@ -178,7 +178,7 @@ def _frailty(scenario: Scenario, count: int, *, seed: int) -> NDArray[np.float64
     random = _random(seed, Purpose.FRAILTY)
     frailty = random.gamma(1 / variance, variance, count) if variance > 0 else np.ones(count)
     found: NDArray[np.float64] = np.where(random.random(count) < lemons, frailty * times, frailty)
-    return found
+    return found / (1 + lemons * (times - 1))
 
 
 def _domains(nodes: Table, scenario: Scenario) -> tuple[Table, Table]:

@@ -51,8 +51,8 @@ class Played:
         return self.faults[np.isin(self.faults["class"], wanted)]
 
     def by_node(self, rows: Table) -> Ints:
-        """Return (N,) how many of the faults struck each node; a domain's count for its first."""
-        return np.bincount(np.maximum(rows["node"], 0), minlength=self.nodes)
+        """Return (N,) how many of the faults struck each node; those of no one node left out."""
+        return np.bincount(rows["node"][rows["node"] >= 0], minlength=self.nodes)
 
     @cached_property
     def sums(self) -> Sums:

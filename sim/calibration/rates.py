@@ -16,6 +16,7 @@ from sim.calibration.statistics import (
 )
 from sim.catalogue import PROFILES
 from sim.catalogue_file import Profile
+from sim.engine.tables import Table
 from sim.scenario import JobSpec, Scenario
 
 PER_1000 = 1000.0
@@ -52,7 +53,7 @@ def size_rows(*, quick: bool) -> Iterator[Row]:
         for run in play.plays(_full("rsc1", jobs), seeds=1 if quick else 3, days=_DAYS):
             for gpus in np.unique(run.jobs["gpus"]):
                 rows = run.jobs[run.jobs["gpus"] == gpus]
-                seen = (float(rows["interruptions"].sum()), float(play.running_s(rows).sum()))
+                seen = (float(_failures(run, rows)), float(play.running_s(rows).sum()))
                 found.setdefault(int(gpus), []).append(seen)
     for gpus in _GPUS:
         failures, running_s = (sum(part) for part in zip(*found[gpus], strict=True))
@@ -77,6 +78,14 @@ def _full(profile: str, jobs: tuple[JobSpec, ...] | None = None) -> Scenario:
         site=play.TENDED,
         profile=profile,
     )
+
+
+def _failures(run: play.Played, jobs: Table) -> int:
+    """Return how many faults interrupted some jobs; a bug that lasts is one, however often."""
+    planned = {name for row in PROFILES["rsc1"].rows if row.planned for name in row.classes}
+    faults = run.faults[run.faults["interrupted"] > 0]
+    faults = faults[~np.isin(faults, run.named(planned))]
+    return int(np.isin(faults["number"], jobs["number"]).sum())
 
 
 def _mttf(gpus: int, failures: float, hours: float) -> Row:
@@ -105,9 +114,10 @@ def _classes(by: Profile, runs: list[play.Played], source: str) -> Iterator[Row]
 
 def _rate(runs: list[play.Played], classes: set[str], *, level: float) -> Interval:
     """Return faults of some classes per 1,000 node-days; its interval by how nodes scatter."""
-    by_node = np.concatenate([run.by_node(run.named(classes)) for run in runs])
-    count, node_days = float(by_node.sum()), sum(run.node_days for run in runs)
-    spread = variance_to_mean(by_node) if count else 1.0
+    rows = [run.named(classes) for run in runs]
+    count, node_days = float(sum(map(len, rows))), sum(run.node_days for run in runs)
+    by_node = np.concatenate([run.by_node(part) for run, part in zip(runs, rows, strict=True)])
+    spread = variance_to_mean(by_node) if by_node.any() else 1.0
     found = dispersed(count, spread, level=level)
     return Interval(*(PER_1000 * part / node_days for part in found))
 
