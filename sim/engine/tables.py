@@ -6,6 +6,7 @@ writes both. Times are seconds since the epoch, in whole 1/1024 s: sums of GPU-s
 """
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -637,9 +638,7 @@ TROUBLE = np.dtype(
 )
 
 
-class Tables(NamedTuple):
-    """All tables of one world; ``core`` and ``site`` have one row."""
-
+class _Tables(NamedTuple):
     core: Table
     site: Table
     heap: Table
@@ -667,6 +666,28 @@ class Tables(NamedTuple):
     service_log: Table
     node_last: Table  # (N,) i8 newest row of each node in node_log
     job_last: Table  # (J,) i8 newest row of each job in job_log, NONE
+
+
+class Tables(_Tables):
+    """All tables of one world; ``core`` and ``site`` have one row.
+
+    Compiled code gets one address for them all (``handle``), not 27 arrays.
+    """
+
+    @cached_property
+    def book(self) -> Table:
+        """(27, 3) i8 where each table is, its rows and its columns; as compiled code reads them."""
+        lines = np.zeros((len(self), 3), dtype=np.int64)
+        for line, (name, table) in zip(lines, self._asdict().items(), strict=True):
+            if table.dtype != SCHEMA[name] or not table.flags.c_contiguous:
+                raise TypeError(f"table {name} has rows {table.dtype}, or not one after the other")
+            line[:] = (table.ctypes.data, len(table), table.shape[1] if table.ndim == 2 else 1)
+        return lines
+
+    @cached_property
+    def address(self) -> int:
+        """Return where ``book`` is."""
+        return int(self.book.ctypes.data)
 
 
 _I4, _I8, _F8 = np.dtype("i4"), np.dtype("i8"), np.dtype("f8")
