@@ -11,7 +11,7 @@ from agent.staging import Stage, StageSettings, drive, stage
 from core.clock import ManualClock, RealClock, ScaledClock
 from core.types import OutcomeStatus, PlanState
 from sim.baseline import run_unhealed
-from sim.scenario import scenario
+from sim.library import scenario
 
 Tell = Callable[[str], None]
 

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from core.target import Target
 from core.types import Action
-from sim.scenario import XID_79, FaultSpec, scenario
+from sim.library import scenario
+from sim.scenario import XID_79, FaultSpec
 from sim.world import World
 
 MINUTE_S = 60.0

@@ -239,7 +239,9 @@ def _fill(row: Any, spec: JobSpec, scenario: Scenario) -> None:
     row["ending"] = Ending.COMPLETED
     if spec.submit_s is not None:
         row["submit_s"] = start_s + spec.submit_s
-    row["compute_s"], row["data_s"] = spec.compute_s, spec.data_wait_s
+    # As submitted, what shows of loading is what is left of it behind the computing.
+    row["compute_s"] = spec.compute_s
+    row["data_s"] = spec.data_wait_s + spec.overlap * spec.compute_s
     row["collective_s"], row["overlap"] = spec.collective_s, spec.overlap
     row["interval_s"], row["stall_s"] = spec.checkpoint_interval_s, spec.checkpoint_stall_s
     row["save_s"], row["bytes_per_step"] = spec.checkpoint_save_s, spec.bytes_per_step

@@ -1,7 +1,7 @@
 """What a simulated cluster is made of, what runs on it and what will break, as frozen data."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
 
 from core.errors import InputError
@@ -17,12 +17,10 @@ XID_79 = "gpu_fallen_off_bus"
 COOLING = "cooling_degraded"
 LEAK = "loader_memory_leak"
 FILLING = "volume_filling"
-FAULTS = (XID_79, COOLING, LEAK, FILLING)
 
 JOB_KINDS = ("training", "parameter_server", "elastic", "service", "pipeline", "interactive")
 TELEMETRY = ("full", "surrogate", "none")
 
-_MINUTE_S = 60.0
 _HOUR_S = 3600.0
 _DAY_S = 86400.0
 _HOTTEST = 3.0
@@ -456,13 +454,6 @@ def _misses(scope: Scope, target: Target) -> str:
             return "no target: it is the whole cluster's" if target != Target() else ""
 
 
-def scenario(name: str) -> Scenario:
-    """Return a built-in scenario; InputError names the nearest where there is none."""
-    if name not in SCENARIOS:
-        raise InputError(f"no scenario {name!r}; {nearest(name, SCENARIOS)}")
-    return SCENARIOS[name]
-
-
 def node_name(index: int, of: int = 1) -> str:
     """Return the name of the node of that index in a cluster of so many: all equally long.
 
@@ -470,26 +461,3 @@ def node_name(index: int, of: int = 1) -> str:
     ('node-03', 'node-0003')
     """
     return f"node-{index:0{max(2, len(str(of - 1)))}d}"
-
-
-_JOBS = (
-    JobSpec("llm-70b", nodes=8, priority=10),
-    JobSpec("llm-8b", nodes=4, compute_s=2.4, data_wait_s=0.1, collective_s=0.3),
-    JobSpec("vision", nodes=2, compute_s=0.9, data_wait_s=0.2, collective_s=0.05),
-)
-_QUIET = Scenario("quiet", nodes=16, racks=4, spares=2, jobs=_JOBS)
-_DEMO_FAULTS = (
-    # Visible from the start and due 50 minutes after it: a leak of 75 minutes that began 25 ago.
-    FaultSpec(LEAK, Target(node=node_name(9)), onset_s=-25 * _MINUTE_S),
-    FaultSpec(XID_79, Target(node=node_name(3), gpu="5"), onset_s=4 * _MINUTE_S),
-    FaultSpec(COOLING, Target(node=node_name(13)), onset_s=14 * _MINUTE_S),
-)
-# 20 times the published 3.8 unexpected faults per 1,000 node-days would still be one a day for 16
-# nodes; these rates give a fault about every half hour, for trying things out.
-_RATES = ((XID_79, 1.2), (COOLING, 0.8), (LEAK, 0.6), (FILLING, 0.4))
-
-SCENARIOS: Mapping[str, Scenario] = {
-    "demo": replace(_QUIET, name="demo", faults=_DEMO_FAULTS),
-    "quiet": _QUIET,
-    "random": replace(_QUIET, name="random", rates=_RATES),
-}

@@ -6,8 +6,8 @@ import numpy as np
 
 from sim.engine.accounts import count_job, settle
 from sim.engine.jit import compiled
-from sim.engine.tables import Table, Tables
-from sim.engine.words import NONE, Loss, Phase, Use
+from sim.engine.tables import DONE, Table, Tables
+from sim.engine.words import NONE, Ending, Loss, Phase, Use
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,24 @@ def by_loss(found: Sums) -> dict[str, float]:
     """Return lost GPU-seconds by cause; ``waiting`` is time asked for after a failure, not held."""
     lost = {loss.name.lower(): float(found.lost[loss]) for loss in Loss}
     return {**lost, "waiting": max(found.asked - found.held, 0.0)}
+
+
+def job_rows(tables: Tables) -> Table:
+    """Return a row of ``DONE`` for each job, ended or not, by number; the tables stay as they are.
+
+    A job that has not ended has NaN for its end; its GPU time is that of now.
+    """
+    twin = tables._replace(core=tables.core.copy(), jobs=tables.jobs.copy())
+    _bring_to_now(twin)
+    jobs = twin.jobs[: int(twin.core[0]["jobs_n"])]
+    jobs = jobs[jobs["number"] != NONE]
+    live = np.zeros(len(jobs), dtype=DONE)
+    for name in DONE.names or ():
+        live[name] = jobs[name]
+    live["ending"] = np.where(np.isnan(jobs["ended_s"]), Ending.NOT_YET, jobs["ending"])
+    rows = np.concatenate([twin.done[: int(twin.core[0]["done_n"])], live])
+    found: Table = rows[np.argsort(rows["number"], kind="stable")]
+    return found
 
 
 @compiled

@@ -61,7 +61,7 @@ def _target(row: np.void, name: str, names: Names) -> Target:
         case Scope.RACK:
             return Target(rack=names.racks[entity])
         case Scope.JOB:
-            return Target(job=names.job(int(row["job"])))
+            return Target(job=names.job(int(row["number"])))
         case _:
             return names.target(node) if node >= 0 else Target()
 

@@ -1,155 +1,165 @@
 """A cluster you can break: build it from a scenario and a seed, let time pass, look, act, fork."""
 
-import heapq
-from collections.abc import Callable, Mapping
+import math
+from pathlib import Path
 
-import numpy as np
-
-from core.cluster import OWNER, ClusterState, JobState, NodeState
+from core.cluster import OWNER, ClusterState
+from core.codec import from_json, to_json
+from core.errors import InputError
 from core.topology import Topology
 from core.types import Action, Event
-from sim import faults, jobs, scheduler
-from sim.cluster import build_shape, idle_nodes
-from sim.draws import Purpose, generator
-from sim.progress import JOB_ROW, best_at, checkpoint_at, cycles, step_at
-from sim.scenario import GPUS_PER_NODE, Scenario
-from sim.state import FaultRecord, Hold, State
-from sim.trail import Trail
-
-_HANDLERS: Mapping[str, Callable[..., None]] = {
-    "arrival": faults.on_arrival,
-    "captured": jobs.on_captured,
-    "clocks": faults.on_clocks,
-    "crash": jobs.on_crash,
-    "fault": faults.on_fault,
-    "memory_full": faults.on_memory_full,
-    "rebooted": scheduler.on_rebooted,
-    "repaired": faults.on_repaired,
-    "stage": jobs.on_stage,
-    "volume_full": faults.on_volume_full,
-}
+from sim import build, observe, orders, saving, sums
+from sim.engine.begin import begin
+from sim.engine.loop import advance
+from sim.engine.room import with_room
+from sim.engine.tables import SHARED, USED, Table, Tables
+from sim.orders import People
+from sim.sayings import sayings
+from sim.scenario import Scenario
+from sim.truth import FaultRecord, truth
 
 
 class World:
     """A simulated cluster in virtual time: the same scenario, seed and actions, the same world.
 
-    Time moves only by ``advance``. A job that stops stays stopped and one that is slow stays slow
-    until somebody acts: there is no automatic requeue in this version.
+    Time moves only by ``advance``. Unless the scenario's site does it, nobody queues a job that
+    stopped again or repairs a node: that is left to whoever acts.
 
-    >>> from sim.scenario import scenario
+    >>> from sim.library import scenario
     >>> world = World.build(scenario("quiet"), seed=1)
     >>> world.advance(world.now_s + 3600)
     >>> round(world.goodput(), 2)
     0.98
     """
 
-    def __init__(self, state: State, *, useful_s: float = 0.0) -> None:
-        """Wrap a state; ``build`` is the way to a new world."""
-        self.inner = state
-        self._useful_before_s = useful_s
-        self._topology: tuple[tuple[tuple[int, ...], ...], Topology] | None = None
+    def __init__(self, scenario: Scenario, seed: int, tables: Tables) -> None:
+        """Wrap tables; ``build`` is the way to a new world."""
+        self.scenario = scenario
+        self.inner = tables
+        self.names = build.names_of(scenario, tables, seed=seed)
+        self.people = People()
+        self._before = sums.sums(tables)
+        self._told: list[Event] = []
+        self._topology: tuple[int, Topology] | None = None
 
     @classmethod
-    def build(cls, scenario: Scenario, *, seed: int) -> "World":
-        """Return the world at the scenario's start, its history behind it."""
-        began_s = scenario.start_s - scenario.history_s
-        shape = build_shape(scenario, seed=seed)
-        first = np.zeros(len(scenario.jobs), dtype=JOB_ROW)
-        first["entity"] = np.arange(len(first))
-        first["start_s"] = began_s
-        first["step_s"] = np.inf
-        first["saved_s"] = first["captured_s"] = -np.inf
-        spares = scenario.nodes - scenario.spares
-        state = State(
-            scenario=scenario,
-            seed=seed,
-            now_s=began_s,
-            shape=shape,
-            cycle=cycles(scenario.jobs),
-            nodes=idle_nodes(shape, since_s=began_s),
-            jobs=Trail(first),
-            placement=_placement(scenario),
-            pool=[index >= spares for index in range(scenario.nodes)],
-            holds=[Hold()] * scenario.nodes,
-            node_since=[began_s] * scenario.nodes,
-            job_version=[0] * len(scenario.jobs),
-            node_version=[0] * scenario.nodes,
-            heap=[],
-            seq=0,
-            events=[],
-            truths=[],
-            performed={},
-        )
-        random = generator(seed, entity=1, purpose=Purpose.SHAPE)
-        for job in range(len(scenario.jobs)):
-            jobs.run(state, job, into_cycle=random.random())
-        faults.schedule_faults(state)
-        world = cls(state)
+    def build(cls, scenario: Scenario, *, seed: int, trace: Table | None = None) -> "World":
+        """Return the world at the scenario's start, its history behind it.
+
+        trace: rows of ``sim.engine.tables.TRACE``: jobs to be replayed from the start on
+        """
+        tables = build.tables_of(scenario, seed=seed, trace=trace)
+        world = cls(scenario, seed, with_room(tables))
+        begin(world.inner)
         world.advance(scenario.start_s)
-        world._useful_before_s = world._useful_gpu_s()
+        world._before = sums.sums(world.inner)
         return world
 
     @property
     def now_s(self) -> float:
         """Return the world's time, seconds since the epoch."""
-        return self.inner.now_s
+        return float(self.inner.core[0]["now_s"])
 
     @property
-    def scenario(self) -> Scenario:
-        """Return what the world was built from."""
-        return self.inner.scenario
+    def handled(self) -> int:
+        """Return how many events have happened."""
+        return int(self.inner.core[0]["handled"])
+
+    @property
+    def interruptions(self) -> int:
+        """Return how often a fault has stopped a job."""
+        return int(self.inner.core[0]["interruptions"])
 
     @property
     def events(self) -> tuple[Event, ...]:
         """Return everything the kernel logs and the scheduler have said, oldest first."""
-        return tuple(self.inner.events)
+        said = self.inner.said[len(self._told) : int(self.inner.core[0]["said_n"])]
+        self._told.extend(sayings(said, self.names))
+        return tuple(self._told)
 
     @property
     def truth(self) -> tuple[FaultRecord, ...]:
         """Return what really broke and when, in order of onset; for scoring, not for policies."""
-        return tuple(self.inner.truths)
+        return truth(self.inner, self.names)
 
-    def advance(self, to_s: float) -> None:
-        """Let time pass until ``to_s``; a time in the past changes nothing."""
-        state = self.inner
-        while state.heap and state.heap[0][0] <= to_s:
-            state.now_s, _, kind, payload = heapq.heappop(state.heap)
-            _HANDLERS[kind](state, *payload)
-            state.handled += 1
-        state.now_s = max(state.now_s, to_s)
+    def advance(self, to_s: float) -> bool:
+        """Let time pass until ``to_s``; a time in the past changes nothing.
 
-    def fork(self) -> "World":
-        """Return an independent copy, to see what would come of an action."""
-        return World(self.inner.fork(), useful_s=self._useful_before_s)
+        True: a decision is due before then, where the scenario's telemetry is a surrogate.
+        """
+        if not math.isfinite(to_s):
+            raise InputError(f"a world cannot advance to {to_s:g} s; name a time that comes.")
+        while True:
+            self.inner = with_room(self.inner)
+            advance(self.inner, to_s)
+            if not self.inner.core[0]["short"]:
+                return bool(self.inner.core[0]["stop"])
+
+    def fork(self, *, keep: bool = True) -> "World":
+        """Return an independent copy, to see what would come of an action.
+
+        keep: it keeps its past and what is said, so that readings can be made; without it a fork
+        is quicker and its first step too
+        """
+        twin = World.__new__(World)
+        twin.scenario, twin.names, twin.people = self.scenario, self.names, self.people.copy()
+        twin.inner = _copied(self.inner)
+        if not keep:
+            twin.inner.core[0]["keep"] = twin.inner.core[0]["said"] = False
+        twin._before, twin._told, twin._topology = self._before, list(self._told), None
+        return twin
+
+    def save(self, path: Path) -> None:
+        """Write the world to a file; InputError where it cannot be written."""
+        about = {
+            "scenario": to_json(self.scenario),
+            "seed": self.names.seed,
+            "holds": [[node, *who] for node, who in self.people.holds.items()],
+            "performed": self.people.performed,
+            "before": to_json(self._before),
+        }
+        saving.write(path, _trimmed(self.inner), about)
+
+    @classmethod
+    def load(cls, path: Path) -> "World":
+        """Return a saved world, as it was; InputError where the file is none or was damaged."""
+        tables, about = saving.read(path)
+        world = cls(from_json(Scenario, about["scenario"]), int(about["seed"]), with_room(tables))
+        world.people.performed = dict(about["performed"])
+        world.people.holds = {node: (who, why) for node, who, why in about["holds"]}
+        world._before = from_json(sums.Sums, about["before"])
+        return world
 
     def perform(self, action: Action, *, by: str = OWNER) -> None:
         """Order an action; ActionFailed says why the cluster would not."""
-        scheduler.perform(self.inner, action, by=by)
+        self.inner = with_room(self.inner)
+        orders.perform(self.inner, self.names, self.people, action, by=by)
 
     def cordon(self, node: str, *, by: str, reason: str) -> None:
         """Take a node out of service as a person would."""
-        scheduler.cordon(self.inner, self.inner.shape.node_index[node], by=by, reason=reason)
+        orders.cordon(self.inner, self.people, self.names.node_index[node], by=by, reason=reason)
 
     def uncordon(self, node: str) -> None:
         """Return a node to service as a person would: whoever took it out."""
-        scheduler.uncordon(self.inner, self.inner.shape.node_index[node])
+        orders.uncordon(self.inner, self.people, self.names.node_index[node])
 
     def state(self) -> ClusterState:
         """Return the cluster as its scheduler sees it."""
-        return ClusterState(
-            self.now_s,
-            self.topology(),
-            self._nodes(),
-            tuple(self._job(job) for job in range(len(self.scenario.jobs))),
-        )
+        return observe.cluster_state(self.inner, self.names, self.people.holds)
 
     def topology(self) -> Topology:
         """Return the shape of the cluster and where each rank is placed now."""
-        placement = tuple(self.inner.placement)
-        if self._topology is None or self._topology[0] != placement:
-            ids = tuple(job.id for job in self.scenario.jobs)
-            self._topology = (placement, self.inner.shape.topology(ids, placement))
+        handled = self.handled + len(self.people.performed)
+        if self._topology is None or self._topology[0] != handled:
+            self._topology = (handled, observe.topology(self.inner, self.names))
         return self._topology[1]
+
+    def jobs(self) -> Table:
+        """Return a row of ``sim.engine.tables.DONE`` for each job begun or ended, by number.
+
+        A job that has not ended has NaN for its end; its GPU time is that of now.
+        """
+        return sums.job_rows(self.inner)
 
     def goodput(self) -> float:
         """Return the useful share of the jobs' GPU time since the start; NaN before any passed.
@@ -158,68 +168,47 @@ class World:
         effective training time ratio of Kokolis et al. (HPCA 2025), for which steps done again and
         restarts are unproductive, times a slow step's speed, as in Google's goodput of programs.
         """
-        asked = self._asked_gpu_s()
-        return (asked - self.lost_gpu_s) / asked if asked > 0 else float("nan")
+        gained = self.sums()
+        return gained.good / gained.asked if gained.asked > 0 else float("nan")
 
     @property
     def lost_gpu_s(self) -> float:
-        """Return the GPU-seconds of the jobs' allocation since the start that were not useful."""
-        return self._asked_gpu_s() - (self._useful_gpu_s() - self._useful_before_s)
+        """Return the GPU-seconds that jobs asked for since the start and that were not useful."""
+        gained = self.sums()
+        return gained.asked - gained.good
 
-    def _asked_gpu_s(self) -> float:
-        gpus = sum(job.nodes for job in self.scenario.jobs) * GPUS_PER_NODE
-        return gpus * (self.now_s - self.scenario.start_s)
+    def sums(self) -> sums.Sums:
+        """Return where the GPU-seconds since the scenario's start went."""
+        return sums.less(sums.sums(self.inner), self._before)
 
-    def _useful_gpu_s(self) -> float:
-        rows = self.inner.jobs.now()
-        best = best_at(rows, self.inner.cycle, np.full(len(rows), self.now_s))
-        worth = [job.ideal_step_s * job.nodes * GPUS_PER_NODE for job in self.scenario.jobs]
-        return float(best @ np.array(worth, dtype=np.float64))
+    def uses(self) -> dict[str, float]:
+        """Return the GPU-seconds since the start by use: idle, held, down, repair."""
+        return sums.by_use(self.sums())
 
-    def _nodes(self) -> tuple[NodeState, ...]:
-        state = self.inner
-        placed = {node for nodes in state.placement for node in nodes}
-        return tuple(
-            NodeState(
-                name=state.shape.nodes[node],
-                condition=condition,
-                owner=state.holds[node].owner,
-                reason=state.holds[node].reason,
-                spare=state.pool[node] and node not in placed,
-                since_s=state.node_since[node],
-            )
-            for node, condition in enumerate(scheduler.conditions(state))
+    def losses(self) -> dict[str, float]:
+        """Return the GPU-seconds that jobs asked for and lost since the start, by cause."""
+        return sums.by_loss(self.sums())
+
+
+def _copied(tables: Tables) -> Tables:
+    """Return tables that may go their own way; rows that never change are shared, with no room."""
+    trimmed = _trimmed(tables)._asdict()
+    return Tables(
+        **{
+            name: trimmed[name] if name in SHARED else part.copy()
+            for name, part in tables._asdict().items()
+        }
+    )
+
+
+def _trimmed(tables: Tables) -> Tables:
+    """Return the tables without the room behind their rows; whoever goes on makes room first."""
+    core = tables.core[0]
+    used = {name: int(core[count]) for name, count in USED.items()}
+    used["job_last"] = used["jobs"]
+    return Tables(
+        *(
+            part[: used[name]] if name in used else part
+            for name, part in zip(Tables._fields, tables, strict=True)
         )
-
-    def _job(self, job: int) -> JobState:
-        state, spec = self.inner, self.scenario.jobs[job]
-        row, now = state.jobs.now(np.array([job])), np.array([self.now_s])
-        cycle = state.cycle.of(job)
-        saved_s = float(checkpoint_at(row, cycle, now)[0][0])
-        return JobState(
-            id=spec.id,
-            phase=jobs.phase(state, job),
-            nodes=tuple(state.shape.nodes[node] for node in state.placement[job]),
-            gpus=len(state.placement[job]) * GPUS_PER_NODE,
-            since_s=self._since(job),
-            checkpoint_s=saved_s + spec.checkpoint_save_s if np.isfinite(saved_s) else None,
-            step=float(step_at(row, cycle, now)[0]),
-            restarts=int(row["restarts"][0]),
-            priority=spec.priority,
-        )
-
-    def _since(self, job: int) -> float:
-        """Return since when the job has been in its phase."""
-        rows = self.inner.jobs
-        mine = rows.column("entity") == job
-        phases, starts = rows.column("phase")[mine], rows.column("start_s")[mine]
-        changed = np.flatnonzero(np.diff(phases))
-        return float(starts[changed[-1] + 1] if len(changed) else starts[0])
-
-
-def _placement(scenario: Scenario) -> list[tuple[int, ...]]:
-    ends = np.cumsum([job.nodes for job in scenario.jobs])
-    return [
-        tuple(range(int(end) - job.nodes, int(end)))
-        for job, end in zip(scenario.jobs, ends, strict=True)
-    ]
+    )

@@ -16,8 +16,9 @@ from core.errors import ActionFailed, ConfigError, SourceUnavailable
 from core.ports import Cluster, EventSource
 from core.target import Target
 from core.types import Action
+from sim.library import scenario
 from sim.port import SimulatedCluster
-from sim.scenario import FaultSpec, scenario
+from sim.scenario import FaultSpec
 from sim.world import World
 from tests.lab import INSIDE, behind_http, transport_to
 from tests.real import free_port

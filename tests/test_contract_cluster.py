@@ -13,8 +13,8 @@ from core.target import Target
 from core.types import Action, Scalar
 from remediation.catalog import CATALOG, make
 from remediation.rules import spare_for
+from sim.library import scenario
 from sim.port import SimulatedCluster
-from sim.scenario import SCENARIOS
 from sim.world import World
 from tests.fakes import FakeCluster
 from tests.lab import behind_http
@@ -71,9 +71,9 @@ def fake() -> Ward:
 
 
 def simulated() -> Ward:
-    scenario = replace(SCENARIOS["quiet"], history_s=7200.0)
-    clock = ManualClock(scenario.start_s)
-    world = World.build(scenario, seed=1)
+    script = replace(scenario("quiet"), history_s=7200.0)
+    clock = ManualClock(script.start_s)
+    world = World.build(script, seed=1)
 
     def person(node: str) -> None:
         world.cordon(node, by="ada", reason="fan")

@@ -19,7 +19,7 @@ from sim.engine.tables import Tables
 from sim.engine.words import NONE, JobKind
 from sim.names import Names
 from sim.scenario import JobSpec, Scenario
-from sim.telemetry_new import GPU_METRICS, METRICS, windows
+from sim.telemetry import GPU_METRICS, METRICS, windows
 from tests.sim_tables import BEGAN_S, HOUR_S, at, hand_made, runs, settle
 
 NODES = 4

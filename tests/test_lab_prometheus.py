@@ -16,8 +16,9 @@ from core.ports import Query
 from core.target import Target
 from core.types import Floats, Window
 from core.units import CATALOG
+from sim.library import scenario
 from sim.port import SimulatedCluster
-from sim.scenario import FaultSpec, scenario
+from sim.scenario import FaultSpec
 from sim.telemetry import METRICS
 from sim.world import World
 from tests.lab import fetch, served

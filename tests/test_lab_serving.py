@@ -17,8 +17,9 @@ from core.errors import ConfigError
 from core.target import Target
 from core.types import Action
 from sim.exporter_families import DCGM, JOBS, NODE
+from sim.library import scenario
 from sim.port import SimulatedCluster
-from sim.scenario import FaultSpec, scenario
+from sim.scenario import FaultSpec
 from sim.world import World
 from tests.e2e.running import until
 from tests.lab import INSIDE, TOKEN, fetch, served, transport_to

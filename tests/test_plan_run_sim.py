@@ -10,8 +10,9 @@ from core.target import Target
 from core.types import Autonomy, Cause, Diagnosis, Incident, IncidentState, PlanState, Severity
 from remediation.rules import RulesPolicy
 from remediation.run import Runner, RunSettings
+from sim.library import scenario
 from sim.port import SimulatedCluster
-from sim.scenario import COOLING, LEAK, SCENARIOS, XID_79, FaultSpec
+from sim.scenario import COOLING, LEAK, XID_79, FaultSpec
 from sim.world import World
 from tests.fakes import MemoryStore, RecordingAnnouncer
 from tests.healing import anomaly, guards
@@ -31,8 +32,8 @@ FOUND_S = BROKEN_S + 120
 )
 async def test_a_simulated_fault_is_healed(fault: str, cause: str, actions: list[str]) -> None:
     spec = FaultSpec(fault, Target(node=NODE), onset_s=BROKEN_S)
-    scenario = replace(SCENARIOS["quiet"], history_s=7200.0, faults=(spec,))
-    world, clock = World.build(scenario, seed=3), ManualClock(scenario.start_s)
+    script = replace(scenario("quiet"), history_s=7200.0, faults=(spec,))
+    world, clock = World.build(script, seed=3), ManualClock(script.start_s)
     cluster, store = SimulatedCluster(world, clock=clock), MemoryStore()
     settings = RunSettings(guards=guards())
     runner = Runner(store, cluster, clock=clock, settings=settings, announce=RecordingAnnouncer())

@@ -12,7 +12,8 @@ from core.target import Target
 from core.types import Action
 from sim.exporter import EVERY_S, Exporters
 from sim.exporter_families import DCGM, JOBS, NODE
-from sim.scenario import FaultSpec, JobSpec, Scenario, scenario
+from sim.library import scenario
+from sim.scenario import FaultSpec, JobSpec, Scenario
 from sim.sums_of_time import SumsOfTime
 from sim.world import World
 from tests.real import program

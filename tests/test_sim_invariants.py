@@ -12,7 +12,8 @@ from core.target import Target
 from core.types import Action
 from sim.cluster import NO_JOB
 from sim.jobs import Stage
-from sim.scenario import FAULTS, FaultSpec, node_name, scenario
+from sim.library import scenario
+from sim.scenario import FAULTS, FaultSpec, node_name
 from sim.thermal import Load
 from sim.world import World
 

@@ -10,7 +10,7 @@ from hatchling.builders.wheel import WheelBuilder
 from core.errors import InputError
 from sim import library
 from sim.catalogue import drawn
-from sim.scenario import SCENARIOS, Scenario
+from sim.scenario import Scenario
 from sim.scenario_file import parse_scenario, to_toml
 
 ROOT = Path(library.__file__).parents[1]
@@ -94,12 +94,6 @@ def test_what_would_be_best_is_said_of_every_planned_fault(name: str) -> None:
     made = library.scenario(name)
 
     assert made.best or not made.faults
-
-
-def test_the_first_three_are_as_they_were_before_they_were_files() -> None:
-    for name in ("demo", "quiet"):
-        made = replace(library.scenario(name), text="", tags=(), best="")
-        assert made == SCENARIOS[name]
 
 
 def test_a_name_that_there_is_not_names_the_nearest_and_a_path_is_a_file(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from core.errors import ActionFailed
 from core.ports import Cluster, EventSource, MetricSource, Query
 from core.target import Target
 from core.types import Action, Event
+from sim.library import scenario
 from sim.port import SimulatedCluster
-from sim.scenario import Site, scenario
+from sim.scenario import Site
 from sim.world import World
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

@@ -14,6 +14,7 @@ from core.target import Target
 from sim.catalogue import CLASSES, PROFILES
 from sim.checks import read_seconds, write_seconds
 from sim.engine.words import Scope
+from sim.library import scenario
 from sim.scenario import (
     FaultSpec,
     JobSpec,
@@ -23,7 +24,6 @@ from sim.scenario import (
     Site,
     Workload,
     node_name,
-    scenario,
 )
 from sim.scenario_file import ScenarioRefused, load, overridden, parse_scenario, to_toml
 

@@ -8,7 +8,8 @@ from core.cluster import JobPhase, JobState, NodeCondition, NodeState
 from core.errors import ActionFailed
 from core.target import Target
 from core.types import Action, Scalar
-from sim.scenario import XID_79, FaultSpec, scenario
+from sim.library import scenario
+from sim.scenario import XID_79, FaultSpec
 from sim.world import World
 
 READY, CORDONED = NodeCondition.READY, NodeCondition.CORDONED

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from core.target import Target
 from core.types import Action, Floats, Window
 from core.units import CATALOG
-from sim.scenario import scenario
+from sim.library import scenario
 from sim.telemetry import METRICS, readings
 from sim.world import World
 

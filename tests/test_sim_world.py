@@ -17,7 +17,8 @@ from core.errors import ActionFailed, InputError
 from core.target import Target
 from core.types import Action, Scalar
 from sim.baseline import result_of, run_unhealed
-from sim.scenario import COOLING, LEAK, SCENARIOS, XID_79, FaultSpec, JobSpec, Scenario, scenario
+from sim.library import scenario
+from sim.scenario import COOLING, LEAK, XID_79, FaultSpec, JobSpec, Scenario
 from sim.world import World
 
 ROOT = Path(__file__).parent.parent
@@ -52,7 +53,7 @@ def digest(world: World) -> str:
     return total.hexdigest()
 
 
-@pytest.mark.parametrize("name", SCENARIOS)
+@pytest.mark.parametrize("name", ["demo", "quiet", "random"])
 def test_the_same_seed_is_the_same_world_to_the_last_bit(name: str) -> None:
     first, again = after(built(name), 3 * HOUR_S), after(built(name), 3 * HOUR_S)
     other = after(built(name, seed=2), 3 * HOUR_S)

@@ -3,8 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from core.cluster import JobPhase
-from sim.scenario import GPUS_PER_NODE
+import numpy as np
+
 from sim.world import World
 
 
@@ -25,15 +25,17 @@ class Accounts:
 
 def accounts(world: World) -> Accounts:
     """Return the books of a world as they stand now."""
-    jobs = world.state().jobs
+    gained, losses = world.sums(), world.losses()
+    ended_s = world.jobs()["ended_s"]
+    productive = gained.good + losses["slow"]
     return Accounts(
-        gpus=world.scenario.nodes * GPUS_PER_NODE,
+        gpus=int(world.inner.nodes["gpus"].sum()),
         goodput_ratio=world.goodput(),
-        ettr_ratio=math.nan,
+        ettr_ratio=productive / gained.asked if gained.asked > 0 else math.nan,
         lost_gpu_s=world.lost_gpu_s,
-        interruptions=sum(event.kind == "job_failed" for event in world.events),
-        jobs_done=sum(job.phase is JobPhase.COMPLETED for job in jobs),
-        jobs_waiting=sum(job.phase is JobPhase.PENDING for job in jobs),
-        uses_gpu_s=(),
-        losses_gpu_s=(),
+        interruptions=world.interruptions,
+        jobs_done=int(np.isfinite(ended_s).sum()),
+        jobs_waiting=int(world.inner.core[0]["queue_n"]),
+        uses_gpu_s=tuple(world.uses().items()),
+        losses_gpu_s=tuple(losses.items()),
     )

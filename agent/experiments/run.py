@@ -28,7 +28,7 @@ from core.types import OutcomeStatus, PlanRecord, PlanState
 from remediation.learned import LearnedPolicy
 from remediation.policy import Policy
 from remediation.rules import RulesPolicy
-from sim.state import FaultRecord
+from sim.truth import FaultRecord
 from sim.world import World
 
 Tell = Callable[[str], None]
@@ -79,6 +79,7 @@ def _alone(spec: RunSpec) -> Sampler:
     """Let the world run with what its site does by itself."""
     script = replace(spec.scenario, telemetry="none")  # nobody reads: no row need be kept
     world = World.build(script, seed=spec.seed)
+    world.inner.core[0]["said"] = True  # what jobs did is drawn from what was said of them
     sampler = Sampler(world, spec.duration_s)
     sampler.advance(world.scenario.start_s + spec.duration_s)
     return sampler
@@ -205,7 +206,14 @@ def _result(
 
 def _fault(record: FaultRecord, start_s: float) -> FaultSeen:
     mended_s = None if record.repaired_s is None else record.repaired_s - start_s
-    return FaultSeen(record.fault, str(record.target), record.onset_s - start_s, mended_s)
+    return FaultSeen(
+        fault=record.fault,
+        target=str(record.target),
+        onset_s=record.onset_s - start_s,
+        mended_s=mended_s,
+        severity=record.severity,
+        interrupted=record.interrupted,
+    )
 
 
 def _cpu_s() -> float:

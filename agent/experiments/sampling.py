@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from agent.experiments.results import Timeline
-from core.cluster import NodeCondition
+from sim.engine.words import Hold
 from sim.world import World
 
 WINDOWS = 240  # as many as a plot 1,100 px wide can show apart, four pixels each
@@ -60,11 +60,11 @@ class Sampler:
 
 def asked_and_lost(world: World) -> tuple[float, float]:
     """Return the GPU-seconds since the start that jobs asked for, and those not useful."""
-    lost, goodput = world.lost_gpu_s, world.goodput()
-    asked = world._asked_gpu_s()
-    return (asked, lost) if math.isfinite(goodput) else (0.0, 0.0)
+    gained = world.sums()
+    return gained.asked, gained.asked - gained.good
 
 
 def nodes_out(world: World) -> int:
     """Return how many nodes are down or held out of service."""
-    return sum(node.condition is not NodeCondition.READY for node in world.state().nodes)
+    nodes = world.inner.nodes
+    return int(np.count_nonzero(~nodes["up"] | (nodes["hold"] != Hold.NOBODY)))

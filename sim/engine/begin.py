@@ -1,7 +1,7 @@
 """The beginning of a world: machines offered, jobs placed, the first of all that is to come."""
 
 from sim.engine import faults, jobs, mix, placement, surrogate
-from sim.engine.heap import after, push
+from sim.engine.heap import push
 from sim.engine.jit import compiled
 from sim.engine.queue import NAMED
 from sim.engine.record import keep_node
@@ -23,8 +23,6 @@ def begin(w: Tables) -> None:
         push(w, mix.next_s(w, 0), Kind.SUBMIT, NONE, 0, 0)
     if len(w.trace) > 0:
         push(w, core["start_s"] + w.trace[0]["submit_s"], Kind.SUBMIT, 0, 0, 0)
-    if site["check_s"] > 0:
-        after(w, site["check_s"], Kind.CHECK, 0, 0, 0)
 
 
 @compiled

@@ -29,7 +29,7 @@ _LINE = 3  # numbers of the book for each table: address, rows, columns
 _TWO_DIMENSIONAL = ("arrivals", "drawn")
 
 
-class TablesType(types.Type):  # type: ignore[misc]  # numba has no types
+class TablesType(types.Type):
     """The type of ``Tables`` in compiled code."""
 
     def __init__(self) -> None:
@@ -69,12 +69,12 @@ def _unbox(kind: TablesType, value: Any, c: Any) -> NativeValue:
 
 
 @infer_getattr
-class _Fields(AttributeTemplate):  # type: ignore[misc]
+class _Fields(AttributeTemplate):
     """What ``w.nodes`` and the others are."""
 
     key = TablesType
 
-    def generic_resolve(self, kind: TablesType, name: str) -> types.Array | None:
+    def generic_resolve(self, kind: Any, name: str) -> Any:
         return _ARRAYS.get(name)
 
 

@@ -164,7 +164,7 @@ def _follow(w: Tables, node: int, time_s: Floats, row: Ints, real: Floats) -> No
         then_s = min(asked_s - shown["skew_s"], shown["stale_s"])
         is_in = core["began_s"] <= min(asked_s, then_s) and max(asked_s, then_s) <= core["now_s"]
         here = is_in and shown["up"]
-        if here and noise.chance(missed, np.int64(asked_s // SCRAPE_S)) < DROPOUT_RATIO:
+        if here and noise.chance(missed, int(asked_s // SCRAPE_S)) < DROPOUT_RATIO:
             here, is_in = False, False
         here = here and not shown["silent"]
         real[Real.SEEN, back] = 1.0 if here else math.nan

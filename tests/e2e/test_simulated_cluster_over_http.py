@@ -28,8 +28,9 @@ from core.codec import from_json
 from core.ports import Query
 from core.target import Target
 from core.types import OutcomeStatus, PlanState
+from sim.library import scenario
 from sim.port import SimulatedCluster
-from sim.scenario import FaultSpec, Scenario, scenario
+from sim.scenario import FaultSpec, Scenario
 from sim.scenario_file import to_toml
 from sim.world import World
 from tests.e2e.running import Running, gpumedic, until
@@ -203,9 +204,7 @@ async def test_two_processes_break_a_cluster_and_take_the_broken_node_out(tmp_pa
         config = tmp_path / "gpumedic.toml"
         config.write_text(CONFIG.format(folder=tmp_path, url=lab.url))
         async with gpumedic("controller", "--config", str(config), folder=tmp_path) as app:
-            await until(
-                lambda: swapped(lab), what="the broken node is out", deadline_s=DEADLINE_S
-            )
+            await until(lambda: swapped(lab), what="the broken node is out", deadline_s=DEADLINE_S)
             (record,) = (await app.get("/v1/plans"))["plans"]
             status = await app.get("/v1/status")
 
