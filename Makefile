@@ -4,6 +4,8 @@ PYTHON ?= python3.11
 DURATION ?= 0
 BIN := .venv/bin
 READY := .venv/.ready
+# The simulator's engine is compiled once, a minute, before two test workers would both do it.
+WARM := $(BIN)/python -c 'from sim.warm import warm; warm(print)'
 
 .PHONY: run test check bench clean
 
@@ -11,6 +13,7 @@ run: $(READY)  ## the whole loop on a simulated cluster, with its page; DURATION
 	$(BIN)/gpumedic demo --duration $(DURATION)
 
 test: $(READY)
+	$(WARM)
 	$(BIN)/pytest -n 2 --dist loadgroup $(PYTEST_ARGS)
 
 check: $(READY)

@@ -12,6 +12,7 @@ from agent.log import start_logging
 from core.clock import Clock, ManualClock, ScaledClock
 from sim.port import SimulatedCluster
 from sim.scenario import Scenario
+from sim.warm import warm
 from sim.world import World
 
 
@@ -37,6 +38,7 @@ class Stage:
 async def stage(script: Scenario, wanted: StageSettings, *, clock: Clock) -> Stage:
     """Build the world and put the controller before it; the caller runs or drives it."""
     start_logging(level=wanted.log_level, form="auto", clock=clock, stream=sys.stderr)
+    warm(lambda line: print(line, file=sys.stderr))  # noqa: T201 - a person waits meanwhile
     world = World.build(script, seed=wanted.seed)
     cluster = SimulatedCluster(world, clock=clock)
     chosen: dict[str, Any] = {

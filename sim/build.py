@@ -26,6 +26,8 @@ from sim.engine.tables import (
 from sim.engine.words import GPUS, NONE, Ending, Hold, JobKind, Purpose, Scope, Use
 from sim.names import Names
 from sim.scenario import FaultSpec, JobSpec, Machines, Scenario, node_name
+from sim.traces.read import read_trace
+from sim.traces.submission import Reading
 
 # Sizes as built; the spread of GPUs of one type and of the air at their inlets is assumed.
 _INLET_CELSIUS = 24.0
@@ -37,7 +39,7 @@ _FIRST_ROWS = 512
 def tables_of(scenario: Scenario, *, seed: int, trace: Table | None = None) -> Tables:
     """Return the tables at the world's beginning: machines idle, jobs not placed, nothing broken.
 
-    trace: rows of ``TRACE`` to be replayed from the start on
+    trace: rows of ``TRACE`` to be replayed from the start on; None: those of the scenario's file
     """
     nodes = _nodes(scenario, seed=seed)
     domains, members = _domains(nodes, scenario)
@@ -52,7 +54,7 @@ def tables_of(scenario: Scenario, *, seed: int, trace: Table | None = None) -> T
         "jobs": np.zeros(len(scenario.jobs) + _FIRST_ROWS, dtype=JOB),
         "buckets": np.full(GPUS + 1, NONE, dtype=SCHEMA["buckets"]),
         "mix": _mix(scenario, int(nodes["gpus"].sum())),
-        "trace": np.zeros(0, dtype=TRACE) if trace is None else trace,
+        "trace": _trace(scenario, nodes) if trace is None else trace,
         "models": workload.models_table(models),
         "services": workload.service_table(services),
         "classes": classes,
@@ -267,6 +269,16 @@ def _mix(scenario: Scenario, gpus: int) -> Table:
     if wanted is None or not wanted.jobs_per_day:
         return np.zeros(0, dtype=SCHEMA["mix"])
     return workload.mix_table(wanted.mix, gpus)
+
+
+def _trace(scenario: Scenario, nodes: Table) -> Table:
+    """Return the jobs of the trace that the scenario names; none where it names none."""
+    wanted = scenario.workload
+    if wanted is None or not wanted.trace:
+        return np.zeros(0, dtype=TRACE)
+    most = int(nodes["gpus"][~nodes["pool"]].sum())
+    reading = Reading(capacity_gpus=most)
+    return read_trace(wanted.trace, wanted.trace_format, reading).table
 
 
 def _planned(scenario: Scenario, nodes: Table) -> Table:

@@ -46,7 +46,8 @@ class World:
     def build(cls, scenario: Scenario, *, seed: int, trace: Table | None = None) -> "World":
         """Return the world at the scenario's start, its history behind it.
 
-        trace: rows of ``sim.engine.tables.TRACE``: jobs to be replayed from the start on
+        trace: rows of ``sim.engine.tables.TRACE``, jobs to be replayed from the start on; None:
+          those of the file that the scenario's workload names, if it names one
         """
         tables = build.tables_of(scenario, seed=seed, trace=trace)
         world = cls(scenario, seed, with_room(tables))

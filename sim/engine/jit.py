@@ -55,6 +55,12 @@ def _source(module: str) -> bytes:
     return total.digest()
 
 
+def is_kept(module: str) -> bool:
+    """Say whether a module of the engine has been compiled, as its source is now."""
+    name = f"{module}-{_source(module).hex()[:12]}"
+    return any(any((folder / name).glob("*.nbi")) for folder in _folders())
+
+
 def _keep_by_source(function: Callable[..., Any]) -> None:
     """Tell numba where to keep what it compiles: a folder for this very source."""
     module = function.__module__.rpartition(".")[2]
