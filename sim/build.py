@@ -11,18 +11,11 @@ from core.errors import InputError
 from sim import workload
 from sim.catalogue import CLASSES, class_table, drawn, profile
 from sim.engine import slots
-from sim.engine.tables import (
-    DOMAIN,
-    JOB,
-    NODE,
-    PLANNED,
-    SCHEMA,
-    SITE,
-    TRACE,
-    USED,
-    Table,
-    Tables,
-)
+from sim.engine.rows_cluster import DOMAIN, SITE
+from sim.engine.rows_faults import PLANNED
+from sim.engine.rows_jobs import JOB, TRACE
+from sim.engine.rows_machines import NODE
+from sim.engine.tables import SCHEMA, USED, Table, Tables
 from sim.engine.words import GPUS, NONE, Ending, Hold, JobKind, Purpose, Scope, Use
 from sim.names import Names
 from sim.scenario import FaultSpec, JobSpec, Machines, Scenario, node_name

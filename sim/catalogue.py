@@ -21,7 +21,8 @@ from sim.catalogue_file import (
     read_profiles,
 )
 from sim.checks import nearest
-from sim.engine.tables import FAULT_CLASS, Table
+from sim.engine.rows_faults import FAULT_CLASS
+from sim.engine.tables import Table
 from sim.engine.words import GPUS, NONE, Scope
 
 _DATA = Path(__file__).parent / "data"

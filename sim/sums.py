@@ -6,7 +6,8 @@ import numpy as np
 
 from sim.engine.accounts import count_job, settle
 from sim.engine.jit import compiled
-from sim.engine.tables import DONE, Table, Tables
+from sim.engine.rows_jobs import DONE
+from sim.engine.tables import Table, Tables
 from sim.engine.words import NONE, Ending, Loss, Phase, Use
 
 

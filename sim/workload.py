@@ -14,7 +14,9 @@ import numpy as np
 
 from core.errors import InputError
 from sim.checks import nearest
-from sim.engine.tables import GPU_TYPE, MIX, MODEL, SERVICE, Table
+from sim.engine.rows_jobs import MIX, MODEL, SERVICE
+from sim.engine.rows_machines import GPU_TYPE
+from sim.engine.tables import Table
 from sim.engine.words import NONE, JobKind
 from sim.scenario import ServiceSpec
 

@@ -46,7 +46,7 @@ class World:
     def build(cls, scenario: Scenario, *, seed: int, trace: Table | None = None) -> "World":
         """Return the world at the scenario's start, its history behind it.
 
-        trace: rows of ``sim.engine.tables.TRACE``, jobs to be replayed from the start on; None:
+        trace: rows of ``sim.engine.rows_jobs.TRACE``, jobs to be replayed from the start on; None:
           those of the file that the scenario's workload names, if it names one
         """
         tables = build.tables_of(scenario, seed=seed, trace=trace)
@@ -156,7 +156,7 @@ class World:
         return self._topology[1]
 
     def jobs(self) -> Table:
-        """Return a row of ``sim.engine.tables.DONE`` for each job begun or ended, by number.
+        """Return a row of ``sim.engine.rows_jobs.DONE`` for each job begun or ended, by number.
 
         A job that has not ended has NaN for its end; its GPU time is that of now.
         """

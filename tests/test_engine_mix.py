@@ -12,7 +12,8 @@ from core.errors import InputError
 from sim import workload
 from sim.engine.jit import compiled
 from sim.engine.mix import draw, from_trace, next_s, rhythm
-from sim.engine.tables import MIX, SCHEMA, Table, Tables
+from sim.engine.rows_jobs import MIX
+from sim.engine.tables import SCHEMA, Table, Tables
 from sim.engine.words import Ending, JobKind
 from tests.flat_cluster import flat_cluster
 

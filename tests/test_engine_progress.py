@@ -16,7 +16,7 @@ from sim.engine.progress import (
     step_at,
     when_step,
 )
-from sim.engine.tables import JOB
+from sim.engine.rows_jobs import JOB
 
 
 def job_row(

@@ -11,7 +11,7 @@ from rca.faults import FAULTS
 from sim import catalogue
 from sim.catalogue import CAUSES, CLASSES, PROFILES, SOURCES, class_table, drawn, fault_class
 from sim.catalogue_file import CONFIDENCES, PARAMETERS, read_classes, read_profiles
-from sim.engine.tables import FAULT_CLASS
+from sim.engine.rows_faults import FAULT_CLASS
 from sim.engine.words import NONE, Effect, Scope
 
 NODES = 2048

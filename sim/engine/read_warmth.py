@@ -1,5 +1,4 @@
-"""By how much a GPU is cooler than its node's row says, because it has no job or one that does
-not drive it fully.
+"""By how much a GPU is cooler than its node's row says: it has no job, or a lightly driven one.
 
 Rows hold the warmth of a fully driven GPU. The difference follows the die's lag too, from row to
 row, so a GPU that ends a light job does not jump.

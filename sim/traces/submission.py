@@ -10,7 +10,8 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from core.errors import InputError
-from sim.engine.tables import TRACE, Table
+from sim.engine.rows_jobs import TRACE
+from sim.engine.tables import Table
 from sim.engine.words import Ending, JobKind
 from sim.traces.row import BadCell, Counts
 

@@ -1,0 +1,109 @@
+"""Rows of faults: their classes, planned ones, those that came, and what is noticed of them."""
+
+import numpy as np
+
+# A class of fault: what it strikes, how often, what it does, what ends it. From the data file.
+FAULT_CLASS = np.dtype(
+    [
+        ("scope", "i1"),
+        ("effect", "i1"),
+        ("rate", "f8"),  # a day and unit of its scope; the mean over all units
+        ("shape", "f4"),  # Weibull's; 1: exponential
+        ("frail", "b1"),  # the node's frailty multiplies its rate
+        ("size_lo", "f4"),  # the effect's size, uniform; its meaning is the effect's
+        ("size_hi", "f4"),
+        ("ramp_s", "f8"),  # from onset to full size; 0: sudden
+        ("crash_lo_s", "f8"),  # until the job sees an error; inf: it never does
+        ("crash_hi_s", "f8"),
+        ("hangs", "b1"),  # its job hangs until then
+        ("reason", "i1"),
+        ("said", "i2"),  # what the log says at onset, NONE: nothing
+        ("code", "i2"),
+        ("and_pcie", "f4"),  # share with a PCIe error beside it
+        ("seen", "f4"),  # share that the site's checks attribute to the node at once
+        ("restart_mends", "f4"),  # share that a restart of the job ends
+        ("reboot_mends", "f4"),  # share that a reboot ends
+        ("lasts_mu", "f8"),  # ln seconds until it ends by itself or a crew has repaired it
+        ("lasts_sigma", "f4"),
+        ("lasts_alone", "b1"),  # it ends by itself; else only where a crew works on it
+        ("relapses", "f4"),  # share that comes again after repair
+        ("relapse_mu", "f8"),
+        ("relapse_sigma", "f4"),
+        ("spreads", "f4"),  # share that starts others of its kind near it
+        ("spread_s", "f8"),  # within this time
+        ("spread_most", "i2"),
+        ("warns", "f4"),  # share with a precursor
+        ("warn_mu", "f8"),  # ln seconds of its lead
+        ("warn_sigma", "f4"),
+        ("warn_effect", "i1"),  # what the precursor shows: an Effect, NONE
+        ("notice_lo_s", "f8"),  # detection delay, for the surrogate; fitted at the level above
+        ("notice_hi_s", "f8"),
+        ("cause", "i2"),  # index of what a diagnosis calls it
+    ],
+    align=True,
+)
+
+# A fault of the scenario that comes at its time, whatever is done.
+PLANNED = np.dtype(
+    [
+        ("class", "i2"),
+        ("entity", "i4"),  # of the class's scope
+        ("gpu", "i1"),  # NONE: drawn
+        ("onset_s", "f8"),  # epoch
+        ("lasts_s", "f8"),  # inf: nobody comes
+        ("severity", "f4"),
+    ],
+    align=True,
+)
+
+# Ground truth: what broke, where and when.
+FAULT = np.dtype(
+    [
+        ("class", "i2"),
+        ("entity", "i4"),
+        ("node", "i4"),  # NONE where it is no node's
+        ("gpu", "i1"),
+        ("job", "i4"),  # the first that it touched: its slot then, NONE
+        ("number", "i8"),  # that job's number, NONE
+        ("home", "i4"),  # node, or row of ``domains``, in whose list of open faults it is
+        ("next", "i4"),  # in that list, NONE
+        ("share", "f4"),  # of its size that is reached; 0 where a link that flaps is up
+        ("phase", "i4"),  # how far its course is
+        ("onset_s", "f8"),
+        ("mended_s", "f8"),  # nan: still there
+        ("severity", "f4"),
+        ("size", "f4"),
+        ("lasts_s", "f8"),  # planned; the repair's length once it has begun
+        ("parent", "i4"),  # the fault that it followed from, NONE
+        ("index", "i4"),  # which of its class and entity: by it its random numbers are found
+        ("restart_mends", "b1"),
+        ("reboot_mends", "b1"),
+        ("known", "b1"),  # the site knows
+        ("crew", "b1"),  # a crew works on it
+        ("noticed_s", "f8"),  # by the surrogate; nan
+        ("interrupted", "i4"),  # jobs it has stopped
+        ("warned_s", "f8"),  # when its precursor began; nan: none
+    ],
+    align=True,
+)
+
+# What the surrogate of detection and diagnosis says: an incident that wants a decision.
+TROUBLE = np.dtype(
+    [
+        ("fault", "i4"),  # NONE: a false alarm
+        ("number", "i8"),  # of the job, which tells apart those that had its slot
+        ("node", "i4"),  # blamed first
+        ("gpu", "i1"),
+        ("job", "i4"),
+        ("cause", "i2"),
+        ("probability", "f4"),
+        ("other_node", "i4"),
+        ("other_cause", "i2"),
+        ("other_probability", "f4"),
+        ("opened_s", "f8"),
+        ("due_s", "f8"),
+        ("looks", "i4"),
+        ("open", "b1"),
+    ],
+    align=True,
+)
