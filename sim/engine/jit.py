@@ -11,6 +11,7 @@ of all it imports of the engine.
 import hashlib
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -30,6 +31,7 @@ R = TypeVar("R")
 
 _OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy"}
 _UNCOUNTED = _OPTIONS | {"_nrt": False}
+_KEPT = 4  # sources of a module: a process that runs an older one may still load from it
 _ENGINE = Path(__file__).parent
 _IMPORTS = re.compile(r"^from sim\.engine(?:\.(\w+))? import (\([^)]*\)|.*)$", re.MULTILINE)
 
@@ -55,6 +57,13 @@ def _source(module: str) -> bytes:
     return total.digest()
 
 
+def _forget_old(folder: Path, module: str) -> None:
+    """Remove what was compiled of a module's older sources, but for the newest few."""
+    kept = sorted(folder.glob(f"{module}-*"), key=lambda path: path.stat().st_mtime)
+    for path in kept[:-_KEPT]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def is_kept(module: str) -> bool:
     """Say whether a module of the engine has been compiled, as its source is now."""
     name = f"{module}-{_source(module).hex()[:12]}"
@@ -67,7 +76,9 @@ def _keep_by_source(function: Callable[..., Any]) -> None:
     for folder in _folders():
         kept = folder / f"{module}-{_source(module).hex()[:12]}"
         try:
-            kept.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if not kept.is_dir():
+                _forget_old(folder, module)
+                kept.mkdir(mode=0o700, parents=True, exist_ok=True)
         except OSError:
             continue
         if os.access(kept, os.W_OK) and kept.stat().st_uid == os.getuid():
