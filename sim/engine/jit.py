@@ -67,7 +67,7 @@ def _forget_old(folder: Path, module: str) -> None:
 def is_kept(module: str) -> bool:
     """Say whether a module of the engine has been compiled, as its source is now."""
     name = f"{module}-{_source(module).hex()[:12]}"
-    return any(any((folder / name).glob("*.nbi")) for folder in _folders())
+    return any(any((folder / name).glob("*/*.nbi")) for folder in _folders())
 
 
 def _keep_by_source(function: Callable[..., Any]) -> None:
