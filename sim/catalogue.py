@@ -91,8 +91,9 @@ def class_table(
 def followers(row: Any) -> float:
     """Return how many faults come of a first one in the mean, itself included.
 
-    Each fault that is no co-start starts others with the chance ``spreads``, 1 to ``spread_most``
-    of them, any number as likely; each comes again after its repair with the chance ``relapses``.
+    A first fault starts others with the chance ``spreads``, 1 to ``spread_most`` of them, any
+    number as likely. Each of all these comes again after its repair with the chance ``relapses``,
+    again and again; what followed from another starts no others.
     """
     company = 1 + float(row["spreads"]) * (1 + int(row["spread_most"])) / 2
     return company / (1 - float(row["relapses"]))

@@ -13,7 +13,7 @@ from sim.engine.words import Effect, Reason, Said, Scope
 
 CONFIDENCES = ("measured", "reported", "derived", "assumed")
 RATIOS = ("and_pcie", "seen", "restart_mends", "reboot_mends", "relapses", "spreads", "warns")
-FLAGS = ("frail", "hangs", "lasts_alone")
+FLAGS = ("frail", "hangs", "unwatched", "lasts_alone")
 SPANS = ("size", "crash_s", "notice_s")  # lowest and highest
 LOGNORMAL = ("lasts", "relapse", "warn")  # median and sigma of ln
 NUMBERS = ("shape", "ramp_s", "spread_s", "spread_most", "code")

@@ -66,7 +66,7 @@ def touch(w: Tables, verb: str, job: int) -> None:
     if verb == "fail":
         jobs.fail(w, job, Reason.CUDA_ERROR, NONE)
     elif verb == "hang":
-        jobs.hang(w, job, NONE)
+        jobs.hang(w, job, NONE, w.site[0]["hang_timeout_s"])
     elif verb == "capture":
         jobs.capture(w, job)
     elif verb == "slow":

@@ -24,7 +24,7 @@ from tests.small_world import BEGAN_S, Size
 _MANY = Size(nodes=256, per_leaf=32)
 # What a fault that has ended may leave: what has been counted, and where a node was warm.
 _PASSING = {"moved_s", "version", "since_s", "celsius", "inlet", "goal", "ecc_count", "heeded"}
-_PASSING |= {"replay_count", "link_count", "oom_kills", "boots", "back_s", "memory", "clock"}
+_PASSING |= {"replay_count", "link_count", "oom_kills", "boots", "memory", "clock"}
 _PASSING |= {"bucket_next", "bucket_prev"}
 
 
@@ -44,7 +44,8 @@ def condition(w: Tables) -> dict[str, object]:
 
 @pytest.mark.parametrize("name", one_of_each_effect())
 def test_a_fault_struck_and_mended_leaves_nodes_as_they_were(name: str) -> None:
-    w = fault_world([Plan(name, at_s=60.0, lasts_s=20_000.0)])
+    # Planned work moves the jobs that it meets, so it comes where none is.
+    w = fault_world([Plan(name, int(name == "planned_maintenance"), lasts_s=20_000.0)])
     runs(w, 0, 2)
     begin(w)
     before = condition(w)
@@ -301,6 +302,84 @@ def test_the_site_drains_repairs_and_returns_a_node_whose_fault_it_knows() -> No
     w = advanced(w, 7261.0)
     assert (w.nodes[0]["hold"], w.nodes[0]["repair"]) == (Hold.NOBODY, False)
     assert w.core[0]["use_gpus"].tolist() == [64, 0, 0, 0]
+
+
+def test_a_crew_mends_each_fault_in_its_own_time_and_the_node_returns_with_the_last() -> None:
+    long = Plan("network_cable", entity=0, at_s=60.0, lasts_s=7200.0)
+    w = fault_world([long, Plan("gpu_fallen_off_bus", 0, 2, at_s=600.0, lasts_s=1000.0)])
+    w.site[0]["drain"] = True
+    w.classes["seen"] = 1.0
+    begin(w)
+
+    w = advanced(w, 1601.0)
+    assert np.isnan(known_faults(w)["mended_s"]).tolist() == [True, False]
+    assert (w.nodes[0]["hold"], w.nodes[0]["repair"]) == (Hold.SITE, True)
+    w = advanced(w, 7261.0)
+    assert (known_faults(w)["mended_s"] - BEGAN_S).tolist() == [7260.0, 1600.0]
+    assert (w.nodes[0]["hold"], w.nodes[0]["repair"]) == (Hold.NOBODY, False)
+
+
+def test_a_check_cannot_miss_a_gpu_that_is_gone() -> None:
+    w = fault_world([Plan("gpu_fallen_off_bus", 0), Plan("gpu_thermal_interface", 1)])
+    w.site[0]["check_s"], w.site[0]["check_recall"] = 300.0, 0.0
+    w.classes["seen"] = 0.0
+    begin(w)
+
+    assert known_faults(advanced(w, 301.0))["known"].tolist() == [True, False]
+
+
+def test_a_start_gives_the_checks_another_chance_with_what_they_missed() -> None:
+    w = fault_world([Plan("gpu_compute_fault", 0, 0)])
+    w.site[0]["requeue"], w.site[0]["requeue_s"], w.site[0]["restart_s"] = True, 60.0, 50.0
+    w.site[0]["check_s"], w.site[0]["check_recall"] = 300.0, 0.5
+    w.classes["seen"], w.classes["restart_mends"] = 0.0, 0.0
+    runs(w, 0, 2)
+    begin(w)
+
+    w = advanced(w, DAY_S)
+
+    assert known_faults(w)[0]["known"]
+    assert known_faults(w)[0]["interrupted"] > 1
+
+
+def test_a_silent_hang_outlasts_the_collectives_timeout_and_a_watched_one_does_not() -> None:
+    w = fault_world([Plan("silent_hang", entity=0), Plan("nccl_watchdog", entity=1)])
+    silent, watched = runs(w, 0, 2), runs(w, 2, 2)
+    begin(w)
+
+    w = advanced(w, 60.0 + 1700.0)
+    assert [int(w.jobs[job]["phase"]) for job in (silent, watched)] == [2, 3]
+    w = advanced(w, 60.0 + 5401.0)
+    assert (w.jobs[silent]["phase"], w.jobs[silent]["reason"]) == (Phase.STOPPED, Reason.HANG)
+
+
+def test_a_flapping_link_kills_a_job_once_it_is_away_for_longer_than_the_transport_waits() -> None:
+    w = fault_world([Plan("port_flap", node, lasts_s=DAY_S) for node in range(0, 8, 2)])
+    wide = [runs(w, node, 2) for node in range(0, 8, 2)]
+    begin(w)
+
+    w = advanced(w, 61.0)
+    assert [int(w.jobs[job]["phase"]) for job in wide] == [Phase.RUNNING] * 4
+    w = advanced(w, DAY_S)
+
+    assert [int(w.jobs[job]["reason"]) for job in wide] == [Reason.NETWORK] * 4
+
+
+def test_planned_work_moves_jobs_in_order_after_a_grace() -> None:
+    w = fault_world([Plan("planned_maintenance", entity=0, lasts_s=7200.0)])
+    job, other = runs(w, 2, 2), runs(w, 6, 1)
+    begin(w)
+
+    w = advanced(w, 659.0)
+    assert (w.jobs[job]["phase"], w.jobs[job]["first"]) == (Phase.RUNNING, 2)
+    assert (w.nodes["hold"] == Hold.PLANNED).tolist() == [True] * 4 + [False] * 4
+    w = advanced(w, 1200.0)
+
+    row = w.jobs[job]
+    assert (row["phase"], row["first"], row["interruptions"]) == (Phase.RUNNING, 4, 0)
+    assert row["saved_step"] >= 659.0
+    assert w.jobs[other]["restarts"] == 0
+    assert advanced(w, 7261.0).nodes["hold"].tolist() == [Hold.NOBODY] * 8
 
 
 def test_a_crew_waits_until_the_job_has_let_go() -> None:

@@ -145,7 +145,7 @@ def test_a_hang_stops_all_until_the_collectives_timeout() -> None:
     w.site["hang_timeout_s"] = 600.0
     job = running_job(w, 8)
     w = pass_time(w, 100.0)
-    jobs.hang(w, job, NONE)
+    jobs.hang(w, job, NONE, w.site[0]["hang_timeout_s"])
     w = pass_time(w, 599.0)
     assert w.jobs[job]["stage"] == Stage.HUNG
 

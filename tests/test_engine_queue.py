@@ -2,7 +2,7 @@
 
 import math
 
-from sim.engine import jobs, placement, queue
+from sim.engine import jobs, machines, placement, queue
 from sim.engine.tables import Tables
 from sim.engine.words import NONE, Ending, Hold, JobKind, Phase, Reason
 from tests.small_world import BEGAN_S, Size, add_job, nodes_of, pass_time, small_world
@@ -101,6 +101,41 @@ def test_backfill_looks_no_deeper_than_the_site_says() -> None:
     w = pass_time(w, 1.0)
 
     assert not has_gpus(w, deep[1])
+
+
+def test_who_has_run_before_gets_spares_and_who_comes_new_does_not() -> None:
+    w = exact_world()
+    w.nodes["pool"][6:] = True
+    placement.lay_out(w)
+    first, new = submitted(w, 48, math.inf), submitted(w, 8, math.inf)
+    w = pass_time(w, 10.0)
+    machines.take_out(w, nodes_of(w, first)[0], Hold.SITE)
+    queue.preempt(w, first)
+
+    w = pass_time(w, 10.0)
+
+    assert [has_gpus(w, job) for job in (first, new)] == [True, False]
+    assert len(set(nodes_of(w, first)) & {6, 7}) == 1
+
+
+def test_a_job_that_fails_again_and_again_comes_back_ever_later() -> None:
+    w = exact_world()
+    w.site["requeue"], w.site["requeue_s"] = True, 60.0
+    job = submitted(w, 8, math.inf)
+    w = pass_time(w, 1000.0)
+    waits_s = []
+    for _ in range(9):
+        jobs.fail(w, job, Reason.SOFTWARE, NONE)
+        failed_s = float(w.core[0]["now_s"])
+        while w.jobs[job]["phase"] != Phase.RUNNING:
+            w = pass_time(w, 30.0)
+        waits_s.append(float(w.core[0]["now_s"]) - failed_s)
+    w = pass_time(w, 1000.0)
+    jobs.fail(w, job, Reason.SOFTWARE, NONE)
+    w = pass_time(w, 61.0)
+
+    assert waits_s == [60.0 * times for times in (1, 1, 2, 4, 8, 16, 32, 32, 32)]
+    assert w.jobs[job]["phase"] == Phase.RUNNING
 
 
 def test_who_has_run_long_enough_makes_room_for_the_more_urgent() -> None:

@@ -18,7 +18,7 @@ _FLAPS = 64  # after so many the same waits come again
 def go_on(w: Tables, fault: int, phase: int) -> None:
     """Let the next part of an open fault's course begin."""
     row = w.faults[fault]
-    if not math.isnan(row["mended_s"]):
+    if row["stopped"] or not math.isnan(row["mended_s"]):
         return
     row["phase"] = phase
     effect = w.classes[row["class"]]["effect"]
@@ -28,6 +28,8 @@ def go_on(w: Tables, fault: int, phase: int) -> None:
         _grow_errors(w, fault, phase)
     elif effect == Effect.DRIVER:
         _roll_out(w, fault, phase)
+    elif effect == Effect.MAINTENANCE:
+        effects.clear(w, fault)
     else:
         _ramp(w, fault, phase)
 
@@ -57,15 +59,18 @@ def look(w: Tables, node: int) -> None:
     """Let a node's open faults heed that its service has changed.
 
     Those that lived in a job's processes end as it is started again or gone; those that jobs die
-    of meet the ones that run now; and a crew may have become free to begin.
+    of meet the ones that run now; checks before and after a job look for what nobody knows of (as
+    on RSC, HPCA 2025); and a crew may have become free to begin.
     """
     fault = w.nodes[node]["fault"]
     while fault != NONE:
         following = w.faults[fault]["next"]
         if w.faults[fault]["restart_mends"] and _has_left(w, fault):
             effects.mend(w, fault)
-        elif hits.is_deadly(w, fault):
-            _meet(w, fault, node)
+        else:
+            repair.check_later(w, fault)
+            if hits.is_deadly(w, fault):
+                _meet(w, fault, node)
         fault = following
     repair.consider(w, node)
 
@@ -107,7 +112,6 @@ def _meet(w: Tables, fault: int, node: int) -> None:
             continue
         if w.jobs[job]["stage"] == Stage.STEPPING and w.jobs[job]["struck"] == NONE:
             hits.hit(w, fault, job)
-            _suspect(w, fault)
         elif w.jobs[job]["phase"] == Phase.STARTING:
             _look_again(w, node, w.jobs[job]["since_s"] + w.jobs[job]["launch_s"] + _SOON_S)
 
@@ -119,14 +123,6 @@ def _look_again(w: Tables, node: int, time_s: float) -> None:
     if row["look_s"] <= w.core[0]["now_s"] or time_s < row["look_s"]:
         row["look_s"] = time_s
         push(w, time_s, Kind.PHASE, NONE, node, 0)
-
-
-@compiled
-def _suspect(w: Tables, fault: int) -> None:
-    """Let the site's checks have another chance with a node on which jobs keep failing."""
-    row = w.faults[fault]
-    if not row["known"]:
-        repair.check_later(w, fault, repair.lucky(w, fault, row["interrupted"] % 32, Purpose.CHECK))
 
 
 @compiled
@@ -163,7 +159,7 @@ def _flap(w: Tables, fault: int, phase: int) -> None:
         wait_s = -_LINK_UP_S * math.log(luck)
     else:
         row["share"] = 1.0
-        wait_s = row["size"]
+        wait_s = hits.outage_s(w, fault)
     effects.show(w, fault)
     if row["share"] == 1.0:
         hits.hit_jobs(w, fault)
@@ -178,6 +174,7 @@ def _roll_out(w: Tables, fault: int, phase: int) -> None:
     if phase > domain["count"]:
         return
     node = w.members[domain["first"] + phase - 1]
+    w.nodes[node]["pinned"] = False
     condition.refresh(w, node)
     w.core[0]["touches"] += 1
     repair.retime_on(w, node)

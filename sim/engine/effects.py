@@ -14,9 +14,23 @@ from sim.engine.jit import compiled
 from sim.engine.record import say
 from sim.engine.tables import Tables
 from sim.engine.waiting import wake
-from sim.engine.words import NONE, Effect, Hold, Kind, Load, Phase, Purpose, Said, Scope
+from sim.engine.words import (
+    NONE,
+    Effect,
+    Hold,
+    JobKind,
+    Kind,
+    Load,
+    Phase,
+    Purpose,
+    Reason,
+    Said,
+    Scope,
+    Stage,
+)
 
 RAMP_STEPS = 8
+_GRACE_S = 600.0  # from when planned work begins to drain until it stops who is left: assumption
 _CANARY_ERRORS = 0.05  # share of a bad canary's answers that fail: assumption
 
 
@@ -39,7 +53,7 @@ def strike(w: Tables, fault: int) -> None:
     if repair.lucky(w, fault, 2, Purpose.COURSE) < kind["seen"]:
         repair.know(w, fault)
     elif condition.is_own(w, fault):
-        repair.check_later(w, fault, repair.lucky(w, fault, 3, Purpose.COURSE))
+        repair.check_later(w, fault)
     surrogate.watch(w, fault)
 
 
@@ -173,7 +187,7 @@ def _begin(w: Tables, fault: int) -> None:
         node["scratch_slope"] = max(machines.FULL - node["scratch"], 0.0) / size
         after(w, size, Kind.FULL, row["home"], fault, 0)
     elif effect == Effect.LINK_FLAP:
-        after(w, size, Kind.PHASE, fault, 1, 0)
+        after(w, hits.outage_s(w, fault), Kind.PHASE, fault, 1, 0)
     elif effect == Effect.ECC_GROWTH:
         after(w, size / RAMP_STEPS, Kind.PHASE, fault, 1, 0)
     elif kind["ramp_s"] > 0:
@@ -181,6 +195,7 @@ def _begin(w: Tables, fault: int) -> None:
         after(w, step_s, Kind.PHASE, fault, 1, 0)
     elif effect == Effect.MAINTENANCE:
         _drain(w, row["home"])
+        after(w, _GRACE_S, Kind.PHASE, fault, 1, 0)
     else:
         _begin_elsewhere(w, fault, effect)
 
@@ -335,6 +350,40 @@ def _drain(w: Tables, home: int) -> None:
             say(w, Said.NODE_DRAINED, 0, node, NONE, NONE)
             machines.take_out(w, node, Hold.PLANNED)
             placement.offer(w, node)
+
+
+@compiled
+def clear(w: Tables, fault: int) -> None:
+    """Stop in order the jobs on nodes that planned work waits for; they go on elsewhere, or wait.
+
+    Their state is written before they start again. A service's other replicas answer meanwhile, so
+    it is left to whoever moves it.
+    """
+    domain = w.domains[w.faults[fault]["home"]]
+    for place in range(domain["first"], domain["first"] + domain["count"]):
+        node = w.members[place]
+        job = placement.first_on(w, node, NONE)
+        while job != NONE and w.nodes[node]["hold"] == Hold.PLANNED:
+            row = w.jobs[job]
+            if row["phase"] in (Phase.STARTING, Phase.RUNNING) and row["kind"] != JobKind.SERVICE:
+                hits.note(w, fault, job)
+                _stop(w, job)
+            job = placement.first_on(w, node, job)
+
+
+@compiled
+def _stop(w: Tables, job: int) -> None:
+    """Stop a job in order, so that it loses nothing, and let it start again when that is done."""
+    row = w.jobs[job]
+    saving_s = 0.0
+    if row["stage"] == Stage.STEPPING:
+        saving_s = row["stall_s"] + row["save_s"]
+        jobs.save_and_end(w, job)
+    else:
+        jobs.end_processes(w, job)
+    row["reason"] = Reason.PREEMPTED
+    say(w, Said.JOB_PREEMPTED, Reason.PREEMPTED, NONE, NONE, job)
+    after(w, saving_s, Kind.REQUEUE, job, 0, row["version"])
 
 
 @compiled

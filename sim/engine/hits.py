@@ -14,6 +14,7 @@ from sim.engine.words import NONE, Effect, JobKind, Phase, Purpose, Reason, Said
 
 _DRIVER_CRASHES = 0.1  # share of nodes whose job a bad driver kills: assumption
 _LANES_KEPT = 8  # lanes of Purpose.COURSE below this are for other things than crash delays
+_OUTAGES = 64  # a link's outages beyond this many are as long again
 _HITS = 32  # a fault's hits beyond this many take the same delays again
 
 
@@ -65,19 +66,27 @@ def hit(w: Tables, fault: int, job: int) -> None:
         _starve(w, fault, job)
         return
     stands = effect in (Effect.NODE_DOWN, Effect.POWER_LOST, Effect.LEAF_DOWN, Effect.HANG)
-    if stands or kind["hangs"]:
-        jobs.hang(w, job, fault)
     wait_s = crash_s(w, fault)
+    if stands or kind["hangs"]:
+        jobs.hang(w, job, fault, wait_s if kind["unwatched"] else w.site[0]["hang_timeout_s"])
     if not math.isinf(wait_s):
         jobs.crash_later(w, job, kind["reason"], fault, wait_s)
 
 
 @compiled
 def _starve(w: Tables, fault: int, job: int) -> None:
-    """Let a job fail by its collectives' timeout where a link stays away longer than that."""
+    """Let a job fail by its transport's timeout where a link stays away longer than that."""
     wait_s = crash_s(w, fault)
-    if wait_s < w.faults[fault]["size"]:
+    if wait_s < outage_s(w, fault):
         jobs.crash_later(w, job, w.classes[w.faults[fault]["class"]]["reason"], fault, wait_s)
+
+
+@compiled
+def outage_s(w: Tables, fault: int) -> float:
+    """Return how long a link that flaps is away this time: exponential, of mean ``size``."""
+    row = w.faults[fault]
+    luck = lucky(w, fault, _OUTAGES + row["phase"] // 2 % _OUTAGES, Purpose.SPREAD)
+    return float(-row["size"] * math.log(luck))
 
 
 @compiled

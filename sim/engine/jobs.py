@@ -33,6 +33,9 @@ from sim.engine.words import (
 )
 
 _SAME_PACE = 1e-6
+# A job that fails again before it has run this long waits twice as long as the last time, and at
+# most 32 times as long as at first: assumptions, as container schedulers back off.
+_STEADY_S, _DOUBLINGS = 600.0, 5
 _STAGE_ENDS = (0.1, 0.4, 0.55, 1.0)  # share of a start that has passed at the end of each stage
 _NO_FAULTS = (Reason.ORDERED, Reason.PREEMPTED, Reason.USER_BUG)
 
@@ -155,8 +158,11 @@ def fail(w: Tables, job: int, reason: int, fault: int) -> None:
 
 
 @compiled
-def hang(w: Tables, job: int, fault: int) -> None:
-    """Let all ranks wait in a collective that ends only by its own timeout."""
+def hang(w: Tables, job: int, fault: int, wait_s: float) -> None:
+    """Let all ranks wait in a collective until its own timeout or somebody ends it, after a while.
+
+    fault: what is behind it, NONE: not known
+    """
     row = w.jobs[job]
     if row["phase"] != Phase.RUNNING or row["stage"] == Stage.HUNG:
         return
@@ -167,7 +173,7 @@ def hang(w: Tables, job: int, fault: int) -> None:
     row["turn"] += 1
     loads.set_loads(w, job)
     keep_job(w, job)
-    after(w, w.site[0]["hang_timeout_s"], Kind.CRASH, job, Reason.HANG, row["version"])
+    after(w, wait_s, Kind.CRASH, job, Reason.HANG, row["version"])
     if freed:
         retime_readers(w)
 
@@ -277,7 +283,6 @@ def _finish_start(w: Tables, job: int) -> None:
     for _ in range(row["nodes"]):
         reason = loads.why_not(w, job, node)
         if reason != Reason.NONE:
-            row["attempts"] += 1
             _fail_on(w, job, reason, NONE, node)
             return
         node = w.nodes[node]["next"]
@@ -290,6 +295,11 @@ def _fail_on(w: Tables, job: int, reason: int, fault: int, node: int) -> None:
     row, site = w.jobs[job], w.site[0]
     if row["phase"] not in (Phase.STARTING, Phase.RUNNING):
         return
+    ran_s = w.core[0]["now_s"] - row["since_s"]
+    if row["phase"] == Phase.RUNNING and ran_s >= _STEADY_S:
+        row["attempts"] = 0
+    else:
+        row["attempts"] += 1
     if row["phase"] == Phase.RUNNING and reason not in _NO_FAULTS:
         row["interruptions"] += 1
         w.core[0]["interruptions"] += 1
@@ -299,7 +309,9 @@ def _fail_on(w: Tables, job: int, reason: int, fault: int, node: int) -> None:
     row["reason"] = reason
     say(w, Said.JOB_FAILED, reason, node, NONE, job)
     if site["requeue"]:
-        after(w, site["requeue_s"], Kind.REQUEUE, job, 0, row["version"])
+        times = 2.0 ** min(max(row["attempts"] - 1, 0), _DOUBLINGS)
+        wait_s = site["requeue_s"] * times
+        after(w, wait_s, Kind.REQUEUE, job, 0, row["version"])
 
 
 @compiled
@@ -308,7 +320,7 @@ def _run(w: Tables, job: int, into_s: float) -> None:
     row, now_s = w.jobs[job], w.core[0]["now_s"]
     count_job(w, job)
     _enter(w, job, Phase.RUNNING, Stage.STEPPING)
-    row["row_s"], row["cycle_s"], row["attempts"] = now_s, now_s - into_s, 0
+    row["row_s"], row["cycle_s"] = now_s, now_s - into_s
     loads.set_loads(w, job)
     _step(w, job, scaling.pace(w, job))
     if row["bytes_per_step"] > 0 and scaling.joins(w, job):

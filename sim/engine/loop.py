@@ -1,7 +1,7 @@
 """Time: take the first event off the heap and let its handler do what it does, until a time."""
 
 from sim.engine import faults, jobs, queue, repair, services, surrogate
-from sim.engine.heap import pop
+from sim.engine.heap import pop, whole
 from sim.engine.jit import compiled
 from sim.engine.room import is_short
 from sim.engine.tables import Tables
@@ -16,6 +16,7 @@ def advance(w: Tables, until_s: float) -> None:
     again) or a decision is due (``core.stop``).
     """
     core, heap = w.core[0], w.heap
+    until_s = whole(until_s)
     core["stop"] = False
     while core["heap_n"] > 0 and heap[0]["time_s"] <= until_s:
         if is_short(w):
@@ -37,7 +38,7 @@ def _handle(w: Tables, kind: int, a: int, b: int, version: int) -> None:
         jobs.on_event(w, kind, a, b, version)
     elif kind in (Kind.SUBMIT, Kind.REQUEUE, Kind.SCHEDULE, Kind.PREEMPT):
         queue.on_event(w, kind, a, b, version)
-    elif kind in (Kind.CLOCKS, Kind.UP, Kind.DOWN, Kind.CHECK, Kind.RETURN):
+    elif kind in (Kind.CLOCKS, Kind.UP, Kind.DOWN, Kind.CHECK):
         repair.on_event(w, kind, a, b, version)
     elif kind == Kind.TICK:
         services.on_tick(w, a, version)

@@ -155,17 +155,33 @@ def _place(w: Tables, job: int) -> bool:
             return False
         placement.give_part(w, job, node)
         return True
+    spares = 0
     if core["free_nodes"] < count:
-        if row["kind"] != JobKind.ELASTIC:
-            return False
-        count = _fitting(w, job, core["free_nodes"])
+        spares = _spares_for(w, job, count)
+        if spares == 0:
+            count = _fitting(w, job, core["free_nodes"]) if row["kind"] == JobKind.ELASTIC else 0
         if count == 0:
             return False
-    placement.append_free(w, job, count)
+    if count > spares:
+        placement.append_free(w, job, count - spares)
+    for _ in range(spares):
+        placement.append(w, job, placement.spare(w))
     if jobs.is_shrunk(w, job):
         core["shrunk"] += 1
         after(w, _GROW_AFTER_S, Kind.SCHEDULE, 0, 0, 0)
     return True
+
+
+@compiled
+def _spares_for(w: Tables, job: int, count: int) -> int:
+    """Return how many spares a job that has run before gets where free nodes are too few, or 0.
+
+    They stay spares: they are kept for such jobs again when this one is gone.
+    """
+    missing = count - w.core[0]["free_nodes"]
+    if math.isnan(w.jobs[job]["begun_s"]) or placement.count_spares(w, missing) < missing:
+        return 0
+    return int(missing)
 
 
 @compiled

@@ -2,8 +2,8 @@
 
 A crew comes to a node whose fault does not end by itself: once the site knows of it and takes the
 node out (``site.drain``), once somebody else has taken it out, or once it is down; and when no job
-has it any more. It mends all that it finds there. Where the scenario says of a fault that nobody
-comes, nobody does.
+has it any more. Each fault that it finds there takes the time of its own; the node is back with the
+last. Where the scenario says of a fault that nobody comes, nobody does.
 """
 
 import math
@@ -17,13 +17,12 @@ from sim.engine.tables import Tables
 from sim.engine.waiting import wake
 from sim.engine.words import NONE, Effect, Hold, Kind, Purpose, Reason, Said, Scope
 
-_ONE = 1  # version of a CHECK that finds one fault
 _SHUTDOWN_CRASH_S = 10.0  # ByteRobust's inspection period for a GPU that is lost (SOSP'25)
 
 
 @compiled
 def on_event(w: Tables, kind: int, a: int, b: int, version: int) -> None:
-    """Let CLOCKS, UP, DOWN, CHECK or RETURN happen to node ``a``."""
+    """Let CLOCKS, UP, DOWN or CHECK happen to node ``a``."""
     if kind == Kind.CLOCKS:
         if version == w.nodes[a]["version"]:
             _follow_clocks(w, a)
@@ -32,11 +31,8 @@ def on_event(w: Tables, kind: int, a: int, b: int, version: int) -> None:
             _boot_on(w, a, b)
     elif kind == Kind.DOWN:
         go_down(w, a)
-    elif kind == Kind.CHECK:
-        if version == _ONE and math.isnan(w.faults[b]["mended_s"]):
-            know(w, b)
-    elif w.nodes[a]["repair"]:
-        _crew_done(w, a)
+    elif math.isnan(w.faults[b]["mended_s"]):
+        know(w, b)
 
 
 @compiled
@@ -90,13 +86,20 @@ def know(w: Tables, fault: int) -> None:
 
 
 @compiled
-def check_later(w: Tables, fault: int, luck: float) -> None:
-    """Let the next health check find a fault that is silent, by the checks' recall."""
+def check_later(w: Tables, fault: int) -> None:
+    """Let the next health check find a fault that nobody knows of, by the checks' recall.
+
+    What no check can miss is found for sure: a GPU that is gone, a node that is down.
+    """
     period_s = w.site[0]["check_s"]
-    if period_s > 0 and luck < w.site[0]["check_recall"]:
-        passed = math.floor((w.core[0]["now_s"] - w.core[0]["began_s"]) / period_s)
-        due_s = w.core[0]["began_s"] + (passed + 1.0) * period_s
-        push(w, due_s, Kind.CHECK, w.faults[fault]["node"], fault, _ONE)
+    if period_s <= 0 or w.faults[fault]["known"]:
+        return
+    turn = math.floor((w.core[0]["now_s"] - w.core[0]["began_s"]) / period_s) + 1.0
+    effect = w.classes[w.faults[fault]["class"]]["effect"]
+    found = effect in (Effect.GPU_LOST, Effect.NODE_DOWN)
+    if found or lucky(w, fault, int(turn) % LANES, Purpose.CHECK) < w.site[0]["check_recall"]:
+        due_s = w.core[0]["began_s"] + turn * period_s
+        push(w, due_s, Kind.CHECK, w.faults[fault]["home"], fault, 0)
 
 
 @compiled
@@ -110,8 +113,8 @@ def wants_crew(w: Tables, fault: int) -> bool:
 
 @compiled
 def consider(w: Tables, node: int) -> None:
-    """Send a crew to a node if it has work there and may begin, for as long as the work takes."""
-    row, core = w.nodes[node], w.core[0]
+    """Send a crew to a node if it has work there and may begin: each fault takes its own time."""
+    row = w.nodes[node]
     away = row["hold"] != Hold.NOBODY and row["free"] == row["gpus"]
     if row["booting"] or (row["up"] and not away):
         return
@@ -119,15 +122,13 @@ def consider(w: Tables, node: int) -> None:
     while fault != NONE:
         if wants_crew(w, fault) and not w.faults[fault]["crew"]:
             w.faults[fault]["crew"] = True
-            row["back_s"] = max(row["back_s"], core["now_s"] + w.faults[fault]["lasts_s"])
+            after(w, w.faults[fault]["lasts_s"], Kind.MENDED, fault, 0, 0)
             more = True
         fault = w.faults[fault]["next"]
-    if not more:
-        return
-    machines.carry(w, node)
-    row["repair"] = True
-    machines.changed(w, node)
-    push(w, row["back_s"], Kind.RETURN, node, 0, 0)
+    if more and not row["repair"]:
+        machines.carry(w, node)
+        row["repair"] = True
+        machines.changed(w, node)
 
 
 @compiled
@@ -141,7 +142,7 @@ def after_mend(w: Tables, node: int) -> None:
         fault = w.faults[fault]["next"]
     if row["repair"]:
         machines.carry(w, node)
-        row["repair"], row["back_s"] = False, 0.0
+        row["repair"] = False
         machines.changed(w, node)
     if row["hold"] == Hold.SITE:
         machines.give_back(w, node)
@@ -160,19 +161,6 @@ def retime_on(w: Tables, node: int) -> None:
             w.jobs[job]["touch"] = w.core[0]["touches"]
             jobs.retime(w, job)
         job = placement.first_on(w, node, job)
-
-
-@compiled
-def _crew_done(w: Tables, node: int) -> None:
-    """Let a crew's work show on all it was there for, unless more has come up meanwhile."""
-    row = w.nodes[node]
-    if row["back_s"] > w.core[0]["now_s"]:
-        return
-    fault = row["fault"]
-    while fault != NONE:
-        if w.faults[fault]["crew"]:
-            after(w, 0.0, Kind.MENDED, fault, 0, 0)
-        fault = w.faults[fault]["next"]
 
 
 @compiled
@@ -226,7 +214,7 @@ def _shut_down(w: Tables, node: int, gpu: int) -> None:
     say(w, Said.THERMAL, 0, node, gpu, NONE)
     job, fault = row["job"][gpu], condition.open_on(w, node, Effect.COOLING)
     if job != NONE:
-        jobs.hang(w, job, fault)
+        jobs.hang(w, job, fault, w.site[0]["hang_timeout_s"])
         jobs.crash_later(w, job, Reason.GPU_MISSING, fault, _SHUTDOWN_CRASH_S)
 
 

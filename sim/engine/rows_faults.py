@@ -16,6 +16,7 @@ FAULT_CLASS = np.dtype(
         ("crash_lo_s", "f8"),  # until the job sees an error; inf: it never does
         ("crash_hi_s", "f8"),
         ("hangs", "b1"),  # its job hangs until then
+        ("unwatched", "b1"),  # the collective's own timeout does not end that
         ("reason", "i1"),
         ("said", "i2"),  # what the log says at onset, NONE: nothing
         ("code", "i2"),

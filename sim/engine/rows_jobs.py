@@ -55,7 +55,7 @@ JOB = np.dtype(
         ("ended_s", "f8"),  # nan
         ("restarts", "i4"),
         ("interruptions", "i4"),  # by faults
-        ("attempts", "i4"),  # starts that failed in a row
+        ("attempts", "i4"),  # failures in a row, none after a steady run
         ("bad", "i4"),  # a fault that must be away before it can run, NONE
         ("struck", "i4"),  # the fault that it hangs or will crash by, NONE
         ("touch", "i8"),  # the last of ``core.touches`` that it heeded

@@ -58,7 +58,6 @@ NODE = np.dtype(
         ("heeded", "i2"),  # what of its service its faults have been told
         ("booting", "b1"),
         ("boots", "i4"),  # so far; an UP of an earlier one is void
-        ("back_s", "f8"),  # when the crew is done
         ("look_s", "f8"),  # when its faults are looked at again, as a job should run by then
         ("shut", "u1", _G),  # by its own heat
         # what shows of a fault to come

@@ -24,13 +24,12 @@ class Kind(IntEnum):
     UP = 12  # a: node has booted
     DOWN = 13  # a: node goes down (a lost rack, a panic, planned work)
     CHECK = 14  # a: the site's health checks look at suspects
-    RETURN = 15  # a: node comes back from repair
-    TICK = 16  # a: service job; a minute of requests
-    NOTICE = 17  # a: fault; the detector surrogate says it
-    SCHEDULE = 18  # the queue is looked at again
-    PHASE = 19  # a: fault, b: number; a fault's course goes on (flapping, ramping, spreading)
-    RELAPSE = 20  # a: fault; what was repaired breaks again
-    PREEMPT = 21  # a: job; its grace is over
+    TICK = 15  # a: service job; a minute of requests
+    NOTICE = 16  # a: fault; the detector surrogate says it
+    SCHEDULE = 17  # the queue is looked at again
+    PHASE = 18  # a: fault, b: number; a fault's course goes on (flapping, ramping, spreading)
+    RELAPSE = 19  # a: fault; what was repaired breaks again
+    PREEMPT = 20  # a: job; its grace is over
 
 
 class JobKind(IntEnum):
