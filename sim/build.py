@@ -27,6 +27,7 @@ _INLET_CELSIUS = 24.0
 _IDLE_MEMORY = 0.07
 _SCRATCH_USED = 0.42
 _FIRST_ROWS = 512
+_TICKS = 1024
 
 
 def tables_of(scenario: Scenario, *, seed: int, trace: Table | None = None) -> Tables:
@@ -75,6 +76,11 @@ def names_of(scenario: Scenario, tables: Tables, *, seed: int) -> Names:
     return Names(scenario, seed, class_names(scenario), node, slot, racks, leaves)
 
 
+def next_tick(time_s: float) -> float:
+    """Return the engine's first time that is not before: its times are whole 1/1024 s."""
+    return math.ceil(time_s * _TICKS) / _TICKS
+
+
 def class_names(scenario: Scenario) -> tuple[str, ...]:
     """Return the classes of fault that can strike; a fault's ``class`` is an index into them."""
     planned = (spec.fault for spec in scenario.faults)
@@ -88,11 +94,11 @@ def type_names(machines: Machines) -> tuple[str, ...]:
 
 def _core(scenario: Scenario, nodes: Table, *, seed: int) -> Table:
     core = np.zeros(1, dtype=SCHEMA["core"])
-    began_s = scenario.start_s - scenario.history_s
+    began_s = next_tick(scenario.start_s - scenario.history_s)
     gpus = int(nodes["gpus"].sum())
     core["seed"] = seed % 2**64
     core["now_s"] = core["began_s"] = core["use_since_s"] = began_s
-    core["start_s"] = scenario.start_s
+    core["start_s"] = next_tick(scenario.start_s)
     core["job_spare"] = NONE
     core["jobs_n"] = core["submitted"] = len(scenario.jobs)
     core["keep"] = scenario.telemetry == "full"
@@ -138,7 +144,7 @@ def _nodes(scenario: Scenario, *, seed: int) -> Table:
     nodes["up"] = True
     nodes["pool"] = index >= count - scenario.spares
     nodes["hold"], nodes["use"] = Hold.NOBODY, Use.IDLE
-    nodes["since_s"] = nodes["moved_s"] = scenario.start_s - scenario.history_s
+    nodes["since_s"] = nodes["moved_s"] = next_tick(scenario.start_s - scenario.history_s)
     for name in ("job", "next", "rank", "held_by", "bucket_next", "bucket_prev"):
         nodes[name] = NONE
     nodes["alive"] = np.arange(GPUS) < nodes["gpus"][:, None]
@@ -240,7 +246,7 @@ def _fill(row: Any, spec: JobSpec, scenario: Scenario) -> None:
     row["collective_s"], row["overlap"] = spec.collective_s, spec.overlap
     row["interval_s"], row["stall_s"] = spec.checkpoint_interval_s, spec.checkpoint_stall_s
     row["save_s"], row["bytes_per_step"] = spec.checkpoint_save_s, spec.bytes_per_step
-    row["pipeline"], row["loaders"] = spec.pipeline, spec.loaders
+    row["pipeline"], row["micro"], row["loaders"] = spec.pipeline, spec.micro, spec.loaders
     row["batch"], row["cache"], row["cache_asked"] = spec.batch, spec.cache, spec.cache
 
 

@@ -115,7 +115,7 @@ def _job(tables: Tables, names: Names, job: int) -> JobState:
 
 def _ranks(tables: Tables, names: Names, job: int) -> Ints:
     """Return the index of each rank's GPU, in rank order."""
-    nodes = nodes_of(tables, job)
+    nodes = np.array(nodes_of(tables, job), dtype=np.int64)
     held = tables.nodes["job"][nodes] == job
     slots = np.broadcast_to(np.arange(GPUS), held.shape)[held]
     found: Ints = names.gpu_at[np.repeat(nodes, held.sum(axis=1)), slots]

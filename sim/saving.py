@@ -1,91 +1,84 @@
 """A world in a file: its tables as plain arrays, its scenario as JSON, and a checksum over all.
 
 The file is an uncompressed ``.npz``, read without pickle, so a file from a stranger runs no code.
+Its checksum, the archive's comment, is looked at first: nothing of a damaged file is used.
 """
 
 import hashlib
 import io
 import json
-import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from core.errors import InputError
-from sim.engine.tables import SCHEMA, Table, Tables
+from sim.engine.tables import SCHEMA, Tables
 
-# Raised whenever a table's form changes: an older file is refused, not guessed at.
-FORMAT = 1
 _ABOUT = "about"
-_TEXT = np.uint8
+_SUM_LETTERS = 64
+
+
+def form() -> str:
+    """Return a checksum of the tables' form: a file of another version is refused, not guessed."""
+    rows = [f"{name} {kind.descr}" for name, kind in SCHEMA.items()]
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:12]
 
 
 def write(path: Path, tables: Tables, about: Mapping[str, Any]) -> None:
     """Write tables and what belongs to them; a file that was there is replaced only at the end."""
     arrays = {name: np.ascontiguousarray(table) for name, table in tables._asdict().items()}
-    text = json.dumps({**about, "format": FORMAT, "sha256": _digest(arrays)}, sort_keys=True)
-    arrays[_ABOUT] = np.frombuffer(text.encode(), dtype=_TEXT)
+    text = json.dumps({**about, "form": form()}, sort_keys=True)
+    arrays[_ABOUT] = np.frombuffer(text.encode(), dtype=np.uint8)
     whole = io.BytesIO()
     np.savez(whole, **arrays)  # type: ignore[arg-type]  # numpy's stub takes the names for options
     part = path.with_name(path.name + ".part")
     try:
-        part.write_bytes(whole.getvalue())
+        part.write_bytes(sealed(whole.getvalue()))
         part.replace(path)
     except OSError as error:
+        with suppress(OSError):
+            part.unlink()
         raise InputError(
             f"saving a world to {path}: {error.strerror}; name a file in a folder that can be "
             "written to."
         ) from error
 
 
+def sealed(archive: bytes) -> bytes:
+    """Return a ZIP archive that had no comment, with its checksum for one."""
+    body = archive[:-2] + _SUM_LETTERS.to_bytes(2, "little")
+    return body + hashlib.sha256(body).hexdigest().encode()
+
+
 def read(path: Path) -> tuple[Tables, dict[str, Any]]:
     """Return the tables and what was written with them; InputError says what is wrong with it."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except FileNotFoundError as error:
-        raise InputError(f"loading a world: there is no file {path}.") from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        whole = path.read_bytes()
+    except OSError as error:
         raise InputError(
-            f"loading a world from {path}: it is no saved world, or a torn one ({error}); save the "
-            "world again."
+            f"loading a world from {path}: {error.strerror}; name a file that World.save wrote."
         ) from error
-    about = _about(path, arrays)
-    missing = [name for name in Tables._fields if name not in arrays]
-    if missing or about.pop("sha256", "") != _digest(arrays):
-        found = f"it lacks {', '.join(missing)}" if missing else "its checksum does not match"
+    if whole != sealed(whole[:-_SUM_LETTERS]):
         raise InputError(
-            f"loading a world from {path}: {found}; the file was damaged. Save the world again."
+            f"loading a world from {path}: it is no saved world, or it was damaged: its checksum "
+            "does not match; save the world again."
+        )
+    with np.load(io.BytesIO(whole), allow_pickle=False) as file:
+        arrays = {name: file[name] for name in file.files}
+    missing = [name for name in (_ABOUT, *Tables._fields) if name not in arrays]
+    if missing:
+        raise InputError(
+            f"loading a world from {path}: it lacks {', '.join(missing)}; it is no saved world. "
+            "Name a file that World.save wrote."
+        )
+    about: dict[str, Any] = json.loads(bytes(arrays[_ABOUT]).decode())
+    if about.pop("form") != form():
+        raise InputError(
+            f"loading a world from {path}: another version of the simulator saved it, with other "
+            "tables; run its scenario and seed again instead."
         )
     tables = {name: arrays[name].astype(SCHEMA[name], copy=False) for name in Tables._fields}
     return Tables(**{name: table.view(SCHEMA[name]) for name, table in tables.items()}), about
-
-
-def _about(path: Path, arrays: dict[str, Table]) -> dict[str, Any]:
-    try:
-        about: dict[str, Any] = json.loads(bytes(arrays.pop(_ABOUT)).decode())
-        found = about.pop("format")
-    except (KeyError, ValueError) as error:
-        raise InputError(
-            f"loading a world from {path}: it is an array file, but no saved world; save one with "
-            "World.save."
-        ) from error
-    if found != FORMAT:
-        raise InputError(
-            f"loading a world from {path}: it has format {found} and this version reads {FORMAT}; "
-            "run its scenario and seed again instead: the same world comes of it."
-        )
-    return about
-
-
-def _digest(arrays: Mapping[str, Table]) -> str:
-    """Return a checksum of names, types and bytes."""
-    total = hashlib.sha256()
-    for name in Tables._fields:
-        if name in arrays:
-            table = arrays[name]
-            total.update(f"{name} {table.dtype.descr} {table.shape}".encode())
-            total.update(table.tobytes())
-    return total.hexdigest()

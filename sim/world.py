@@ -9,6 +9,7 @@ from core.errors import InputError
 from core.topology import Topology
 from core.types import Action, Event
 from sim import build, observe, orders, saving, sums
+from sim.checks import nearest
 from sim.engine.begin import begin
 from sim.engine.loop import advance
 from sim.engine.room import with_room
@@ -28,6 +29,7 @@ class World:
     >>> from sim.library import scenario
     >>> world = World.build(scenario("quiet"), seed=1)
     >>> world.advance(world.now_s + 3600)
+    False
     >>> round(world.goodput(), 2)
     0.98
     """
@@ -86,13 +88,16 @@ class World:
     def advance(self, to_s: float) -> bool:
         """Let time pass until ``to_s``; a time in the past changes nothing.
 
+        ``now_s`` is the next whole 1/1024 s then, so that GPU time adds up exactly.
+
         True: a decision is due before then, where the scenario's telemetry is a surrogate.
         """
         if not math.isfinite(to_s):
             raise InputError(f"a world cannot advance to {to_s:g} s; name a time that comes.")
+        until_s = build.next_tick(to_s)
         while True:
             self.inner = with_room(self.inner)
-            advance(self.inner, to_s)
+            advance(self.inner, until_s)
             if not self.inner.core[0]["short"]:
                 return bool(self.inner.core[0]["stop"])
 
@@ -115,6 +120,7 @@ class World:
         about = {
             "scenario": to_json(self.scenario),
             "seed": self.names.seed,
+            "classes": list(self.names.classes),
             "holds": [[node, *who] for node, who in self.people.holds.items()],
             "performed": self.people.performed,
             "before": to_json(self._before),
@@ -126,6 +132,12 @@ class World:
         """Return a saved world, as it was; InputError where the file is none or was damaged."""
         tables, about = saving.read(path)
         world = cls(from_json(Scenario, about["scenario"]), int(about["seed"]), with_room(tables))
+        if list(world.names.classes) != about["classes"]:
+            raise InputError(
+                f"loading a world from {path}: the faults of its profile "
+                f"{world.scenario.profile!r} are others in this version; run its scenario and "
+                "seed again instead."
+            )
         world.people.performed = dict(about["performed"])
         world.people.holds = {node: (who, why) for node, who, why in about["holds"]}
         world._before = from_json(sums.Sums, about["before"])
@@ -137,12 +149,14 @@ class World:
         orders.perform(self.inner, self.names, self.people, action, by=by)
 
     def cordon(self, node: str, *, by: str, reason: str) -> None:
-        """Take a node out of service as a person would."""
-        orders.cordon(self.inner, self.people, self.names.node_index[node], by=by, reason=reason)
+        """Take a node out of service as a person would; InputError where there is none such."""
+        self.inner = with_room(self.inner)
+        orders.cordon(self.inner, self.people, self._node(node), by=by, reason=reason)
 
     def uncordon(self, node: str) -> None:
         """Return a node to service as a person would: whoever took it out."""
-        orders.uncordon(self.inner, self.people, self.names.node_index[node])
+        self.inner = with_room(self.inner)
+        orders.uncordon(self.inner, self.people, self._node(node))
 
     def state(self) -> ClusterState:
         """Return the cluster as its scheduler sees it."""
@@ -189,6 +203,13 @@ class World:
     def losses(self) -> dict[str, float]:
         """Return the GPU-seconds that jobs asked for and lost since the start, by cause."""
         return sums.by_loss(self.sums())
+
+    def _node(self, name: str) -> int:
+        if name not in self.names.node_index:
+            raise InputError(
+                f"the cluster has no node {name!r}; {nearest(name, self.names.node_index)}"
+            )
+        return self.names.node_index[name]
 
 
 def _copied(tables: Tables) -> Tables:
