@@ -115,7 +115,7 @@ def _run(request: "Request", *, quiet: bool, as_json: bool) -> int:
             if isinstance(outcome, RunFailed):
                 tell(f"{outcome.label}: {outcome.reason}", style="red")
 
-        made = conduct(request, progress=progress)
+        made = conduct(request, progress=progress, tell=lambda line: None if quiet else tell(line))
     if not quiet and made.taken:
         tell(f"{made.taken} of {len(request.specs)} runs were in {request.folder} already.")
     _print(made, one=len(request.specs) == 1, as_json=as_json)

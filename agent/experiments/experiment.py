@@ -7,8 +7,10 @@ from pathlib import Path
 from agent.experiments.engines import compute
 from agent.experiments.folder import Folder, open_folder
 from agent.experiments.results import Outcome, RunFailed, RunResult, RunSpec
+from sim.warm import warm
 
 Progress = Callable[[int, int, Outcome], None]
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +37,17 @@ class Experiment:
 
 
 def conduct(
-    request: Request, *, progress: Progress = lambda done, total, outcome: None
+    request: Request,
+    *,
+    progress: Progress = lambda done, total, outcome: None,
+    tell: Tell = lambda line: None,
 ) -> Experiment:
     """Compute every run and keep each as it ends; Ctrl-C ends it with what is there by then.
 
     Results, tables and report.html are in the request's folder then. InputError: the folder, the
     engine or the number of jobs cannot be used; nothing has been computed.
+
+    tell: is given a line where something takes long before the first run
     """
     folder = None if request.folder is None else open_folder(request.folder)
     found = _kept(request, folder)
@@ -51,6 +58,8 @@ def conduct(
     )
     interrupted = False
     try:
+        if missing:
+            warm(tell)  # or each of the processes would compile the same
         for number, outcome in outcomes:
             index = missing[number]
             found[index] = outcome

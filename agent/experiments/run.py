@@ -24,7 +24,7 @@ from agent.experiments.spans import spans
 from agent.staging import Stage, StageSettings, drive, stage
 from core.clock import ManualClock
 from core.errors import GpumedicError, InputError
-from core.types import OutcomeStatus, PlanRecord, PlanState
+from core.types import Diagnosis, Incident, OutcomeStatus, PlanRecord, PlanState
 from remediation.learned import LearnedPolicy
 from remediation.policy import Policy
 from remediation.rules import RulesPolicy
@@ -112,9 +112,11 @@ async def _controlled(spec: RunSpec, tell: Tell) -> tuple[Sampler, Healing]:
         sampler = Sampler(staged.world, spec.duration_s)
         try:
             await drive(staged.app, clock, spec.duration_s, each=sampler.look)
+            # A cycle looks before its interval passes: the last interval is still to come.
+            sampler.advance(script.start_s + spec.duration_s)
+            return sampler, await _healing(staged)
         finally:
             await staged.app.close()
-        return sampler, _healing(staged)
 
 
 def policy_of(spec: RunSpec) -> Policy:
@@ -124,13 +126,15 @@ def policy_of(spec: RunSpec) -> Policy:
     return LearnedPolicy(spec.learned.network, spec.learned.training, fallback=RulesPolicy())
 
 
-def _healing(staged: Stage) -> Healing:
-    controller, start_s = staged.app.controller, staged.world.scenario.start_s
-    plans = controller.heal.recent()[::-1]
+async def _healing(staged: Stage) -> Healing:
+    """Take what was done from the store: the controller forgets what is long over."""
+    store, start_s = staged.app.controller.watch.store, staged.world.scenario.start_s
+    found = await store.find(PlanRecord)
+    plans = sorted(found, key=lambda record: (record.plan.made_at_s, record.plan.rationale))
     helped = [record for record in plans if record.state is PlanState.DONE]
     return Healing(
-        incidents=len(controller.watch.recent()),
-        diagnosed=len(controller.watch.diagnoses),
+        incidents=len(await store.find(Incident)),
+        diagnosed=len(await store.find(Diagnosis)),
         verified=len(helped),
         first_verified_s=min((r.since_s - start_s for r in helped), default=None),
         orders=tuple(
