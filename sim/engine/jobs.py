@@ -33,9 +33,9 @@ from sim.engine.words import (
 )
 
 _SAME_PACE = 1e-6
-# A job that fails again before it has run this long waits twice as long as the last time, and at
-# most 32 times as long as at first: assumptions, as container schedulers back off.
-_STEADY_S, _DOUBLINGS = 600.0, 5
+# A job that fails again before it has run for 10 min waits 10 s more, then 20 s, at most 5 min: the
+# back-off of Kubernetes for what crashes in a loop (kubernetes.io, Pod Lifecycle).
+_STEADY_S, _BACK_OFF_S, _MOST_S = 600.0, 10.0, 300.0
 _STAGE_ENDS = (0.1, 0.4, 0.55, 1.0)  # share of a start that has passed at the end of each stage
 _NO_FAULTS = (Reason.ORDERED, Reason.PREEMPTED, Reason.USER_BUG)
 
@@ -309,9 +309,15 @@ def _fail_on(w: Tables, job: int, reason: int, fault: int, node: int) -> None:
     row["reason"] = reason
     say(w, Said.JOB_FAILED, reason, node, NONE, job)
     if site["requeue"]:
-        times = 2.0 ** min(max(row["attempts"] - 1, 0), _DOUBLINGS)
-        wait_s = site["requeue_s"] * times
+        wait_s = site["requeue_s"] + _back_off_s(row["attempts"])
         after(w, wait_s, Kind.REQUEUE, job, 0, row["version"])
+
+
+@compiled
+def _back_off_s(attempts: int) -> float:
+    if attempts == 0:
+        return 0.0
+    return min(_BACK_OFF_S * 2.0 ** min(attempts - 1, 10), _MOST_S)
 
 
 @compiled
