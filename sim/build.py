@@ -140,7 +140,7 @@ def _nodes(scenario: Scenario, *, seed: int) -> Table:
     nodes["cooling"] = index // (machines.cooling_nodes or per_rack)
     nodes["nvlink"] = index // machines.nvlink_nodes
     nodes["nics"], nodes["nic_bytes_per_s"] = machines.nics, machines.nic_bytes_per_s
-    _draw_differences(nodes, scenario, seed=seed)
+    draw_differences(nodes, scenario, seed=seed)
     nodes["up"] = True
     nodes["pool"] = index >= count - scenario.spares
     nodes["hold"], nodes["use"] = Hold.NOBODY, Use.IDLE
@@ -155,7 +155,7 @@ def _nodes(scenario: Scenario, *, seed: int) -> Table:
     return nodes
 
 
-def _draw_differences(nodes: Table, scenario: Scenario, *, seed: int) -> None:
+def draw_differences(nodes: Table, scenario: Scenario, *, seed: int) -> None:
     """Draw what makes machines differ: no two GPUs are equally fast or equally well cooled."""
     count, machines = len(nodes), scenario.machines
     random, types = _random(seed, Purpose.AGE), workload.gpu_types(type_names(machines))

@@ -81,6 +81,7 @@ FAULT = np.dtype(
         ("reboot_mends", "b1"),
         ("known", "b1"),  # the site knows
         ("crew", "b1"),  # a crew works on it
+        ("stopped", "b1"),  # a roll-out that goes no further
         ("noticed_s", "f8"),  # by the surrogate; nan
         ("interrupted", "i4"),  # jobs it has stopped
         ("warned_s", "f8"),  # when its precursor began; nan: none
@@ -105,6 +106,17 @@ TROUBLE = np.dtype(
         ("due_s", "f8"),
         ("looks", "i4"),
         ("open", "b1"),
+        ("busy", "b1"),  # a plan is under way; its next step is looked at when it is due
+        # the plan, where compiled code carries it out (``sim.engine.decisions``)
+        ("choice", "i1"),
+        ("stage", "i1"),
+        ("ordered", "b1"),
+        ("ordered_s", "f8"),
+        ("save", "b1"),  # it begins with a checkpoint
+        ("at", "i4"),  # node that it is about
+        ("spare", "i4"),
+        ("subject", "i4"),  # job that it stops or saves, and its number
+        ("subject_number", "i8"),
     ],
     align=True,
 )

@@ -7,17 +7,23 @@ and, until its job runs on sound machines again, whenever its next look is due.
 
 import math
 
+from sim.engine import verbs
 from sim.engine.draws import between, exponential, uniform
 from sim.engine.heap import after, push
 from sim.engine.jit import compiled
 from sim.engine.tables import Tables
-from sim.engine.words import GPUS, NONE, Phase, Purpose, Stage
+from sim.engine.words import GPUS, NONE, Hold, Kind, Phase, Purpose, Stage
 
 _DAY_S = 86400.0
-_LOOK_S = 30.0  # a job that starts is looked at again, without a question, until it runs or fails
+LOOK_S = 15.0  # how often an action's effect is looked for: the daemon's own cycle
+WAIT_S = 300.0  # an incident for which nothing was done is looked at again
+LOOK, BACK = -2, -3
+_MOST_LOOKS = 20
+_GUESS = 0.3  # probability of a cause on a job's first node, where none of those named has it
 _SURE_LO, _SURE_HI = 0.6, 0.97  # probability of the first cause, where it is the true one
 _LESS_SURE = 0.8  # of a wrong blame's: that is what calibration means
 _OTHER = 0.7  # what is left goes to a second cause by this share
+_CLASS = 2**32
 _LANES = 8  # draws for one fault, by address
 
 
@@ -29,7 +35,7 @@ def watch(w: Tables, fault: int) -> None:
     if w.site[0]["surrogate"] and not math.isinf(kind["notice_lo_s"]):
         low, high = kind["notice_lo_s"], kind["notice_hi_s"]
         wait_s = low + (high - low) * _drawn(w, fault, 0)
-        after(w, wait_s, _NOTICE, fault, NONE, 0)
+        after(w, wait_s, Kind.NOTICE, fault, NONE, 0)
 
 
 @compiled
@@ -43,10 +49,13 @@ def begin(w: Tables) -> None:
 def on_event(w: Tables, a: int, b: int) -> None:
     """Open an incident or look at one again, and stop where it wants a decision.
 
-    a: the fault, b: NONE; or a: NONE, b: how-manieth false alarm; or a: trouble, b: -2
+    a: the fault, b: NONE; or a: NONE, b: how-manieth false alarm; or a: trouble, b: LOOK; or
+    a: a node that reboots, b: BACK
     """
     if b == LOOK:
         _look(w, a)
+    elif b == BACK:
+        bring_back(w, a)
     elif a == NONE:
         _open_alarm(w, b)
     elif math.isnan(w.faults[a]["mended_s"]):
@@ -57,27 +66,73 @@ def on_event(w: Tables, a: int, b: int) -> None:
 def look_later(w: Tables, trouble: int, wait_s: float) -> None:
     """Look at a trouble again after a while."""
     w.troubles[trouble]["due_s"] = w.core[0]["now_s"] + wait_s
-    push(w, w.troubles[trouble]["due_s"], _NOTICE, trouble, LOOK, 0)
+    push(w, w.troubles[trouble]["due_s"], Kind.NOTICE, trouble, LOOK, 0)
 
 
-LOOK = -2
-_NOTICE = 17  # words.Kind.NOTICE
+@compiled
+def rest(w: Tables, trouble: int, wait_s: float) -> None:
+    """Leave a trouble alone for a while, longer each time: a try in vain is not made for ever."""
+    row = w.troubles[trouble]
+    wait_s += LOOK_S * min(row["looks"], _MOST_LOOKS)
+    row["busy"] = False
+    row["looks"] += 1
+    look_later(w, trouble, wait_s)
+
+
+@compiled
+def bring_back(w: Tables, node: int) -> None:
+    """Return a node that is out by our hand to service once it has booted."""
+    if not w.nodes[node]["up"]:
+        after(w, LOOK_S, Kind.NOTICE, node, BACK, 0)
+    elif w.nodes[node]["hold"] == Hold.AGENT:
+        verbs.give_back(w, node)
 
 
 @compiled
 def _look(w: Tables, trouble: int) -> None:
     row = w.troubles[trouble]
-    if not row["open"]:
+    if not row["open"] or row["due_s"] > w.core[0]["now_s"]:
         return
     job = row["job"]
-    if w.jobs[job]["number"] != row["number"] or w.jobs[job]["phase"] == Phase.COMPLETED:
+    if row["busy"]:
+        _ask(w, trouble)
+    elif w.jobs[job]["number"] != row["number"] or w.jobs[job]["phase"] == Phase.COMPLETED:
         row["open"] = False
-    elif w.jobs[job]["phase"] == Phase.STARTING or w.jobs[job]["stage"] == Stage.CAPTURING:
-        look_later(w, trouble, _LOOK_S)
+    elif _waits(w, job):
+        look_later(w, trouble, LOOK_S)
     elif w.jobs[job]["phase"] == Phase.RUNNING and not _touched(w, trouble):
         row["open"] = False
     else:
+        _blame_again(w, trouble)
         _ask(w, trouble)
+
+
+@compiled
+def _waits(w: Tables, job: int) -> bool:
+    """Say whether there is nothing to decide: a job waits for nodes, starts or saves its state."""
+    row = w.jobs[job]
+    waits = row["phase"] in (Phase.PENDING, Phase.STARTING)
+    return bool(waits or row["stage"] == Stage.CAPTURING or row["first"] == NONE)
+
+
+@compiled
+def _blame_again(w: Tables, trouble: int) -> None:
+    """Blame the second cause where the job has the first one's node no more, and is troubled yet.
+
+    Where it has neither, any node may be to blame.
+    """
+    row = w.troubles[trouble]
+    job = row["job"]
+    if _has(w, row["node"], job):
+        return
+    row["gpu"] = NONE
+    if _has(w, row["other_node"], job) and row["other_probability"] > 0:
+        row["probability"] = row["other_probability"] / (1.0 - row["probability"])
+        row["node"], row["cause"] = row["other_node"], row["other_cause"]
+    else:
+        row["probability"] = _GUESS
+        row["node"] = w.jobs[job]["first"]
+    row["other_node"], row["other_probability"] = row["node"], 0.0
 
 
 @compiled
@@ -103,7 +158,11 @@ def _has(w: Tables, node: int, job: int) -> bool:
 
 @compiled
 def _ask(w: Tables, trouble: int) -> None:
+    """Ask for a decision; what was noticed before the start waits until then."""
     core = w.core[0]
+    if core["now_s"] < core["start_s"]:
+        look_later(w, trouble, core["start_s"] - core["now_s"])
+        return
     core["decision"] = trouble
     core["stop"] = True
 
@@ -113,7 +172,7 @@ def _open(w: Tables, fault: int) -> None:
     """Open an incident about a fault, where it touches a job; it need not blame the right node."""
     row = w.faults[fault]
     job = _job_of(w, fault)
-    if job == NONE:
+    if job == NONE or w.jobs[job]["first"] == NONE:
         return
     trouble = _new(w, fault, job)
     said = w.troubles[trouble]
@@ -162,7 +221,7 @@ def _open_alarm(w: Tables, index: int) -> None:
 def _next_alarm(w: Tables, index: int) -> None:
     core, rate = w.core[0], w.site[0]["false_alarms"]
     wait_s = exponential(core["seed"], Purpose.DETECTION, NONE, index) * _DAY_S / rate
-    push(w, max(core["now_s"], core["start_s"]) + wait_s, _NOTICE, NONE, index, 0)
+    push(w, max(core["now_s"], core["start_s"]) + wait_s, Kind.NOTICE, NONE, index, 0)
 
 
 @compiled
@@ -178,6 +237,8 @@ def _new(w: Tables, fault: int, job: int) -> int:
     row["due_s"] = core["now_s"]
     row["looks"] = 0
     row["open"] = True
+    row["busy"] = False
+    row["choice"] = 0
     return trouble
 
 
@@ -210,5 +271,5 @@ def _another_node(w: Tables, job: int, node: int, luck: float) -> int:
 def _drawn(w: Tables, fault: int, lane: int) -> float:
     """Return a uniform number of the fault: of its class, its unit and which of theirs it is."""
     row = w.faults[fault]
-    who = row["entity"] * len(w.classes) + row["class"]
-    return uniform(w.core[0]["seed"], Purpose.DETECTION, who, row["index"] * _LANES + lane)
+    who = int(row["class"]) * _CLASS + int(row["entity"])
+    return uniform(w.core[0]["seed"], Purpose.DETECTION, who, int(row["index"]) * _LANES + lane)
