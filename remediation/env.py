@@ -55,7 +55,7 @@ class HealingEnv(gymnasium.Env[Observation, np.int64]):
     def _first_decision(self, seed: int) -> tuple[Episode, Decision]:
         """Return the episode at its first decision; a seed without one gives way to the next."""
         while True:
-            episode = Episode(self.settings, seed=seed)
+            episode = Episode.drawn(self.settings, seed=seed)
             if (first := episode.next_decision()) is not None:
                 return episode, first
             seed += 1

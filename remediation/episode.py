@@ -1,8 +1,9 @@
 """Some hours of a simulated cluster as a series of decisions about incidents, for any policy.
 
-What the detectors and the diagnosis would say is drawn, not computed: a delay, a blame that is
-sometimes wrong, a probability that is sometimes low. The draws depend on the seed and the fault
-only, so every policy meets the same ones. Nothing of the truth reaches a policy otherwise.
+What the detectors and the diagnosis would say is drawn, not computed (``sim.engine.surrogate``): a
+delay, a blame that is sometimes wrong, a probability that is sometimes low. The draws depend on the
+seed and the fault only, so every policy meets the same ones. Nothing of the truth reaches a policy
+otherwise. A plan is carried out as the daemon does it, and other incidents wait for nothing of it.
 """
 
 import math
@@ -11,35 +12,28 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from core.cluster import ClusterState, JobPhase
+from core.cluster import ClusterState
 from core.errors import ActionFailed
 from core.target import Target
 from core.types import Action, Cause, Diagnosis, Incident, IncidentState, Severity
 from remediation.catalog import CATALOG, REBOOT_NODE
+from sim.catalogue import CAUSES
+from sim.engine import surrogate
 from sim.scenario import (
     COOLING,
     FILLING,
+    GPUS_PER_NODE,
     LEAK,
     XID_79,
     FaultSpec,
     JobSpec,
     Scenario,
+    Site,
     node_name,
 )
 from sim.world import World
 
 _HOUR_S = 3600.0
-_LOOK_S = 15.0  # how often an action's effect is looked for: the daemon's own cycle
-# What the diagnosis calls the simulator's faults.
-_SAID = {LEAK: "memory_leak"}
-# Time from onset to incident: an Xid is read from the log at once and the job crashes within a
-# minute; heat creeps for minutes; what fills is forecast when a third to two thirds are left.
-_DETECT_S = {
-    XID_79: (30.0, 90.0),
-    COOLING: (240.0, 600.0),
-    LEAK: (900.0, 2700.0),
-    FILLING: (900.0, 2700.0),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +42,6 @@ class EpisodeSettings:
 
     faults:  mean number of faults an episode
     blame:   share of diagnoses whose first cause is the true one
-    wait_s:  how long until an open incident is looked at again after waiting
     """
 
     nodes: int = 8
@@ -56,7 +49,6 @@ class EpisodeSettings:
     hours: float = 6.0
     faults: float = 3.0
     blame: float = 0.9
-    wait_s: float = 300.0
     mix: tuple[tuple[str, float], ...] = (
         (XID_79, 0.35),
         (COOLING, 0.25),
@@ -76,15 +68,23 @@ class Decision:
     plan_id: str
 
 
-@dataclass(slots=True)
-class _Trouble:
-    """One fault as it is seen from outside: noticed at ``seen_s``, looked at again at ``due_s``."""
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """An action that was ordered, when, and whether its effect showed in time; epoch seconds."""
 
-    record: int
-    job: str
-    seen_s: float
-    due_s: float
-    looks: int = 0
+    action: Action
+    started_s: float
+    ended_s: float
+    worked: bool
+
+
+@dataclass(slots=True)
+class _Plan:
+    """A plan under way: its steps, which of them it is at, since when it is ordered (or None)."""
+
+    actions: tuple[Action, ...]
+    at: int = 0
+    ordered_s: float | None = None
 
 
 @dataclass(slots=True)
@@ -93,176 +93,197 @@ class _Returning:
 
     reboot: Action
     started_s: float
+    look_s: float
     then: tuple[Action, ...] = field(default=())
 
 
 class Episode:
-    """One run of a cluster from its start to its end, stopping wherever a decision is due."""
+    """One run of a cluster from its start to its end, stopping wherever a decision is due.
 
-    def __init__(self, settings: EpisodeSettings, *, seed: int) -> None:
-        self.settings = settings
-        self.world = World.build(scenario_of(settings, seed=seed), seed=seed)
-        self.end_s = self.world.now_s + settings.hours * _HOUR_S
-        self._seed = seed
-        self._troubles: list[_Trouble] = []
-        self._met = 0
+    Its world must be built from a scenario with surrogate telemetry. ``ordered`` holds what was
+    done so far, ``incidents`` how many troubles wanted a decision.
+    """
+
+    def __init__(self, world: World, *, end_s: float) -> None:
+        self.world = world
+        self.end_s = end_s
+        self.ordered: list[Ordered] = []
+        self.incidents = 0
+        jobs = world.scenario.jobs
+        self._asked = sum(job.gpus or job.nodes * GPUS_PER_NODE for job in jobs)
+        self._plans: dict[int, _Plan] = {}
         self._returning: list[_Returning] = []
-        self._current: _Trouble | None = None
+        self._current: int | None = None
+
+    @classmethod
+    def drawn(cls, settings: EpisodeSettings, *, seed: int) -> "Episode":
+        """Return an episode of a cluster whose faults are drawn by the settings."""
+        world = World.build(scenario_of(settings, seed=seed), seed=seed)
+        return cls(world, end_s=world.now_s + settings.hours * _HOUR_S)
 
     @property
     def lost_hours(self) -> float:
         """Return what has been lost so far, in hours of all GPUs that jobs asked for."""
-        asked = sum(job.nodes for job in self.world.scenario.jobs) * 8
-        return self.world.lost_gpu_s / (asked * _HOUR_S)
+        return self.world.lost_gpu_s / (self._asked * _HOUR_S)
 
-    def next_decision(self) -> Decision | None:
-        """Let time pass to the next decision; None when the episode is over."""
-        while self.world.now_s < self.end_s:
-            self._meet()
-            due = [item for item in self._troubles if item.due_s <= self.world.now_s]
-            for trouble in sorted(due, key=lambda item: (item.due_s, item.record)):
-                state = self.world.state()
-                if self._is_over(trouble, state):
-                    self._troubles.remove(trouble)
-                else:
-                    self._current = trouble
-                    return self._decision(trouble, state)
-            soon = min((item.due_s for item in self._troubles), default=math.inf)
-            self._pass(min(max(soon, self.world.now_s), self.world.now_s + 60.0, self.end_s))
+    def next_decision(self, *, until_s: float = math.inf) -> Decision | None:
+        """Let time pass to the next decision; None at ``until_s`` or when the episode is over.
+
+        A decision upon which nobody acted is one to wait.
+        """
+        self.act(())
+        until_s = min(until_s, self.end_s)
+        while self.world.now_s < until_s:
+            soon_s = min((item.look_s for item in self._returning), default=math.inf)
+            if not self.world.advance(min(soon_s, until_s)):
+                self._look_for_returning()
+                continue
+            trouble = int(self.world.inner.core[0]["decision"])
+            if trouble in self._plans:
+                self._go_on(trouble)
+            else:
+                self._current = trouble
+                return self._decision(trouble)
         return None
 
-    def act(self, actions: Sequence[Action]) -> bool:
-        """Carry out the steps and return whether all of them worked; none at all is waiting."""
-        trouble = self._current
+    def act(self, actions: Sequence[Action]) -> None:
+        """Begin to carry out the steps, one after the other; none at all is waiting."""
+        trouble, self._current = self._current, None
         if trouble is None:
-            return True
-        self._current = None
-        worked = self._carry_out(tuple(actions))
-        trouble.due_s = self.world.now_s + (_LOOK_S if actions else self.settings.wait_s)
-        # A failed or endless try must not be asked again at once for ever.
-        trouble.due_s += _LOOK_S * min(trouble.looks, 20)
-        trouble.looks += 1
-        return worked
+            return
+        if not actions:
+            surrogate.rest(self.world.inner, trouble, surrogate.WAIT_S)
+            return
+        self._plans[trouble] = _Plan(tuple(actions))
+        self.world.inner.troubles[trouble]["busy"] = True
+        self._go_on(trouble)
 
-    def _pass(self, to_s: float) -> None:
-        self.world.advance(max(to_s, self.world.now_s + 1.0))
-        for item in list(self._returning):
-            if CATALOG[REBOOT_NODE].done(item.reboot, self.world.state(), item.started_s):
-                self._returning.remove(item)
-                self._carry_out(item.then)
-
-    def _carry_out(self, actions: tuple[Action, ...]) -> bool:
-        for number, action in enumerate(actions):
-            kind, started_s = CATALOG[action.kind], self.world.now_s
-            try:
-                self.world.perform(action)
-            except ActionFailed:
-                if kind.optional:
-                    continue
-                return False
+    def _go_on(self, trouble: int) -> None:
+        """Go through a plan's steps until one takes time, fails or is the last."""
+        plan, world = self._plans[trouble], self.world
+        while plan.at < len(plan.actions):
+            action = plan.actions[plan.at]
+            kind = CATALOG[action.kind]
+            if plan.ordered_s is None and not self._order(action, plan):
+                if not kind.optional:
+                    break
+                plan.at += 1
+                continue
+            started_s = world.now_s if plan.ordered_s is None else plan.ordered_s
             if action.kind == REBOOT_NODE:
-                rest = actions[number + 1 :]
-                self._returning.append(_Returning(action, started_s, rest))
-                return True
-            if not self._wait_for(action, started_s) and not kind.optional:
-                return False
+                self._await_return(action, plan.actions[plan.at + 1 :])
+                break
+            done = kind.done(action, world.state(), started_s)
+            until_s = started_s + action.deadline_s
+            if not done and world.now_s < until_s:
+                wait_s = min(surrogate.LOOK_S, until_s - world.now_s)
+                surrogate.look_later(world.inner, trouble, wait_s)
+                return
+            self.ordered.append(Ordered(action, started_s, world.now_s, done))
+            if not done and not kind.optional:
+                break
+            plan.at, plan.ordered_s = plan.at + 1, None
+        del self._plans[trouble]
+        surrogate.rest(world.inner, trouble, surrogate.LOOK_S)
+
+    def _order(self, action: Action, plan: _Plan) -> bool:
+        """Give an order; say whether the scheduler took it."""
+        now_s = self.world.now_s
+        try:
+            self.world.perform(action)
+        except ActionFailed:
+            self.ordered.append(Ordered(action, now_s, now_s, worked=False))
+            return False
+        plan.ordered_s = now_s
         return True
 
-    def _wait_for(self, action: Action, started_s: float) -> bool:
-        """Let time pass until the action's effect shows; say whether it did before its deadline."""
-        kind = CATALOG[action.kind]
-        until_s = min(started_s + action.deadline_s, self.end_s)
-        while not kind.done(action, self.world.state(), started_s):
-            if self.world.now_s >= until_s:
-                return False
-            self.world.advance(min(self.world.now_s + _LOOK_S, until_s))
-        return True
+    def _await_return(self, reboot: Action, then: tuple[Action, ...]) -> None:
+        now_s = self.world.now_s
+        self._returning.append(_Returning(reboot, now_s, now_s + surrogate.LOOK_S, then))
 
-    def _meet(self) -> None:
-        """Note the faults that have struck since the last look, with when they will be noticed."""
-        for record in range(self._met, len(self.world.truth)):
-            truth = self.world.truth[record]
-            random = self._random(record)
-            seen_s = truth.onset_s + float(random.uniform(*_DETECT_S[truth.fault]))
-            jobs = self.world.state().jobs_touched(truth.target)
-            if jobs:
-                self._troubles.append(_Trouble(record, jobs[0].id, seen_s, seen_s))
-        self._met = len(self.world.truth)
+    def _look_for_returning(self) -> None:
+        """Do what is to be done with the nodes that have come up again."""
+        now_s = self.world.now_s
+        due = [item for item in self._returning if item.look_s <= now_s]
+        state = self.world.state() if due else None
+        for item in due:
+            item.look_s += surrogate.LOOK_S
+            if state is None or not CATALOG[REBOOT_NODE].done(item.reboot, state, item.started_s):
+                continue
+            self._returning.remove(item)
+            self.ordered.append(Ordered(item.reboot, item.started_s, now_s, worked=True))
+            for action in item.then:
+                worked = self._order(action, _Plan(item.then))
+                if worked:
+                    self.ordered.append(Ordered(action, now_s, now_s, worked))
 
-    def _is_over(self, trouble: _Trouble, state: ClusterState) -> bool:
-        """Say whether the job runs and nothing broken is under it any more."""
-        job = state.job(trouble.job)
-        if job is None or job.phase is not JobPhase.RUNNING:
-            return job is None
-        truth = self.world.truth[trouble.record]
-        return truth.repaired_s is not None or truth.target.node not in job.nodes
-
-    def _decision(self, trouble: _Trouble, state: ClusterState) -> Decision:
-        truth = self.world.truth[trouble.record]
-        name = f"t{trouble.record}"
+    def _decision(self, trouble: int) -> Decision:
+        row, state = self.world.inner.troubles[trouble], self.world.state()
+        self.incidents = max(self.incidents, trouble + 1)
+        causes, name = self._causes(trouble), f"t{trouble}"
+        unknown = max(0.0, 1.0 - sum(cause.probability for cause in causes))
         incident = Incident(
             id=name,
             state=IncidentState.OPEN,
             severity=Severity.CRITICAL,
-            opened_s=trouble.seen_s,
+            opened_s=float(row["opened_s"]),
             updated_s=state.observed_s,
             resolved_s=None,
-            title=f"trouble on {truth.target.node}",
-            targets=(truth.target,),
-            jobs=(trouble.job,),
+            title=f"trouble on {causes[0].target}",
+            targets=(causes[0].target,),
+            jobs=(self.world.names.job(int(row["number"])),),
         )
-        causes = self._blame(trouble)
-        unknown = max(0.0, 1.0 - sum(cause.probability for cause in causes))
         diagnosis = Diagnosis(name, state.observed_s, causes, unknown, "drawn")
-        plan_id = f"{name}-{trouble.looks}"
-        return Decision(incident, diagnosis, state, state.observed_s, plan_id)
+        return Decision(incident, diagnosis, state, state.observed_s, f"{name}-{row['looks']}")
 
-    def _blame(self, trouble: _Trouble) -> tuple[Cause, ...]:
-        """Draw what the diagnosis says: mostly the truth, sometimes another node, never sure."""
-        truth = self.world.truth[trouble.record]
-        random = self._random(trouble.record)
-        random.random()  # the first draw was the delay
-        right, sure = random.random() < self.settings.blame, random.uniform(0.6, 0.97)
-        other = node_name(int(random.integers(self.settings.nodes)))
-        said = _SAID.get(truth.fault, truth.fault)
-        wrong = Cause(Target(node=other), said, float(0.7 * (1 - sure)))
-        if right or other == truth.target.node:
-            return (Cause(truth.target, said, float(sure)), wrong)
-        # A wrong blame is less sure: that is what calibration means.
-        return (
-            Cause(Target(node=other), said, float(0.8 * sure)),
-            Cause(truth.target, said, float(0.5 * (1 - 0.8 * sure))),
-        )
-
-    def _random(self, record: int) -> np.random.Generator:
-        return np.random.default_rng([self._seed, 7919, record])
+    def _causes(self, trouble: int) -> tuple[Cause, ...]:
+        """Return what the diagnosis says, likeliest first."""
+        row, names = self.world.inner.troubles[trouble], self.world.names
+        where = names.target(int(row["node"]), int(row["gpu"]))
+        found = [Cause(where, CAUSES[row["cause"]], float(row["probability"]))]
+        if row["other_probability"] > 0:
+            where = names.target(int(row["other_node"]))
+            other = float(row["other_probability"])
+            found.append(Cause(where, CAUSES[row["other_cause"]], other))
+        return tuple(found)
 
 
 def scenario_of(settings: EpisodeSettings, *, seed: int) -> Scenario:
     """Draw a scenario: two jobs on all nodes but the spares, and faults at random times."""
-    random = np.random.default_rng([seed, 104729])
     busy = settings.nodes - settings.spares
     large = max(1, 2 * busy // 3)
     jobs = [JobSpec("large", nodes=large, priority=10)]
     if busy > large:
         jobs.append(JobSpec("small", nodes=busy - large, compute_s=2.4, collective_s=0.3))
-    names, weights = zip(*settings.mix, strict=True)
-    share = np.array(weights) / sum(weights)
-    faults = tuple(
-        FaultSpec(
-            str(random.choice(names, p=share)),
-            Target(node=node_name(int(random.integers(busy)))),
-            onset_s=float(random.uniform(60.0, 0.85 * settings.hours * _HOUR_S)),
-            severity=float(random.uniform(0.7, 1.3)),
-        )
-        for _ in range(1 + int(random.poisson(max(0.0, settings.faults - 1))))
-    )
     return Scenario(
         name="episode",
         nodes=settings.nodes,
         racks=max(1, settings.nodes // 4),
         spares=settings.spares,
         jobs=tuple(jobs),
-        faults=faults,
-        history_s=_HOUR_S,
+        faults=faults_of(settings, seed=seed),
+        history_s=0.0,
+        telemetry="surrogate",
+        site=Site(blame=settings.blame),
+    )
+
+
+def faults_of(settings: EpisodeSettings, *, seed: int) -> tuple[FaultSpec, ...]:
+    """Draw an episode's faults."""
+    random = np.random.default_rng([seed, 104729])
+    count = 1 + int(random.poisson(max(0.0, settings.faults - 1)))
+    names, weights = zip(*settings.mix, strict=True)
+    edges = np.cumsum(weights) / sum(weights)
+    kinds = np.searchsorted(edges, random.random(count), side="right")
+    nodes = random.integers(settings.nodes - settings.spares, size=count)
+    onsets = random.uniform(60.0, 0.85 * settings.hours * _HOUR_S, count)
+    severities = random.uniform(0.7, 1.3, count)
+    return tuple(
+        FaultSpec(
+            names[min(int(kind), len(names) - 1)],
+            Target(node=node_name(int(node), settings.nodes)),
+            onset_s=float(onset_s),
+            severity=float(severity),
+        )
+        for kind, node, onset_s, severity in zip(kinds, nodes, onsets, severities, strict=True)
     )

@@ -92,7 +92,7 @@ def lost_by(policy: Policy, settings: EpisodeSettings, *, seed: int) -> tuple[fl
 
     A plan that cannot be carried out from end to end is not begun, as the guards would have it.
     """
-    episode, decisions = Episode(settings, seed=seed), 0
+    episode, decisions = Episode.drawn(settings, seed=seed), 0
     while (now := episode.next_decision()) is not None:
         plan = policy.decide(
             now.incident, now.diagnosis, now.state, now_s=now.now_s, plan_id=now.plan_id

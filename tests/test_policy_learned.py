@@ -48,7 +48,7 @@ def training() -> Training:
 
 
 def first_decision(seed: int = 0) -> Decision:
-    found = Episode(SETTINGS, seed=seed).next_decision()
+    found = Episode.drawn(SETTINGS, seed=seed).next_decision()
     assert found is not None
     return found
 
@@ -82,7 +82,7 @@ class Remembers:
 
 @pytest.mark.parametrize("seed", range(8))
 def test_features_are_bounded_and_offers_can_be_done(seed: int) -> None:
-    episode = Episode(SETTINGS, seed=seed)
+    episode = Episode.drawn(SETTINGS, seed=seed)
     random = np.random.default_rng(seed)
     while (now := episode.next_decision()) is not None:
         seen = features(now.incident, now.diagnosis, now.state, now_s=now.now_s)
@@ -195,7 +195,7 @@ def test_an_episode_repeats_with_its_seed() -> None:
 def test_every_policy_meets_the_same_faults() -> None:
     settings, truths = SETTINGS, []
     for choice in (Choice.WAIT, Choice.SWAP):
-        episode = Episode(settings, seed=9)
+        episode = Episode.drawn(settings, seed=9)
         while (now := episode.next_decision()) is not None:
             offered = candidates(now.incident, now.diagnosis, now.state, plan_id=now.plan_id)
             episode.act(offered.get(choice, ()))
