@@ -79,6 +79,8 @@ class JobSpec:
     unit:      GPUs it grows and shrinks by; None: whole nodes, or ``tp`` x ``pipeline`` if more
     submit_s:  after the start; None: it has run from the world's beginning
     work_steps: it ends after these; inf: when somebody ends it
+    micro:     micro-batches of a step through each pipeline, at the size asked for, beside the
+      ``pipeline`` - 1 for which its stages stand empty; 0: 48, as in Sia (SOSP'23)
     model:     whose measured scaling it follows; "": perfect scaling
     loaders:   threads, 1 as submitted; cache: share of reads a local cache answers
     bytes_per_step: read from shared storage by the whole job
@@ -100,6 +102,7 @@ class JobSpec:
     unit: int | None = None
     tp: int = 1
     pipeline: int = 1
+    micro: int = 0
     submit_s: float | None = None
     work_steps: float = math.inf
     model: str = ""
@@ -131,7 +134,7 @@ class JobSpec:
             )
         one_of(f"{name}: kind", self.kind, JOB_KINDS)
         ratios(name, self, ("overlap", "cache"))
-        not_negative(name, self, ("bytes_per_step", "submit_s"))
+        not_negative(name, self, ("bytes_per_step", "submit_s", "micro"))
         positive(name, self, ("tp", "pipeline", "work_steps", "loaders", "batch", "gpus", "unit"))
         least, most = self.least_nodes or self.nodes, self.most_nodes or self.nodes
         if not 1 <= least <= self.nodes <= most:

@@ -37,7 +37,9 @@ def sums(tables: Tables) -> Sums:
     live = live[live["number"] != NONE]
     begun = live[~np.isnan(live["begun_s"])]
     until = np.where(np.isnan(begun["ended_s"]), core["now_s"], begun["ended_s"])
-    asked = float((begun["gpus"] * (until - begun["begun_s"])).sum())
+    wanted = np.where(begun["ordered"] > 0, begun["ordered"], begun["gpus"])
+    since = np.maximum(begun["begun_s"], begun["sized_s"])
+    asked = float((begun["asked_gpu_s"] + wanted * (until - since)).sum())
     return Sums(
         use=core["use_s"].copy(),
         good=float(core["good_gpu_s"]) + float(live["good_gpu_s"].sum()),

@@ -112,8 +112,7 @@ def loss_of(phase: int, stage: int) -> int:
 def close(w: Tables, job: int) -> None:
     """Move the GPU time of a job whose slot is given back from its row to the cluster's sums."""
     core, row = w.core[0], w.jobs[job]
-    if not math.isnan(row["begun_s"]):
-        core["asked_gpu_s"] += row["gpus"] * (row["ended_s"] - row["begun_s"])
+    core["asked_gpu_s"] += _asked(w, job, row["ended_s"])
     core["held_gpu_s"] += row["held_gpu_s"]
     core["good_gpu_s"] += row["good_gpu_s"]
     row["held_gpu_s"] = 0.0
@@ -139,6 +138,32 @@ def totals(w: Tables) -> tuple[float, float]:
         total += row["held_gpu_s"] + more[0]
         useful += row["good_gpu_s"] + more[1]
     return total, useful
+
+
+@compiled
+def wanted(w: Tables, job: int) -> int:
+    """Return how many GPUs a job is to run on: as it was submitted, or as it was told since."""
+    row = w.jobs[job]
+    return int(row["ordered"] if row["ordered"] > 0 else row["gpus"])
+
+
+@compiled
+def want(w: Tables, job: int, gpus: int) -> None:
+    """Let a job want so many GPUs from now on; what it wanted before stays asked for."""
+    row, now_s = w.jobs[job], w.core[0]["now_s"]
+    row["asked_gpu_s"] = _asked(w, job, now_s)
+    row["sized_s"], row["ordered"] = now_s, gpus
+
+
+@compiled
+def _asked(w: Tables, job: int, until_s: float) -> float:
+    """Return the GPU-seconds that a job was to have from its first start on."""
+    row = w.jobs[job]
+    if math.isnan(row["begun_s"]):
+        return 0.0
+    since_s = max(row["begun_s"], row["sized_s"])
+    total: float = row["asked_gpu_s"] + wanted(w, job) * (until_s - since_s)
+    return total
 
 
 @compiled

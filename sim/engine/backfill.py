@@ -8,6 +8,7 @@ needed. Where known ends never give enough, nothing can be kept free and all may
 
 import math
 
+from sim.engine.accounts import wanted
 from sim.engine.jit import compiled
 from sim.engine.jobs import usual_s
 from sim.engine.placement import find_one, first_on, needs
@@ -27,7 +28,7 @@ def reserve(w: Tables, job: int) -> bool:
         return False
     core["reserved_job"], core["reserved_look_s"] = job, now_s + _AGAIN_S
     core["reserved_s"], core["reserved_spare"] = math.inf, 0
-    count = needs(w, w.jobs[job]["gpus"])
+    count = needs(w, wanted(w, job))
     if count == 0:
         core["reserved_s"] = _first_room_s(w, w.jobs[job]["gpus"])
         return True
@@ -56,7 +57,7 @@ def may_pass(w: Tables, job: int) -> bool:
     until_s = core["reserved_s"]
     if core["now_s"] + _longest_launch_s(w, job) + usual_s(w, job) <= until_s:
         return True
-    count = needs(w, row["gpus"])
+    count = needs(w, wanted(w, job))
     if count == 0:
         if needs(w, w.jobs[core["reserved_job"]]["gpus"]) == 0:
             return True  # it fits where the first one does not
@@ -75,7 +76,7 @@ def may_pass(w: Tables, job: int) -> bool:
 @compiled
 def _longest_launch_s(w: Tables, job: int) -> float:
     site = w.site[0]
-    usual: float = site["restart_s"] + site["restart_s_per_gpu"] * w.jobs[job]["gpus"]
+    usual: float = site["restart_s"] + site["restart_s_per_gpu"] * wanted(w, job)
     return (usual + site["fresh_node_s"]) * (1.0 + site["restart_spread"])
 
 

@@ -108,6 +108,13 @@ def kept_down(w: Tables, node: int) -> bool:
 
 
 @compiled
+def is_stopped(w: Tables, node: int) -> bool:
+    """Say whether a roll-out that concerns a node was stopped: it boots with the good driver."""
+    fault = open_on(w, node, Effect.DRIVER)
+    return bool(fault != NONE and w.faults[fault]["stopped"])
+
+
+@compiled
 def refresh(w: Tables, node: int) -> None:
     """Work a node's condition out from all that is open, and draw the conclusions."""
     machines.carry(w, node)
@@ -171,7 +178,7 @@ def _add(w: Tables, node: int, fault: int) -> None:
 def _add_rest(w: Tables, node: int, fault: int, effect: int) -> None:
     """Add what a driver's roll-out and an exporter's fault do to a node."""
     row, size = w.nodes[node], w.faults[fault]["size"]
-    if effect == Effect.DRIVER and node < w.faults[fault]["phase"]:
+    if effect == Effect.DRIVER and node < w.faults[fault]["phase"] and not row["pinned"]:
         row["driver"] = 1
         for gpu in range(row["gpus"]):
             row["slow"][gpu] *= size

@@ -18,7 +18,7 @@ _FLAPS = 64  # after so many the same waits come again
 def go_on(w: Tables, fault: int, phase: int) -> None:
     """Let the next part of an open fault's course begin."""
     row = w.faults[fault]
-    if not math.isnan(row["mended_s"]):
+    if row["stopped"] or not math.isnan(row["mended_s"]):
         return
     row["phase"] = phase
     effect = w.classes[row["class"]]["effect"]
@@ -174,6 +174,7 @@ def _roll_out(w: Tables, fault: int, phase: int) -> None:
     if phase > domain["count"]:
         return
     node = w.members[domain["first"] + phase - 1]
+    w.nodes[node]["pinned"] = False
     condition.refresh(w, node)
     w.core[0]["touches"] += 1
     repair.retime_on(w, node)

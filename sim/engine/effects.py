@@ -211,7 +211,7 @@ def _begin_elsewhere(w: Tables, fault: int, effect: int) -> None:
     elif effect in (Effect.LEAF_DOWN, Effect.POWER_LOST):
         w.domains[row["home"]]["up"] = False
     elif effect == Effect.LOADER_STARVED:
-        _set_cache(w, row["job"], row["size"])
+        _starve(w, row["job"], 1.0 - row["size"])
     elif effect == Effect.BAD_CANARY:
         service = w.services[w.jobs[row["job"]]["service"]]
         service["canary_slow"] = row["size"]
@@ -244,7 +244,7 @@ def _end(w: Tables, fault: int) -> None:
     elif effect == Effect.MAINTENANCE:
         _undrain(w, row["home"])
     elif effect == Effect.LOADER_STARVED and there:
-        _set_cache(w, row["job"], w.jobs[row["job"]]["cache_asked"])
+        _starve(w, row["job"], 0.0)
     elif effect == Effect.BAD_CANARY and there:
         service = w.services[w.jobs[row["job"]]["service"]]
         service["canary_slow"], service["canary_errors"] = 1.0, 0.0
@@ -279,9 +279,10 @@ def share_requests(w: Tables) -> None:
 
 
 @compiled
-def _set_cache(w: Tables, job: int, cache: float) -> None:
+def _starve(w: Tables, job: int, share: float) -> None:
+    """Keep so large a share of a job's reads from any cache."""
     count_job(w, job)
-    w.jobs[job]["cache"] = cache
+    w.jobs[job]["starved"] = share
     jobs.retime(w, job)
 
 

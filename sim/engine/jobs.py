@@ -12,7 +12,7 @@ of its pace hold its ``turn`` besides. So what was due to an earlier life of a s
 import math
 
 from sim.engine import loads, placement, scaling, slots
-from sim.engine.accounts import count_job
+from sim.engine.accounts import count_job, wanted
 from sim.engine.draws import between, uniform
 from sim.engine.heap import after, push, whole
 from sim.engine.jit import compiled
@@ -123,7 +123,7 @@ def end_processes(w: Tables, job: int) -> None:
     if row["kind"] == JobKind.SERVICE:
         row["saved_step"] = row["step"]
     elif row["saved_step"] > row["corrupt_step"]:
-        _go_back(w, job)
+        go_back(w, job, row["corrupt_step"])
     if not math.isinf(row["corrupt_step"]):
         row["best_step"] = min(row["best_step"], row["corrupt_step"])
         row["corrupt_step"] = math.inf
@@ -258,9 +258,9 @@ def let_go(w: Tables, job: int) -> None:
 
 @compiled
 def is_shrunk(w: Tables, job: int) -> bool:
-    """Say whether an elastic job has fewer GPUs than it asked for."""
+    """Say whether an elastic job has fewer GPUs than it wants."""
     row = w.jobs[job]
-    return bool(row["kind"] == JobKind.ELASTIC and row["given"] < row["gpus"])
+    return bool(row["kind"] == JobKind.ELASTIC and row["given"] < wanted(w, job))
 
 
 @compiled
@@ -402,17 +402,17 @@ def _carry(w: Tables, job: int) -> None:
 
 
 @compiled
-def _go_back(w: Tables, job: int) -> None:
-    """Take the newest checkpoint of before a job's state went bad; all older ones are kept.
+def go_back(w: Tables, job: int, step: float) -> None:
+    """Take the newest checkpoint of a step or before it; all older ones are kept.
 
-    They are taken to lie as far apart as where nothing is slow.
+    They are taken to lie as far apart as where nothing is slow. The job must have no processes.
     """
     row = w.jobs[job]
     apart = row["interval_s"] / row["ideal_s"]
     if math.isinf(apart):
         row["saved_step"], row["saved_s"] = 0.0, -math.inf
         return
-    turns = math.ceil((row["saved_step"] - row["corrupt_step"]) / apart)
+    turns = max(math.ceil((row["saved_step"] - step) / apart), 0)
     row["saved_step"] -= turns * apart
     row["saved_s"] -= whole(turns * (row["interval_s"] + row["stall_s"]))
     if row["saved_step"] < 0:

@@ -9,6 +9,7 @@ than it asked for rather than wait, and grows when the queue is empty.
 import math
 
 from sim.engine import backfill, jobs, loads, mix, placement, slots, waiting
+from sim.engine.accounts import wanted
 from sim.engine.heap import after, push
 from sim.engine.jit import compiled
 from sim.engine.machines import ready
@@ -136,7 +137,7 @@ def _is_too_large(w: Tables, job: int) -> bool:
     """Say whether a job could not start if all nodes but the spares were free."""
     row = w.jobs[job]
     elastic = row["kind"] == JobKind.ELASTIC
-    count = placement.needs(w, row["least_gpus"] if elastic else row["gpus"])
+    count = placement.needs(w, row["least_gpus"] if elastic else wanted(w, job))
     if 2 * count <= len(w.nodes):
         return False
     for node in range(len(w.nodes)):
@@ -148,7 +149,7 @@ def _is_too_large(w: Tables, job: int) -> bool:
 def _place(w: Tables, job: int) -> bool:
     """Give a waiting job its GPUs, or say that they are not free."""
     row, core = w.jobs[job], w.core[0]
-    count = placement.needs(w, row["gpus"])
+    count = placement.needs(w, wanted(w, job))
     if count == 0:
         node = placement.find_one(w, row["gpus"])
         if node == NONE:
@@ -204,8 +205,8 @@ def _grow_all(w: Tables) -> None:
         row = w.jobs[job]
         ran_s = core["now_s"] - row["since_s"]
         if row["stage"] == Stage.STEPPING and jobs.is_shrunk(w, job) and ran_s >= _GROW_AFTER_S:
-            wanted = placement.needs(w, row["gpus"])
-            size = _fitting(w, job, min(wanted, row["nodes"] + core["free_nodes"]))
+            most = placement.needs(w, wanted(w, job))
+            size = _fitting(w, job, min(most, row["nodes"] + core["free_nodes"]))
             if size > row["nodes"]:
                 _grow(w, job, size)
                 grown += 1
@@ -308,16 +309,16 @@ def _make_room(w: Tables, job: int) -> None:
     """Preempt less urgent jobs that have run long enough, if that gives a job what it needs."""
     if w.site[0]["preempt_after_s"] == math.inf:
         return
-    count = placement.needs(w, w.jobs[job]["gpus"])
-    wanted = max(count - w.core[0]["free_nodes"], 1)
+    count = placement.needs(w, wanted(w, job))
+    missing = max(count - w.core[0]["free_nodes"], 1)
     victim, victims = NONE, 0
-    while wanted > 0 and victims < _VICTIMS:
+    while missing > 0 and victims < _VICTIMS:
         victim = _next_victim(w, job, victim)
         if victim == NONE:
             return
-        wanted -= w.jobs[victim]["nodes"]
+        missing -= w.jobs[victim]["nodes"]
         victims += 1
-    if wanted > 0:
+    if missing > 0:
         return
     victim = NONE
     for _ in range(victims):

@@ -179,11 +179,28 @@ def _boot_on(w: Tables, node: int, stage: int) -> None:
     if condition.kept_down(w, node):
         consider(w, node)
         return
+    if condition.is_stopped(w, node):
+        row["pinned"] = True
+        condition.refresh(w, node)
+        end_rollouts(w)
     machines.come_up(w, node)
     say(w, Said.NODE_RETURNED, 0, node, NONE, NONE)
     consider(w, node)
     placement.offer(w, node)
     wake(w)
+
+
+@compiled
+def end_rollouts(w: Tables) -> None:
+    """Let the stopped roll-outs be over once no node has a bad driver any more."""
+    for node in range(len(w.nodes)):
+        if w.nodes[node]["driver"] != 0:
+            return
+    fault = w.domains[condition.domain_of(w, Scope.FLEET, 0)]["fault"]
+    while fault != NONE:
+        if w.faults[fault]["stopped"]:
+            after(w, 0.0, Kind.MENDED, fault, 0, 0)
+        fault = w.faults[fault]["next"]
 
 
 @compiled

@@ -34,6 +34,7 @@ JOB = np.dtype(
         ("batch", "f4"),
         ("cache", "f4"),  # share of reads that a local cache answers
         ("cache_asked", "f4"),  # the same as submitted: what ``data_s`` holds for
+        ("starved", "f4"),  # share of its reads that a fault keeps from any cache, 0: none
         ("demand", "f8"),  # its part of ``core.storage_demand``, whole bytes/s
         ("leak", "i4"),  # open fault that leaks in its processes, NONE
         # service
@@ -50,6 +51,7 @@ JOB = np.dtype(
         ("holder_prev", "i4"),
         ("nodes", "i4"),
         ("given", "i4"),  # GPUs it holds
+        ("ordered", "i4"),  # GPUs it was since told to run on; 0: ``gpus``
         ("begun_s", "f8"),  # first start, nan
         ("since_s", "f8"),  # in this phase
         ("ended_s", "f8"),  # nan
@@ -83,6 +85,8 @@ JOB = np.dtype(
         ("held_gpu_s", "f8"),
         ("good_gpu_s", "f8"),
         ("lost_gpu_s", "f8", (len(Loss),)),
+        ("asked_gpu_s", "f8"),  # what it was to have up to when it was last told another size
+        ("sized_s", "f8"),  # when that was
         ("good_step", "f8"),  # best step that is counted in good_gpu_s
     ],
     align=True,

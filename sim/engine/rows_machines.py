@@ -81,7 +81,9 @@ NODE = np.dtype(
         ("network", "f4"),  # share of its bandwidth left
         ("host", "f4"),  # times longer for what its processors do
         ("driver", "i2"),  # 0 is the good one
-        ("cap", "f4"),  # clocks are held to this share by order or by power, 1: free
+        ("pinned", "b1"),  # it was booted with the good driver after a bad roll-out was stopped
+        ("cap", "f4"),  # clocks are held to this share by power, 1: free
+        ("limit", "f4"),  # and to this one by order, 0: free
         ("load", "i1"),
         ("clock", "f4", _G),
         ("celsius", "f4", _G),

@@ -78,7 +78,7 @@ def joins(w: Tables, job: int) -> bool:
     True: the storage's share for everybody has changed, so that all readers must be timed again.
     """
     row = w.jobs[job]
-    read = row["bytes_per_step"] * (1.0 - row["cache"])
+    read = row["bytes_per_step"] * (1.0 - _cache(w, job))
     return _demands(w, job, math.floor(read / row["ideal_s"] + 0.5) if row["ideal_s"] > 0 else 0.0)
 
 
@@ -254,11 +254,23 @@ def _linked(w: Tables, job: int) -> int:
 
 @compiled
 def _loading(w: Tables, job: int, host: float) -> float:
-    """Return how many times longer loading takes than as submitted."""
+    """Return how many times longer loading takes than as submitted.
+
+    Who has no cache to lose loses what its loaders have read ahead, which counts as much.
+    """
     row = w.jobs[job]
-    missed = (1.0 + _MISS * (1.0 - row["cache"])) / (1.0 + _MISS * (1.0 - row["cache_asked"]))
+    missed = (1.0 + _MISS * (1.0 - _cache(w, job))) / (1.0 + _MISS * (1.0 - row["cache_asked"]))
+    if row["cache_asked"] <= 1.0 - row["starved"]:
+        missed *= 1.0 + _MISS * row["starved"]
     times: float = host / row["loaders"] * missed
     return times
+
+
+@compiled
+def _cache(w: Tables, job: int) -> float:
+    """Return the share of its reads that a cache answers, with what a fault keeps from it."""
+    row = w.jobs[job]
+    return float(min(row["cache"], 1.0 - row["starved"]))
 
 
 @compiled

@@ -37,7 +37,7 @@ def clear(w: Tables, job: int) -> None:
     row["interval_s"], row["stall_s"], row["save_s"] = math.inf, 0.0, 0.0
     row["bytes_per_step"], row["demand"], row["model"] = 0.0, 0.0, NONE
     row["pipeline"], row["micro"], row["loaders"], row["batch"] = 1, 0.0, 1.0, 1.0
-    row["cache"], row["cache_asked"] = 0.0, 0.0
+    row["cache"], row["cache_asked"], row["starved"] = 0.0, 0.0, 0.0
     row["leak"], row["bad"], row["struck"], row["fresh"] = NONE, NONE, NONE, False
     row["phase"], row["stage"], row["reason"] = Phase.PENDING, Stage.NONE, Reason.NONE
     row["first"], row["last"], row["nodes"], row["given"] = NONE, NONE, 0, 0
@@ -61,6 +61,7 @@ def clear(w: Tables, job: int) -> None:
         1.0,
     )
     row["held_gpu_s"], row["good_gpu_s"] = 0.0, 0.0
+    row["ordered"], row["asked_gpu_s"], row["sized_s"] = 0, 0.0, 0.0
     row["lost_gpu_s"][:] = 0.0
 
 

@@ -50,10 +50,11 @@ def settle(w: Tables, node: int) -> None:
     row = w.nodes[node]
     kind = w.types[row["type"]]
     dynamic = kind["load_watts"][row["load"]] - kind["idle_watts"]
+    most = most_clock(w, node)
     for gpu in range(row["gpus"]):
         path = row["resistance"][gpu] * row["heat"]
-        hot = row["celsius"][gpu] >= kind["throttle_celsius"] or row["clock"][gpu] < row["cap"]
-        clock = float(row["cap"])
+        hot = row["celsius"][gpu] >= kind["throttle_celsius"] or row["clock"][gpu] < most
+        clock = most
         if hot and dynamic > 0:
             room = ((kind["hold_celsius"] - row["inlet"]) / path - kind["idle_watts"]) / dynamic
             held = max(room, 0.0) ** (1.0 / POWER_EXPONENT)
@@ -64,16 +65,23 @@ def settle(w: Tables, node: int) -> None:
 
 
 @compiled
+def most_clock(w: Tables, node: int) -> float:
+    """Return the share of its clock that a node's GPUs may run at, by power and by order."""
+    row = w.nodes[node]
+    return float(row["cap"] if row["limit"] == 0 else min(row["cap"], row["limit"]))
+
+
+@compiled
 def next_check_s(w: Tables, node: int) -> float:
     """Return in how many seconds a node's clocks must be looked at again; inf: they are settled.
 
     Only a node whose cooling is impaired, or whose GPUs are held back by heat, can need it.
     """
     row = w.nodes[node]
-    impaired = row["heat"] != 1
+    impaired, most = row["heat"] != 1, most_clock(w, node)
     gap = abs(row["inlet_goal"] - row["inlet"])
     for gpu in range(row["gpus"]):
-        impaired = impaired or row["clock"][gpu] < row["cap"]
+        impaired = impaired or row["clock"][gpu] < most
         gap = max(gap, abs(row["goal"][gpu] - row["celsius"][gpu]))
     return _CHECK_EVERY_S if impaired and gap > _SETTLED_CELSIUS else math.inf
 
