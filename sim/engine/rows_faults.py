@@ -82,7 +82,6 @@ FAULT = np.dtype(
         ("known", "b1"),  # the site knows
         ("crew", "b1"),  # a crew works on it
         ("stopped", "b1"),  # a roll-out that goes no further
-        ("stopped", "b1"),  # a roll-out that goes no further
         ("noticed_s", "f8"),  # by the surrogate; nan
         ("interrupted", "i4"),  # jobs it has stopped
         ("warned_s", "f8"),  # when its precursor began; nan: none
