@@ -35,7 +35,8 @@ class Status(IntEnum):
 
     DECISION = 0  # the next one is due
     OVER = 1  # its time is up
-    SHORT = 2  # make room and call again with the same choice, or NONE where it has begun
+    SHORT = 2  # nothing has begun: make room and call again with the same choice
+    SHORT_LATER = 3  # make room and call again with NONE
 
 
 class _Step(IntEnum):
@@ -74,7 +75,7 @@ def step(w: Tables, choice: int, until_s: float, sees: Array, seen: Array, mask:
         advance(w, until_s)
         core = w.core[0]
         if core["short"] != 0:
-            return int(Status.SHORT)
+            return int(Status.SHORT_LATER)
         if not core["stop"]:
             return int(Status.OVER)
         if not w.troubles[core["decision"]]["busy"]:
@@ -82,7 +83,7 @@ def step(w: Tables, choice: int, until_s: float, sees: Array, seen: Array, mask:
             return int(Status.DECISION)
         if is_short(w):
             surrogate.look_later(w, core["decision"], 0.0)
-            return int(Status.SHORT)
+            return int(Status.SHORT_LATER)
         _go_on(w, core["decision"])
 
 

@@ -7,11 +7,12 @@ and, until its job runs on sound machines again, whenever its next look is due.
 
 import math
 
-from sim.engine import verbs
+from sim.engine import machines, placement
 from sim.engine.draws import between, exponential, uniform
 from sim.engine.heap import after, push
 from sim.engine.jit import compiled
 from sim.engine.tables import Tables
+from sim.engine.waiting import wake
 from sim.engine.words import GPUS, NONE, Hold, Kind, Phase, Purpose, Stage
 
 _DAY_S = 86400.0
@@ -85,7 +86,9 @@ def bring_back(w: Tables, node: int) -> None:
     if not w.nodes[node]["up"]:
         after(w, LOOK_S, Kind.NOTICE, node, BACK, 0)
     elif w.nodes[node]["hold"] == Hold.AGENT:
-        verbs.give_back(w, node)
+        machines.give_back(w, node)
+        placement.offer(w, node)
+        wake(w)
 
 
 @compiled
