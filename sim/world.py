@@ -9,6 +9,7 @@ from core.errors import InputError
 from core.topology import Topology
 from core.types import Action, Event
 from sim import build, observe, orders, saving, sums
+from sim.alone import alone_if_compiling
 from sim.checks import nearest
 from sim.engine.begin import begin
 from sim.engine.loop import advance
@@ -53,8 +54,9 @@ class World:
         """
         tables = build.tables_of(scenario, seed=seed, trace=trace)
         world = cls(scenario, seed, with_room(tables))
-        begin(world.inner)
-        world.advance(scenario.start_s)
+        with alone_if_compiling():
+            begin(world.inner)
+            world.advance(scenario.start_s)
         world._before = sums.sums(world.inner)
         return world
 
