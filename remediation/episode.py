@@ -101,14 +101,16 @@ class Episode:
     """One run of a cluster from its start to its end, stopping wherever a decision is due.
 
     Its world must be built from a scenario with surrogate telemetry. ``ordered`` holds what was
-    done so far, ``incidents`` how many troubles wanted a decision.
+    done so far, ``incidents`` how many troubles wanted a decision, ``helped`` when each plan that
+    went through to its last step had, epoch seconds.
     """
 
     def __init__(self, world: World, *, end_s: float) -> None:
         self.world = world
         self.end_s = end_s
         self.ordered: list[Ordered] = []
-        self.incidents = 0
+        self.helped: list[float] = []
+        self._met: set[int] = set()
         jobs = world.scenario.jobs
         self._asked = sum(job.gpus or job.nodes * GPUS_PER_NODE for job in jobs)
         self._plans: dict[int, _Plan] = {}
@@ -125,6 +127,11 @@ class Episode:
     def lost_hours(self) -> float:
         """Return what has been lost so far, in hours of all GPUs that jobs asked for."""
         return self.world.lost_gpu_s / (self._asked * _HOUR_S)
+
+    @property
+    def incidents(self) -> int:
+        """Return how many troubles have wanted a decision so far."""
+        return len(self._met)
 
     def next_decision(self, *, until_s: float = math.inf) -> Decision | None:
         """Let time pass to the next decision; None at ``until_s`` or when the episode is over.
@@ -172,7 +179,8 @@ class Episode:
             started_s = world.now_s if plan.ordered_s is None else plan.ordered_s
             if action.kind == REBOOT_NODE:
                 self._await_return(action, plan.actions[plan.at + 1 :])
-                break
+                plan.at = len(plan.actions)
+                continue
             done = kind.done(action, world.state(), started_s)
             until_s = started_s + action.deadline_s
             if not done and world.now_s < until_s:
@@ -183,6 +191,8 @@ class Episode:
             if not done and not kind.optional:
                 break
             plan.at, plan.ordered_s = plan.at + 1, None
+        else:
+            self.helped.append(world.now_s)
         del self._plans[trouble]
         surrogate.rest(world.inner, trouble, surrogate.LOOK_S)
 
@@ -219,7 +229,7 @@ class Episode:
 
     def _decision(self, trouble: int) -> Decision:
         row, state = self.world.inner.troubles[trouble], self.world.state()
-        self.incidents = max(self.incidents, trouble + 1)
+        self._met.add(trouble)
         causes, name = self._causes(trouble), f"t{trouble}"
         unknown = max(0.0, 1.0 - sum(cause.probability for cause in causes))
         incident = Incident(

@@ -23,8 +23,10 @@ from agent.experiments.sampling import Sampler
 from agent.experiments.spans import spans
 from agent.staging import Stage, StageSettings, drive, stage
 from core.clock import ManualClock
-from core.errors import GpumedicError, InputError
+from core.errors import GpumedicError
 from core.types import Diagnosis, Incident, OutcomeStatus, PlanRecord, PlanState
+from remediation.catalog import first_obstacle
+from remediation.episode import Episode
 from remediation.learned import LearnedPolicy
 from remediation.policy import Policy
 from remediation.rules import RulesPolicy
@@ -93,10 +95,49 @@ def _left_alone(spec: RunSpec, world: World) -> World:
 
 
 def _decided(spec: RunSpec) -> tuple[Sampler, Healing]:
-    """Let the policy decide at incidents that are drawn, not detected."""
-    raise InputError(
-        f"Policy {spec.policy} with surrogate telemetry on {spec.scenario.name}: this version "
-        "decides on full telemetry only; use --telemetry full, or --policy none."
+    """Let the policy decide at incidents that are drawn, not detected.
+
+    A plan that cannot be carried out from end to end is not begun, as the guards would have it.
+    """
+    world = World.build(replace(spec.scenario, telemetry="surrogate"), seed=spec.seed)
+    world.inner.core[0]["said"] = True  # what jobs did is drawn from what was said of them
+    end_s = world.scenario.start_s + spec.duration_s
+    policy, sampler = policy_of(spec), Sampler(world, spec.duration_s)
+    episode, plans = Episode(world, end_s=end_s), []
+    while world.now_s < end_s:
+        now = episode.next_decision(until_s=sampler.due_s)
+        if now is None:
+            sampler.look()
+            continue
+        plan = policy.decide(
+            now.incident, now.diagnosis, now.state, now_s=now.now_s, plan_id=now.plan_id
+        )
+        if plan is not None and first_obstacle(plan.actions, now.state) is None:
+            episode.act(plan.actions)
+            plans.append(plan.rationale)
+    return sampler, _healed(episode, tuple(plans))
+
+
+def _healed(episode: Episode, plans: tuple[str, ...]) -> Healing:
+    start_s = episode.world.scenario.start_s
+    helped = episode.helped
+    return Healing(
+        incidents=episode.incidents,
+        diagnosed=episode.incidents,
+        verified=len(helped),
+        first_verified_s=min((at_s - start_s for at_s in helped), default=None),
+        orders=tuple(
+            Order(
+                kind=done.action.kind,
+                target=str(done.action.target),
+                started_s=done.started_s - start_s,
+                ended_s=done.ended_s - start_s,
+                worked=done.worked,
+                plan=done.action.key.partition(":")[0],
+            )
+            for done in episode.ordered
+        ),
+        plans=plans,
     )
 
 
