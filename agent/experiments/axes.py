@@ -156,9 +156,9 @@ def short(value: float) -> str:
 
 
 def lasted(seconds: float) -> str:
-    """Write a time since the start: 4.2 min, 3.5 h, 12.1 d."""
+    """Write a time since the start: 4.2 min, 3.5 h, 12 d."""
     unit_s, unit, _ = _unit(abs(seconds))
-    return f"{seconds / unit_s:.1f} {unit}"
+    return f"{seconds / unit_s:.1f}".removesuffix(".0") + f" {unit}"
 
 
 def _unit(span_s: float) -> tuple[float, str, tuple[float, ...]]:

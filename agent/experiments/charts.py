@@ -1,5 +1,6 @@
 """The report's plots: each is drawn once for a wide page and once for a phone."""
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -22,17 +23,22 @@ from agent.experiments.axes import (
     upward,
 )
 from agent.experiments.results import RunResult
-from agent.experiments.summary import HOUR_S, Estimate, Group
+from agent.experiments.summary import HOUR_S, Estimate, Group, in_words
+from core.errors import InputError
 from core.types import Floats
+from sim.checks import read_seconds
 
 WIDE, NARROW = 1120, 350
 MOST_SERIES = 6
 MOST_BANDS = 3  # more bands over each other hide the lines
 MOST_LANES = 14
 MOST_BARS = 24
+MOST_ROWS = 24  # of jobs
 CAUSES = ("stall", "start", "redone", "hung", "stopped", "waiting", "slow")
 USES = ("useful", "lost", "idle", "down", "repair")
 _PHASES = ("running", "stopped", "waiting")
+_MARK_PX = 2.5
+_WIDE_RANGE = 10.0  # from the least to the most: a logarithmic axis shows it better
 _LETTER_PX = 6.4  # a letter of the plots' 12 px text is about this wide
 
 
@@ -74,7 +80,7 @@ def lanes(run: RunResult, *, width: int) -> str:
         parts.append(
             text(left - (0 if above else 10), y + 13, name, "lane" if above else "lane end")
         )
-        parts += _marks(frame, stretches, y + (17 if above else 3), kind)
+        parts += _marks(frame, stretches, y=y + (17 if above else 3), kind=kind)
     base = frame.height - frame.bottom
     parts += _nodes_out(frame, run, base=base, most=most, above=above)
     return drawing(frame, parts, label=_lanes_words(run), kind="lanes")
@@ -86,8 +92,9 @@ def stacked(
     *,
     width: int,
     title: str,
+    whole: bool = True,
 ) -> str:
-    """Draw a bar for each name, cut into its parts; the whole's value stands behind it."""
+    """Draw a bar for each name, cut into its parts; whole: the sum stands behind it."""
     bars = bars[:MOST_BARS]
     longest = max((sum(parts.values()) for _, parts in bars), default=0.0)
     if not longest > 0:
@@ -105,13 +112,17 @@ def stacked(
             text(left - (0 if above else 10), y + 16, name, "lane" if above else "lane end")
         )
         drawn += _bar(frame, name, parts, parts_of, y + (21 if above else 4))
+        if whole:
+            total = sum(parts.values())
+            value_y = y + (34 if above else 17)
+            drawn.append(text(frame.at_x(total) + 7, value_y, short(total), "value"))
     said = "; ".join(f"{name}: {short(sum(parts.values()))}" for name, parts in bars)
     return drawing(frame, drawn, label=f"{title}: {said}", kind="stacked")
 
 
 def gantt(run: RunResult, *, width: int) -> str:
     """Draw what each job did when; stretches too short to see are drawn as thin as can be seen."""
-    jobs = list(dict.fromkeys((span.job, span.gpus) for span in run.spans))
+    jobs = list(dict.fromkeys((span.job, span.gpus) for span in run.spans))[:MOST_ROWS]
     if not jobs:
         return ""
     above = width < 700
@@ -139,38 +150,54 @@ def gantt(run: RunResult, *, width: int) -> str:
 
 
 def sweep(groups: Sequence[Group], key: str, *, width: int) -> str:
-    """Draw goodput against a swept setting, a line for each policy and each other setting."""
+    """Draw goodput against a swept setting: each policy and each other setting in its colour.
+
+    Values that are numbers or times stand by size, and a line joins them; words do not.
+    """
     lines: dict[str, list[tuple[str, Estimate]]] = {}
-    for group in groups:
-        rest = tuple(pair for pair in group.settings if pair[0] != key)
-        name = ", ".join([group.policy, *(f"{k}={v}" for k, v in rest)])
-        value = dict(group.settings)[key]
-        lines.setdefault(name, []).append((value, group.estimate("goodput_ratio")))
+    for group, name in zip(groups, _line_names(groups, key), strict=True):
+        found = group.estimate("goodput_ratio")
+        if found.n:
+            lines.setdefault(name, []).append((dict(group.settings)[key], found))
+    if not lines:
+        return ""
     values = list(dict.fromkeys(dict(group.settings)[key] for group in groups))
-    places, ticks = _places(values)
+    places, joined = _places(values)
     points = [point for own in lines.values() for _, point in own]
     lows = [point.median if point.low is None else point.low for point in points]
     least = max(0.0, np.floor(10 * float(np.nanmin(lows)) - 0.2) / 10)
     span = max(places.values()) - min(places.values()) or 1.0
-    begin, end = min(places.values()) - 0.06 * span, max(places.values()) + 0.06 * span
+    margin = 0.06 * span if joined else 0.5
+    begin, end = min(places.values()) - margin, max(places.values()) + margin
     frame = Frame(width, 300, begin, end, min(least, 0.9), 1.0, left=58)
-    said = {place: value for value, place in places.items() if value in ticks}
+    said = {place: value for value, place in places.items()}
     parts = [
         *across(frame, list(said), lambda place: said[place], key),
         *upward(frame, round_ticks(frame.y0, 1.0, 5), _percent, "goodput, %"),
     ]
-    for number, own in enumerate(list(lines.values())[:MOST_SERIES]):
-        parts += _swept(frame, [(places[value], point) for value, point in own], number)
+    shown = list(lines.values())[:MOST_SERIES]
+    for number, own in enumerate(shown):
+        aside = 0.0 if joined else 14.0 * (number - (len(shown) - 1) / 2)
+        placed = [(frame.at_x(places[value]) + aside, point) for value, point in own]
+        parts += _swept(frame, placed, number, joined=joined)
     return drawing(frame, parts, label=f"goodput against {key}", kind="sweep")
 
 
 def swept_lines(groups: Sequence[Group], key: str) -> list[str]:
     """Return the names of the lines that ``sweep`` draws, in the order of their colours."""
-    names = []
-    for group in groups:
-        rest = [f"{k}={v}" for k, v in group.settings if k != key]
-        names.append(", ".join([group.policy, *rest]))
-    return list(dict.fromkeys(names))[:MOST_SERIES]
+    return list(dict.fromkeys(_line_names(groups, key)))[:MOST_SERIES]
+
+
+def _line_names(groups: Sequence[Group], key: str) -> list[str]:
+    """Return of each group what tells its line from the others."""
+    several = len({group.policy for group in groups}) > 1
+    return [
+        in_words(
+            tuple(pair for pair in group.settings if pair[0] != key),
+            group.policy if several else "",
+        )
+        for group in groups
+    ]
 
 
 def losses_of(group: Group) -> dict[str, float]:
@@ -240,17 +267,21 @@ def _order_lanes(run: RunResult) -> list[tuple[str, str, list[tuple[float, float
 
 
 def _marks(
-    frame: Frame, stretches: Sequence[tuple[float, float]], y: float, kind: str
+    frame: Frame, stretches: Sequence[tuple[float, float]], *, y: float, kind: str
 ) -> list[str]:
-    pixels = [(frame.at_x(a), frame.at_x(min(b, frame.x1))) for a, b in stretches]
-    parts = [f'<line class="rail" x1="{frame.left}" x2="{frame.width - frame.right}" '
-             f'y1="{y + 7:.1f}" y2="{y + 7:.1f}"/>']  # fmt: skip
-    for begin, end, count in merged(pixels, least_px=4.0, gap_px=0.0):
-        begin_s = frame.x0 + (begin - frame.left) * (frame.x1 - frame.x0) / (
-            frame.width - frame.left - frame.right
-        )
-        said = f"at {lasted(begin_s)}" + (f", {count} in all" if count > 1 else "")
-        parts.append(box(begin, y, end - begin, 14, kind, title=said))
+    """Draw a lane: what lasted pale, and where each began a mark that others do not hide."""
+    right = frame.width - frame.right
+    pixels = [(frame.at_x(a), min(frame.at_x(b), right)) for a, b in stretches]
+    rail = f'<line class="rail" x1="{frame.left}" x2="{right}"'
+    parts = [f'{rail} y1="{y + 7:.1f}" y2="{y + 7:.1f}"/>']
+    for begin, end, _ in merged(pixels, least_px=_MARK_PX):
+        parts.append(box(min(begin, right - _MARK_PX), y, end - begin, 14, f"{kind} lasting"))
+    begins = [(begin, begin) for begin, _ in pixels]
+    for begin, end, count in merged(begins, least_px=_MARK_PX, gap_px=0.0):
+        ratio = (begin - frame.left) / (right - frame.left)
+        at_s = frame.x0 + ratio * (frame.x1 - frame.x0)
+        said = f"at {lasted(at_s)}" + (f", {count} in all" if count > 1 else "")
+        parts.append(box(min(begin, right - _MARK_PX), y, end - begin, 14, kind, title=said))
     return parts
 
 
@@ -278,36 +309,47 @@ def _bar(
     known = [part for part in order if parts.get(part, 0.0) > 0]
     others = [part for part in parts if part not in order and parts[part] > 0]
     ends = np.cumsum([0.0, *(parts[part] for part in (*known, *others))])
-    drawn = [
+    return [
         box(frame.at_x(a), y, frame.at_x(b) - frame.at_x(a), 18, f"part k-{part}",
             title=f"{name}: {part} {short(b - a)}")
         for part, (a, b) in zip((*known, *others), pairwise(ends.tolist()), strict=True)
     ]  # fmt: skip
-    total = float(ends[-1])
-    return [*drawn, text(frame.at_x(total) + 7, y + 13, short(total), "value")]
 
 
-def _places(values: Sequence[str]) -> tuple[dict[str, float], list[str]]:
-    """Return where each value stands: numbers by size, by their order where they are words."""
+def _places(values: Sequence[str]) -> tuple[dict[str, float], bool]:
+    """Return where each value stands, and whether by size; words stand in their order."""
     try:
-        numbers = [float(value) for value in values]
-    except ValueError:
-        return {value: float(number) for number, value in enumerate(values)}, list(values)
-    if min(numbers) > 0 and max(numbers) / min(numbers) > 20:
+        numbers = [_number(value) for value in values]
+    except InputError:
+        return {value: float(number) for number, value in enumerate(values)}, False
+    if min(numbers) > 0 and max(numbers) / min(numbers) >= _WIDE_RANGE:
         numbers = [float(np.log10(number)) for number in numbers]
-    return dict(zip(values, numbers, strict=True)), list(values)
+    return dict(zip(values, numbers, strict=True)), True
 
 
-def _swept(frame: Frame, points: Sequence[tuple[float, Estimate]], number: int) -> list[str]:
+def _number(value: str) -> float:
+    """Read a number, or a time such as 20m; InputError where it is neither or has no end."""
+    try:
+        found = float(value)
+    except ValueError:
+        found = read_seconds(value)
+    if not math.isfinite(found):
+        raise InputError(f"{value} has no place on an axis.")
+    return found
+
+
+def _swept(
+    frame: Frame, points: Sequence[tuple[float, Estimate]], number: int, *, joined: bool
+) -> list[str]:
     parts, middle = [], []
-    for place, value in sorted(points, key=lambda each: each[0]):
-        x, y = frame.at_x(place), frame.at_y(value.median)
+    for x, value in sorted(points, key=lambda each: each[0]):
+        y = frame.at_y(value.median)
         middle.append((x, y))
         if value.low is not None and value.high is not None:
             ends = [(x, frame.at_y(value.low)), (x, frame.at_y(value.high))]
             parts.append(line(ends, f"whisker s{number}"))
         parts.append(f'<circle class="dot s{number}" cx="{x:.1f}" cy="{y:.1f}" r="4.5"/>')
-    return [line(middle, f"line s{number}"), *parts]
+    return [line(middle, f"line s{number}"), *parts] if joined else parts
 
 
 def _percent(ratio: float) -> str:

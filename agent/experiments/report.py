@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from importlib.resources import files
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from agent.experiments import charts
 from agent.experiments.axes import lasted
 from agent.experiments.folder import setting_of
-from agent.experiments.results import RunFailed, RunResult
+from agent.experiments.results import NONE, RunFailed, RunResult
 from agent.experiments.summary import (
     HOUR_S,
     MEASURES,
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MOST_HEADS = 4
 MOST_TABLE_RUNS = 500
+MOST_COLUMNS = 6
+_WHOLE = 1000.0  # nobody reads the fractions of more than that
 _NAMES = {
     "goodput_ratio": "Goodput",
     "ettr_ratio": "ETTR",
@@ -39,6 +41,7 @@ _NAMES = {
     "jobs_done": "Jobs done",
     "jobs_waiting": "Jobs waiting",
 }
+_OF_A_POLICY = ("actions", "verified")
 _CAUSES = {
     "stall": "waiting for a checkpoint",
     "start": "starting",
@@ -66,13 +69,17 @@ class Plot:
     legend: tuple[tuple[str, str], ...]
     wide: str
     narrow: str
+    table: Sequence[Sequence[str]] = ()
 
 
 def report(results: Sequence[RunResult], failures: Sequence[RunFailed]) -> str:
     """Return the page. It takes jinja2, as the controller's page does."""
     groups = grouped(results)
-    heads = [_head(group) for group in _first_of_policies(groups)]
+    shown = groups if len(groups) <= MOST_HEADS else _first_of_policies(groups)
+    heads = [_head(group) for group in shown]
     plots = [plot for plot in _plots(groups) if plot.wide]
+    healed = any(run.policy != NONE for run in results)
+    measures = [name for name in _NAMES if healed or name not in _OF_A_POLICY]
     return _template().render(
         title=f"{results[0].scenario}" if results else "No result",
         sentence=_sentence(results, groups),
@@ -82,10 +89,10 @@ def report(results: Sequence[RunResult], failures: Sequence[RunFailed]) -> str:
         heads_left=len(groups) - len(heads),
         plots=[_marked(plot) for plot in plots],
         paired=[_paired(each) for each in differences(groups)],
-        settings_head=["Setting and policy", "Seeds", *_NAMES.values()],
-        settings=[_setting(group) for group in groups],
-        runs_head=["Policy", "Setting", "Seed", *_NAMES.values(), "Simulated", "Wall time"],
-        runs=[_run(run) for run in results[:MOST_TABLE_RUNS]],
+        settings_head=["Setting and policy", "Seeds", *(_NAMES[name] for name in measures)],
+        settings=[_setting(group, measures) for group in groups],
+        runs_head=["Policy", "Setting", "Seed", *(_NAMES[n] for n in measures), "Wall time"],
+        runs=[_run(run, measures) for run in results[:MOST_TABLE_RUNS]],
         runs_text=_runs_text(results),
         failures=failures,
         version=version("gpumedic"),
@@ -107,7 +114,7 @@ def _sentence(results: Sequence[RunResult], groups: Sequence[Group]) -> str:
 
 def _head(group: Group) -> dict[str, Any]:
     shown = ("goodput_ratio", "ettr_ratio", "lost_gpu_h", "interruptions", "faults_struck")
-    more = ("actions", "verified") if any(run.policy != "none" for run in group.runs) else ()
+    more = _OF_A_POLICY if group.policy != NONE else ()
     figures = []
     for measure in (*shown, *more):
         value = group.estimate(measure)
@@ -129,7 +136,7 @@ def _plots(groups: Sequence[Group]) -> list[Plot]:
         )
     ]
     for key in _swept(groups):
-        lines = [(f"s{n}", name) for n, name in enumerate(charts.swept_lines(groups, key))]
+        lines = [(f"s{n}", name) for n, name in enumerate(charts.swept_lines(groups, key)) if name]
         found.append(_sweep_plot(groups, key, lines))
     found += [_losses_plot(groups), _uses_plot(groups)]
     for group in _first_of_policies(groups):
@@ -161,7 +168,7 @@ def _sweep_plot(groups: Sequence[Group], key: str, lines: list[tuple[str, str]])
 def _losses_plot(groups: Sequence[Group]) -> Plot:
     bars = [(group.name, charts.losses_of(group)) for group in groups]
     there = {cause for _, parts in bars for cause, value in parts.items() if value > 0}
-    return _plot(
+    plot = _plot(
         "Lost GPU-hours by cause",
         "GPU time that jobs asked for and that made no progress. Mean over seeds.",
         [(cause, name) for cause, name in _CAUSES.items() if cause in there],
@@ -169,6 +176,17 @@ def _losses_plot(groups: Sequence[Group]) -> Plot:
             bars, charts.CAUSES, width=width, title="lost GPU-hours, mean over seeds"
         ),
     )
+    shown = bars[:MOST_COLUMNS]
+    table = [["", *(name or "GPU-hours" for name, _ in shown)]]
+    for cause, name in _CAUSES.items():
+        if cause in there:
+            cells = [_of_whole(parts[cause], sum(parts.values())) for _, parts in shown]
+            table.append([name, *cells])
+    return replace(plot, table=table)
+
+
+def _of_whole(part: float, whole: float) -> str:
+    return f"{_count(part)} ({part / whole:.1%})" if whole > 0 else "0"
 
 
 def _uses_plot(groups: Sequence[Group]) -> Plot:
@@ -179,26 +197,28 @@ def _uses_plot(groups: Sequence[Group]) -> Plot:
         "Every GPU-hour of the cluster is in exactly one of these.",
         [(use, name) for use, name in _USES.items() if use in there],
         lambda width: charts.stacked(
-            bars, charts.USES, width=width, title="share of the cluster's GPU-hours, %"
+            bars, charts.USES, width=width, title="share of the cluster's GPU-hours, %", whole=False
         ),
     )
 
 
 def _run_plots(run: RunResult, group: Group) -> list[Plot]:
-    which = f"{group.name}, seed {run.seed}"
+    which = f"seed {run.seed}"
     if len(group.runs) > 1:
-        which += ", the run whose goodput is nearest the median"
+        which += ", whose goodput is nearest the median"
+    of = f": {group.name}" if group.name else ""
     orders = [("order", "action, from its order until it was done")] if run.orders else []
     return [
         _plot(
-            f"Faults and actions: {group.name}",
-            f"One run: {which}. A fault's bar lasts until it was mended.",
+            f"Faults and actions{of}",
+            f"One run: {which}. A mark is where one began; what is pale behind it lasted until it "
+            "was mended.",
             [("fault", "fault"), *orders, ("down", "nodes out of service")],
             lambda width: charts.lanes(run, width=width),
         ),
         _plot(
-            f"Jobs: {group.name}",
-            f"The largest jobs by GPU time. One run: {which}.",
+            f"Jobs{of}",
+            f"The largest by GPU time. One run: {which}.",
             [
                 ("running", "running"),
                 ("stopped", "stopped or restarting"),
@@ -222,6 +242,7 @@ def _marked(plot: Plot) -> dict[str, Any]:
         "legend": plot.legend,
         "wide": _safe(plot.wide),
         "narrow": _safe(plot.narrow),
+        "table": plot.table,
     }
 
 
@@ -261,19 +282,18 @@ def _paired(each: Difference) -> tuple[str, ...]:
     )
 
 
-def _setting(group: Group) -> list[str]:
-    cells = [group.name, str(len(group.runs))]
-    for measure in _NAMES:
+def _setting(group: Group, measures: Sequence[str]) -> list[tuple[str, str]]:
+    """Return a row's cells, each with what stands small below it."""
+    cells = [(group.name or f"policy {group.policy}", ""), (str(len(group.runs)), "")]
+    for measure in measures:
         value = group.estimate(measure)
-        span = _span(measure, value)
-        cells.append(_one(measure, value.median) + (f" [{span}]" if span else ""))
+        cells.append((_one(measure, value.median), _span(measure, value)))
     return cells
 
 
-def _run(run: RunResult) -> list[str]:
-    values = [_one(measure, MEASURES[measure][1](run)) for measure in _NAMES]
-    times = [lasted(run.simulated_s), f"{run.wall_s:.2f} s"]
-    return [run.policy, setting_of(run) or "–", str(run.seed), *values, *times]
+def _run(run: RunResult, measures: Sequence[str]) -> list[str]:
+    values = [_one(measure, MEASURES[measure][1](run)) for measure in measures]
+    return [run.policy, setting_of(run) or "–", str(run.seed), *values, f"{run.wall_s:.2f} s"]
 
 
 def _runs_text(results: Sequence[RunResult]) -> str:
@@ -288,7 +308,11 @@ def _runs_text(results: Sequence[RunResult]) -> str:
 def _one(measure: str, value: float) -> str:
     if value != value:  # noqa: PLR0124 - NaN
         return "–"
-    return f"{value:.2%}" if measure.endswith("ratio") else f"{value:,.6g}"
+    return f"{value:.2%}" if measure.endswith("ratio") else _count(value)
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= _WHOLE else f"{value:.4g}"
 
 
 def _span(measure: str, value: Estimate) -> str:

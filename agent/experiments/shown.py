@@ -2,11 +2,12 @@
 
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Group as Lines
 from rich.table import Table
 from rich.text import Text
 
-from agent.experiments.axes import lasted
+from agent.experiments.axes import lasted, short
 from agent.experiments.experiment import Experiment
 from agent.experiments.results import RunResult
 from agent.experiments.summary import HOUR_S, MEASURES, Estimate, differences, grouped
@@ -15,7 +16,13 @@ from sim import library
 
 # Too long for a terminal; a folder's result.json has them.
 _LONG = ("timeline", "spans")
-_IN_TABLE = ("goodput_ratio", "ettr_ratio", "lost_gpu_h", "interruptions", "faults_struck")
+_IN_TABLE = {
+    "goodput_ratio": "goodput",
+    "ettr_ratio": "ETTR",
+    "lost_gpu_h": "lost GPU-h",
+    "interruptions": "interrupted",
+    "faults_struck": "faults",
+}
 
 
 def one_as_json(run: RunResult) -> dict[str, Any]:
@@ -59,19 +66,21 @@ def table(made: Experiment) -> Lines:
     """Lay out a row for each setting and policy, and below what one run or the seeds come to."""
     groups = grouped(made.results)
     first = made.results[0]
-    grid = Table(title=_title(first, len(made.results)), title_justify="left")
+    grid = Table(title=_title(first, len(made.results)), title_justify="left", box=SIMPLE_HEAD)
     grid.add_column("", overflow="fold")
-    for name in _IN_TABLE:
-        grid.add_column(name.replace("_ratio", "").replace("_", " "), justify="right")
+    for head in _IN_TABLE.values():
+        grid.add_column(head, justify="right", no_wrap=True)
     for group in groups:
-        grid.add_row(group.name, *(_cell(n, group.estimate(n)) for n in _IN_TABLE))
+        name = group.name.replace(", ", "\n") or f"policy {group.policy}"
+        grid.add_row(Text(name), *(_below(each, group.estimate(each)) for each in _IN_TABLE))
     lines: list[object] = [grid]
     if len(made.results) == 1:
         lines += [Text(line) for line in _one(first)]
     for each in differences(groups):
         cell = _cell(each.measure, each.value, signed=True)
         where = ", ".join(f"{key}={value}" for key, value in each.settings)
-        words = [each.policy, "less", each.other, where and f"({where})", each.measure, cell]
+        of = f"{_IN_TABLE[each.measure]}:"
+        words = [each.policy, "less", each.other, where and f"({where})", of, cell]
         lines.append(Text(" ".join(word for word in words if word)))
     return Lines(*lines)  # type: ignore[arg-type]
 
@@ -118,7 +127,7 @@ def _one(run: RunResult) -> list[str]:
     lost = ", ".join(f"{cause} {gpu_s / HOUR_S:,.4g}" for cause, gpu_s in causes if gpu_s > 0)
     lines = [f"lost GPU-hours by cause: {lost}"] if lost else []
     if run.policy != "none":
-        lines.append(f"goodput where nobody heals: {run.baseline_goodput_ratio:.2%}")
+        lines.append(f"goodput where nobody heals: {run.baseline_goodput_ratio:.1%}")
         lines.append(
             f"{run.incidents} incidents, {run.actions} actions, {run.verified} plans verified"
         )
@@ -126,14 +135,28 @@ def _one(run: RunResult) -> list[str]:
     return [*lines, f"{run.wall_s:.2f} s, of that {run.cpu_s:.2f} s of processor time"]
 
 
+def _below(measure: str, value: Estimate) -> Text:
+    """Return a median with its interval below it."""
+    if not value.n:
+        return Text("–")
+    cell = Text(_said(measure, value.median))
+    if value.low is not None and value.high is not None:
+        low, high = _said(measure, value.low), _said(measure, value.high)
+        cell.append(f"\n{low.removesuffix('%')}–{high.removesuffix('%')}", style="dim")
+    return cell
+
+
 def _cell(measure: str, value: Estimate, *, signed: bool = False) -> str:
-    ratio, sign = measure.endswith("ratio"), "+" if signed else ""
-
-    def said(number: float) -> str:
-        return f"{number:{sign}.2%}" if ratio else f"{number:{sign},.5g}"
-
+    sign = "+" if signed else ""
     if not value.n:
         return "–"
+    said = _said(measure, value.median, sign)
     if value.low is None or value.high is None:
-        return said(value.median)
-    return f"{said(value.median)} [{said(value.low)}..{said(value.high)}]"
+        return said
+    return f"{said} [{_said(measure, value.low, sign)}..{_said(measure, value.high, sign)}]"
+
+
+def _said(measure: str, number: float, sign: str = "") -> str:
+    if measure.endswith("ratio"):
+        return f"{number:{sign}.1%}"
+    return ("+" if sign and number > 0 else "") + short(number)

@@ -39,17 +39,13 @@ class Estimate:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The runs of one setting and policy, seed by seed."""
+    """The runs of one setting and policy, seed by seed; name: in words, apart from the others."""
 
     settings: Settings
     policy: str
     telemetry: str
     runs: tuple[RunResult, ...]
-
-    @property
-    def name(self) -> str:
-        """Return the group in words."""
-        return ", ".join([self.policy, *(f"{key}={value}" for key, value in self.settings)])
+    name: str
 
     def of(self, measure: str) -> Floats:
         """Return (runs,) the values of a measure; NaN where it has none."""
@@ -76,7 +72,17 @@ def grouped(results: Sequence[RunResult]) -> tuple[Group, ...]:
     groups: dict[Key, list[RunResult]] = {}
     for run in results:
         groups.setdefault((run.settings, run.policy, run.telemetry), []).append(run)
-    return tuple(Group(*key, tuple(runs)) for key, runs in groups.items())
+    several = len({policy for _, policy, _ in groups}) > 1
+    return tuple(
+        Group(*key, tuple(runs), in_words(key[0], key[1] if several else ""))
+        for key, runs in groups.items()
+    )
+
+
+def in_words(settings: Settings, policy: str) -> str:
+    """Say what was set, and the policy unless it is "": ``policy rules, cluster.racks=2``."""
+    words = [f"policy {policy}"] if policy else []
+    return ", ".join([*words, *(f"{key}={value}" for key, value in settings)])
 
 
 def estimate(value: Floats) -> Estimate:
