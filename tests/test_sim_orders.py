@@ -1,5 +1,6 @@
 """Orders that change a job's size, settings, place or past, a service, clocks and a roll-out."""
 
+import asyncio
 from dataclasses import replace
 
 import numpy as np
@@ -7,13 +8,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core.clock import ManualClock
 from core.cluster import JobPhase, JobState, NodeCondition
-from core.errors import ActionFailed
+from core.errors import ActionFailed, InputError
 from core.target import Target
 from core.types import Action, Scalar
 from sim.engine.words import NONE, Use
+from sim.library import scenario
 from sim.orders import KINDS
+from sim.port import SimulatedCluster
 from sim.scenario import FaultSpec, JobSpec, Scenario, ServiceSpec, Site
+from sim.scenario_file import parse_scenario
 from sim.world import World
 
 HOUR_S = 3600.0
@@ -178,6 +183,60 @@ def test_a_job_whose_loaders_starve_is_slower_until_it_is_started_again(cache: f
     world.perform(order("restart_job", "loading"))
     later(world, 200)
     assert step_s(world, "loading") == pytest.approx(sound_s)
+
+
+def test_the_librarys_starved_loader_costs_its_cluster_goodput() -> None:
+    starved = scenario("loader-starved")
+    got = []
+    for faults in (starved.faults, ()):
+        world = World.build(replace(starved, faults=faults, history_s=60.0), seed=1)
+        got.append(later(world, HOUR_S).goodput())
+
+    assert got[0] < got[1] - 0.1
+
+
+@pytest.mark.parametrize(("micro", "times"), [(0, 1.611), (8, 1.373)])
+def test_a_slow_stage_costs_a_pipeline_the_more_micro_batches_it_has(
+    micro: int, times: float
+) -> None:
+    spec = replace(FIXED, pipeline=8, micro=micro, data_wait_s=0.0, collective_s=0.0)
+    world = built(jobs=(spec,))
+    sound_s = step_s(world, "fixed")
+    world.perform(order("limit_clocks", "fixed", share=0.5))
+
+    assert step_s(world, "fixed") / sound_s == pytest.approx(times, rel=0.01)
+
+
+def test_a_files_job_may_name_its_micro_batches() -> None:
+    text = """
+        [cluster]
+        nodes = 4
+        racks = 1
+        spares = 0
+
+        [[job]]
+        id = "llm"
+        nodes = 2
+        pipeline = 4
+        micro = 16
+        """
+    found = parse_scenario(text, name="own")
+
+    assert found.jobs[0].micro == 16
+    with pytest.raises(InputError, match="micro is -1; it must be 0 or more"):
+        parse_scenario(text.replace("16", "-1"), name="own")
+
+
+async def test_an_order_to_a_job_arrives_after_the_sites_delay(clock: ManualClock) -> None:
+    world = built(site=replace(EXACT, order_delay_s=20.0))
+    await clock.advance(world.now_s - clock.now_s())
+    cluster = SimulatedCluster(world, clock=clock)
+    ordered = asyncio.create_task(cluster.perform(order("resize_job", "elastic", nodes=5)))
+    await clock.advance(9.9)
+    assert (ordered.done(), len(job(world, "elastic").nodes)) == (False, 4)
+    await clock.advance(20.2)
+
+    assert (ordered.done(), len(job(world, "elastic").nodes)) == (True, 5)
 
 
 def test_a_service_gets_replicas_after_their_warm_up_and_loses_them_at_once() -> None:
