@@ -77,7 +77,7 @@ def know(w: Tables, fault: int) -> None:
     if node == NONE:
         return
     w.nodes[node]["known"] += 1
-    if w.site[0]["drain"] and wants_crew(w, fault):
+    if w.site[0]["drain"] and keeps_out(w, fault):
         if w.nodes[node]["hold"] == Hold.NOBODY:
             say(w, Said.NODE_DRAINED, 0, node, NONE, NONE)
         machines.take_out(w, node, Hold.SITE)
@@ -112,6 +112,21 @@ def wants_crew(w: Tables, fault: int) -> bool:
 
 
 @compiled
+def keeps_out(w: Tables, fault: int) -> bool:
+    """Say whether a site takes a node out for an open fault: it wants a crew, or jobs die of it.
+
+    What ends with a restart of the job does not: by then it is gone.
+    """
+    row = w.faults[fault]
+    kind = w.classes[row["class"]]
+    if wants_crew(w, fault):
+        return True
+    deadly = kind["effect"] in (Effect.GPU_ERROR, Effect.CRASH_JOB, Effect.HANG)
+    on_node = kind["scope"] in (Scope.GPU, Scope.NODE) and not row["restart_mends"]
+    return bool(deadly and on_node and not math.isinf(row["lasts_s"]))
+
+
+@compiled
 def consider(w: Tables, node: int) -> None:
     """Send a crew to a node if it has work there and may begin: each fault takes its own time."""
     row = w.nodes[node]
@@ -137,7 +152,7 @@ def after_mend(w: Tables, node: int) -> None:
     row = w.nodes[node]
     fault = row["fault"]
     while fault != NONE:
-        if wants_crew(w, fault) and (row["repair"] or w.faults[fault]["known"]):
+        if keeps_out(w, fault) and (row["repair"] or w.faults[fault]["known"]):
             return
         fault = w.faults[fault]["next"]
     if row["repair"]:
