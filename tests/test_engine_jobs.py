@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from sim.engine import jobs, placement, queue
+from sim.engine import jobs, machines, placement, queue
 from sim.engine.tables import Tables
 from sim.engine.words import NONE, Ending, Phase, Reason, Stage, Use
 from tests.small_world import BEGAN_S, Size, add_job, nodes_of, pass_time, small_world
@@ -70,7 +70,9 @@ def test_a_slow_gpu_puts_the_end_off_and_is_what_is_lost() -> None:
     w = exact_world()
     job = running_job(w, 16, work=1000.0)
     w = pass_time(w, 550.0)
-    w.nodes[nodes_of(w, job)[1]]["slow"][3] = 2.0
+    node = nodes_of(w, job)[1]
+    w.nodes[node]["slow"][3] = 2.0
+    machines.changed(w, node)
     jobs.retime(w, job)
 
     w = pass_time(w, 5000.0)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from core.errors import InputError
 from sim import workload
+from sim.engine import machines
 from sim.engine.scaling import goodput, iteration_s, joins, leaves, pace, storage_share
 from sim.engine.words import JobKind
 from tests.flat_cluster import flat_cluster, put
@@ -197,6 +198,7 @@ def test_a_pipeline_stands_in_its_bubble_whatever_is_slow() -> None:
     assert pace(w, 0) == 4.75
 
     w.nodes[0]["slow"][0] = 2.0
+    machines.changed(w, 0)
     assert pace(w, 0) == pytest.approx(4.0 * (7 + 2 * 32) / (7 + 32) + 0.75)
 
 

@@ -45,6 +45,13 @@ def carry(w: Tables, node: int) -> None:
 @compiled
 def changed(w: Tables, node: int) -> None:
     """Draw the conclusions from a change: clocks, temperatures, what its GPUs count as, the log."""
+    w.nodes[node]["slowest"] = 0.0
+    _conclude(w, node)
+
+
+@compiled
+def _conclude(w: Tables, node: int) -> None:
+    """Do as ``changed`` where nothing but heat can have changed how fast its GPUs are."""
     thermal.settle(w, node)
     row = w.nodes[node]
     row["version"] += 1
@@ -79,7 +86,7 @@ def set_load(w: Tables, node: int, load: int) -> None:
     elif load == Load.COMPUTING and row["memory_slope"] == 0:
         row["memory"] = BUSY_MEMORY
     row["load"] = load
-    changed(w, node)
+    _conclude(w, node)
 
 
 @compiled

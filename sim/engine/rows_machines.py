@@ -33,6 +33,11 @@ NODE = np.dtype(
         ("zone", "i2"),
         ("rack", "i4"),
         ("leaf", "i4"),
+        # with these every change of a job's pace looks at all of its nodes: one line of the cache
+        ("next", "i4"),  # in a job of several nodes: the next in rank order, NONE
+        ("network", "f4"),  # share of its bandwidth left
+        ("host", "f4"),  # times longer for what its processors do
+        ("slowest", "f8"),  # of its GPUs, times an H100's time; 0: to be worked out
         ("power", "i4"),
         ("cooling", "i4"),
         ("nvlink", "i4"),
@@ -69,7 +74,6 @@ NODE = np.dtype(
         # who has it
         ("job", "i4", _G),  # the job each GPU is given to, NONE
         ("free", "i1"),  # GPUs given to nobody
-        ("next", "i4"),  # in a job of several nodes: the next in rank order, NONE
         ("rank", "i4"),  # first rank on it of such a job
         ("held_by", "i4"),  # the job of GPU 0 .. for whole nodes; the newest otherwise, NONE
         ("bucket", "i1"),  # list of ``buckets`` that it is in, NONE
@@ -78,8 +82,6 @@ NODE = np.dtype(
         # condition
         ("alive", "u1", _G),
         ("slow", "f4", _G),  # times longer, by faults; 1: none
-        ("network", "f4"),  # share of its bandwidth left
-        ("host", "f4"),  # times longer for what its processors do
         ("driver", "i2"),  # 0 is the good one
         ("pinned", "b1"),  # it was booted with the good driver after a bad roll-out was stopped
         ("cap", "f4"),  # clocks are held to this share by power, 1: free

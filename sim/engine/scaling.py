@@ -35,12 +35,12 @@ def pace(w: Tables, job: int) -> float:
     pipeline and replicas of a service do not.
     """
     row = w.jobs[job]
-    slowest, mean, top = _speeds(w, job)
+    slow, top = _slowest(w, job)
     kind = row["kind"]
     if kind == JobKind.SERVICE:
-        return _service_pace(w, job, mean)
-    in_step = kind not in (JobKind.PARAMETER_SERVER, JobKind.PIPELINE)
-    slow = slowest if in_step else mean
+        return _service_pace(w, job, _mean(w, job) * top)
+    if kind in (JobKind.PARAMETER_SERVER, JobKind.PIPELINE):
+        slow = _mean(w, job) * top
     compute_s = row["compute_s"] / top
     bubbles, micro = _bubbles(w, job)
     size, net_size = 1.0, 1.0
@@ -137,30 +137,62 @@ def goodput(w: Tables, model: int, nodes: int, gpus: int) -> float:
 
 
 @compiled
-def _speeds(w: Tables, job: int) -> tuple[float, float, float]:
-    """Return the slowest and the mean slowness of a job's GPUs, and the speed of their best type.
+def _slowest(w: Tables, job: int) -> tuple[float, float]:
+    """Return the slowness of a job's slowest GPU, and the speed of its best type.
 
-    Slowness is against that type's healthy fastest; the mean is that of the speeds.
+    Slowness is against that type's healthy fastest. A node that is the job's alone is looked at
+    only where it has changed: most of a large job's have not.
     """
     row = w.jobs[job]
-    at, whole = row["first"], row["nodes"] > 1
-    worst, speeds, count, top = 0.0, 0.0, 0, 0.0
+    at = row["first"]
+    worst, top = 0.0, 0.0
     for _ in range(row["nodes"]):
         node = w.nodes[at]
-        speed = w.types[node["type"]]["speed"]
-        top = max(top, speed)
+        top = max(top, w.types[node["type"]]["speed"])
+        slowest = node["slowest"]
+        if slowest == 0 or row["given"] < node["gpus"]:
+            slowest = _slowest_on(w, job, at)
+            node["slowest"] = slowest if row["given"] >= node["gpus"] else 0.0
+        worst = max(worst, slowest)
+        at = node["next"]
+    if row["nodes"] == 0:
+        return 1.0, 1.0
+    return worst * top, top
+
+
+@compiled
+def _slowest_on(w: Tables, job: int, at: int) -> float:
+    """Return the slowness of the slowest of a job's GPUs on a node, against an H100."""
+    node, worst = w.nodes[at], 0.0
+    for gpu in range(node["gpus"]):
+        if node["job"][gpu] == job:
+            worst = max(worst, _times(w, at, gpu))
+    return worst
+
+
+@compiled
+def _mean(w: Tables, job: int) -> float:
+    """Return the mean slowness of a job's GPUs against an H100: that of their speeds."""
+    row = w.jobs[job]
+    at, speeds, count = row["first"], 0.0, 0
+    for _ in range(row["nodes"]):
+        node = w.nodes[at]
         for gpu in range(node["gpus"]):
-            if whole or node["job"][gpu] == job:
-                times = node["slowness"][gpu] * node["slow"][gpu] / speed
-                if node["clock"][gpu] != 1.0:
-                    times *= slowdown(node["clock"][gpu])
-                worst = max(worst, times)
-                speeds += 1.0 / times
+            if node["job"][gpu] == job:
+                speeds += 1.0 / _times(w, at, gpu)
                 count += 1
         at = node["next"]
-    if count == 0:
-        return 1.0, 1.0, 1.0
-    return worst * top, count / speeds * top, top
+    return count / speeds if count > 0 else 1.0
+
+
+@compiled
+def _times(w: Tables, at: int, gpu: int) -> float:
+    """Return how many times longer a GPU takes than a healthy H100."""
+    node = w.nodes[at]
+    times = float(node["slowness"][gpu] * node["slow"][gpu] / w.types[node["type"]]["speed"])
+    if node["clock"][gpu] != 1.0:
+        times *= slowdown(node["clock"][gpu])
+    return times
 
 
 @compiled

@@ -10,6 +10,7 @@ import math
 
 from sim.engine.jit import compiled
 from sim.engine.tables import Tables
+from sim.engine.words import GPUS
 
 POWER_EXPONENT = 2.4
 CLOCK_SHARE = 0.7  # c: how much of a step's compute time follows the clock
@@ -25,7 +26,8 @@ def watts(w: Tables, node: int, clock: float) -> float:
     """Return the power of one of a node's GPUs under the node's load, at a relative clock."""
     kind, load = w.types[w.nodes[node]["type"]], w.nodes[node]["load"]
     dynamic = kind["load_watts"][load] - kind["idle_watts"]
-    return float(kind["idle_watts"] + dynamic * clock**POWER_EXPONENT)
+    share = 1.0 if clock == 1.0 else clock**POWER_EXPONENT
+    return float(kind["idle_watts"] + dynamic * share)
 
 
 @compiled
@@ -36,11 +38,22 @@ def slowdown(clock: float) -> float:
 
 @compiled
 def follow(w: Tables, node: int, passed_s: float) -> None:
-    """Let the air at a node's inlet and its GPUs come nearer to their goals."""
+    """Let the air at a node's inlet and its GPUs come nearer to their goals.
+
+    What has reached its goal stays there, and most have: then nothing is worked out. All places of
+    a node are gone through, those without a GPU too: so it is one instruction, not eight.
+    """
     row = w.nodes[node]
-    row["inlet"] = _nearer(row["inlet"], row["inlet_goal"], math.exp(-passed_s / INLET_LAG_S))
+    if row["inlet"] != row["inlet_goal"]:
+        left = math.exp(-passed_s / INLET_LAG_S)
+        row["inlet"] = _nearer(row["inlet"], row["inlet_goal"], left)
+    moving = False
+    for gpu in range(GPUS):
+        moving |= row["celsius"][gpu] != row["goal"][gpu]
+    if not moving:
+        return
     left = math.exp(-passed_s / w.types[row["type"]]["lag_s"])
-    for gpu in range(row["gpus"]):
+    for gpu in range(GPUS):
         row["celsius"][gpu] = _nearer(row["celsius"][gpu], row["goal"][gpu], left)
 
 
@@ -48,20 +61,21 @@ def follow(w: Tables, node: int, passed_s: float) -> None:
 def settle(w: Tables, node: int) -> None:
     """Set a node's clocks and the temperatures they lead to from what is true of it now."""
     row = w.nodes[node]
-    kind = w.types[row["type"]]
-    dynamic = kind["load_watts"][row["load"]] - kind["idle_watts"]
-    most = most_clock(w, node)
-    for gpu in range(row["gpus"]):
-        path = row["resistance"][gpu] * row["heat"]
-        hot = row["celsius"][gpu] >= kind["throttle_celsius"] or row["clock"][gpu] < most
-        clock = most
-        if hot and dynamic > 0:
-            room = ((kind["hold_celsius"] - row["inlet"]) / path - kind["idle_watts"]) / dynamic
-            held = max(room, 0.0) ** (1.0 / POWER_EXPONENT)
-            clock = min(max(held, SLOWEST_CLOCK), clock)
-        row["clock"][gpu] = clock
-        power = watts(w, node, clock) if row["alive"][gpu] and row["up"] else 0.0
-        row["goal"][gpu] = row["inlet"] + path * power
+    limit, most = w.types[row["type"]]["throttle_celsius"], most_clock(w, node)
+    hot, free = False, False
+    for gpu in range(GPUS):
+        hot |= row["celsius"][gpu] >= limit or row["clock"][gpu] < most
+        free |= row["clock"][gpu] > most
+    if hot or free:
+        row["slowest"] = 0.0
+    if hot:
+        _hold_back(w, node)
+        return
+    power, inlet, heat = watts(w, node, most) if row["up"] else 0.0, row["inlet"], row["heat"]
+    for gpu in range(GPUS):
+        row["clock"][gpu] = most
+        own = power if row["alive"][gpu] else 0.0
+        row["goal"][gpu] = inlet + row["resistance"][gpu] * heat * own
 
 
 @compiled
@@ -79,11 +93,14 @@ def next_check_s(w: Tables, node: int) -> float:
     """
     row = w.nodes[node]
     impaired, most = row["heat"] != 1, most_clock(w, node)
+    for gpu in range(GPUS):
+        impaired |= row["clock"][gpu] < most
+    if not impaired:
+        return math.inf
     gap = abs(row["inlet_goal"] - row["inlet"])
     for gpu in range(row["gpus"]):
-        impaired = impaired or row["clock"][gpu] < most
         gap = max(gap, abs(row["goal"][gpu] - row["celsius"][gpu]))
-    return _CHECK_EVERY_S if impaired and gap > _SETTLED_CELSIUS else math.inf
+    return _CHECK_EVERY_S if gap > _SETTLED_CELSIUS else math.inf
 
 
 @compiled
@@ -97,3 +114,23 @@ def too_hot(w: Tables, node: int, gpu: int) -> bool:
 @compiled
 def _nearer(value: float, goal: float, left: float) -> float:
     return goal + (value - goal) * left
+
+
+@compiled
+def _hold_back(w: Tables, node: int) -> None:
+    """Do as ``settle`` where GPUs are hot: those run as fast as the air keeps them from more."""
+    row = w.nodes[node]
+    kind = w.types[row["type"]]
+    dynamic = kind["load_watts"][row["load"]] - kind["idle_watts"]
+    most = most_clock(w, node)
+    for gpu in range(row["gpus"]):
+        path = row["resistance"][gpu] * row["heat"]
+        hot = row["celsius"][gpu] >= kind["throttle_celsius"] or row["clock"][gpu] < most
+        clock = most
+        if hot and dynamic > 0:
+            room = ((kind["hold_celsius"] - row["inlet"]) / path - kind["idle_watts"]) / dynamic
+            held = max(room, 0.0) ** (1.0 / POWER_EXPONENT)
+            clock = min(max(held, SLOWEST_CLOCK), clock)
+        row["clock"][gpu] = clock
+        power = watts(w, node, clock) if row["alive"][gpu] and row["up"] else 0.0
+        row["goal"][gpu] = row["inlet"] + path * power
