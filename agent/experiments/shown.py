@@ -66,7 +66,8 @@ def table(made: Experiment) -> Lines:
     """Lay out a row for each setting and policy, and below what one run or the seeds come to."""
     groups = grouped(made.results)
     first = made.results[0]
-    grid = Table(title=_title(first, len(made.results)), title_justify="left", box=SIMPLE_HEAD)
+    title = _title(first, len(made.results))
+    grid = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     grid.add_column("", overflow="fold")
     for head in _IN_TABLE.values():
         grid.add_column(head, justify="right", no_wrap=True)
@@ -77,9 +78,9 @@ def table(made: Experiment) -> Lines:
     if len(made.results) == 1:
         lines += [Text(line) for line in _one(first)]
     for each in differences(groups):
-        cell = _cell(each.measure, each.value, signed=True)
+        cell = _difference(each.measure, each.value)
         where = ", ".join(f"{key}={value}" for key, value in each.settings)
-        of = f"{_IN_TABLE[each.measure]}:"
+        of = f"in {_IN_TABLE[each.measure]}:"
         words = [each.policy, "less", each.other, where and f"({where})", of, cell]
         lines.append(Text(" ".join(word for word in words if word)))
     return Lines(*lines)  # type: ignore[arg-type]
@@ -146,17 +147,19 @@ def _below(measure: str, value: Estimate) -> Text:
     return cell
 
 
-def _cell(measure: str, value: Estimate, *, signed: bool = False) -> str:
-    sign = "+" if signed else ""
+def _difference(measure: str, value: Estimate) -> str:
+    """Return a median difference with its interval; that of ratios in points of a hundred."""
+    scale, unit = (100.0, " points") if measure.endswith("ratio") else (1.0, " GPU-hours")
+
+    def said(number: float) -> str:
+        return ("+" if number > 0 else "") + short(scale * number)
+
     if not value.n:
         return "–"
-    said = _said(measure, value.median, sign)
     if value.low is None or value.high is None:
-        return said
-    return f"{said} [{_said(measure, value.low, sign)}..{_said(measure, value.high, sign)}]"
+        return said(value.median) + unit
+    return f"{said(value.median)} [{said(value.low)}..{said(value.high)}]{unit}"
 
 
-def _said(measure: str, number: float, sign: str = "") -> str:
-    if measure.endswith("ratio"):
-        return f"{number:{sign}.1%}"
-    return ("+" if sign and number > 0 else "") + short(number)
+def _said(measure: str, number: float) -> str:
+    return f"{number:.1%}" if measure.endswith("ratio") else short(number)
