@@ -68,22 +68,22 @@ def step(w: Tables, choice: int, until_s: float, sees: Array, seen: Array, mask:
     and 1 where it is broken hardware. seen: (SIZE,) f4 and mask: (5,) bool are filled.
     """
     if is_short(w):
-        return int(Status.SHORT)
+        return Status.SHORT.value
     if choice != NONE:
         act(w, choice)
     while True:
         advance(w, until_s)
         core = w.core[0]
         if core["short"] != 0:
-            return int(Status.SHORT_LATER)
+            return Status.SHORT_LATER.value
         if not core["stop"]:
-            return int(Status.OVER)
+            return Status.OVER.value
         if not w.troubles[core["decision"]]["busy"]:
             look(w, sees, seen, mask)
-            return int(Status.DECISION)
+            return Status.DECISION.value
         if is_short(w):
             surrogate.look_later(w, core["decision"], 0.0)
-            return int(Status.SHORT_LATER)
+            return Status.SHORT_LATER.value
         _go_on(w, core["decision"])
 
 
@@ -100,7 +100,9 @@ def act(w: Tables, choice: int) -> None:
     row["at"], row["subject"], row["subject_number"] = row["node"], job, w.jobs[job]["number"]
     row["save"] = w.jobs[job]["phase"] == Phase.RUNNING
     row["spare"] = nearest_spare(w, row["node"])
-    row["stage"] = _Step.CORDON if choice >= Choice.SWAP else _after(w, trouble, _Step.CORDON)
+    row["stage"] = _Step.CORDON.value
+    if choice < Choice.SWAP:
+        row["stage"] = _after(w, trouble, _Step.CORDON.value)
     _go_on(w, trouble)
 
 
@@ -166,16 +168,16 @@ def broken(w: Tables, sees: Array) -> float:
 def offered(w: Tables, job: int, broken: float, mask: Array) -> None:
     """Fill in which choices can be carried out for a job on the node that is blamed."""
     mask[:] = False
-    mask[int(Choice.WAIT)] = True
+    mask[Choice.WAIT.value] = True
     if job == NONE or w.jobs[job]["phase"] not in _STARTABLE:
         return
     node = w.troubles[w.core[0]["decision"]]["node"]
     others = _others_ready(w, job, node)
-    mask[int(Choice.CHECKPOINT)] = w.jobs[job]["phase"] == Phase.RUNNING
-    mask[int(Choice.RESTART)] = broken <= _MOST_BROKEN and others and ready(w, node)
+    mask[Choice.CHECKPOINT.value] = w.jobs[job]["phase"] == Phase.RUNNING
+    mask[Choice.RESTART.value] = broken <= _MOST_BROKEN and others and ready(w, node)
     can = others and nearest_spare(w, node) != NONE
-    mask[int(Choice.SWAP)] = can
-    mask[int(Choice.SWAP_AND_REPAIR)] = can and _has_only(w, node, job)
+    mask[Choice.SWAP.value] = can
+    mask[Choice.SWAP_AND_REPAIR.value] = can and _has_only(w, node, job)
 
 
 @compiled
@@ -286,14 +288,14 @@ def _after(w: Tables, trouble: int, stage: int) -> int:
     """Return the step of a plan that comes after one."""
     row = w.troubles[trouble]
     if stage == _Step.CORDON and row["save"]:
-        return int(_Step.SAVE)
+        return _Step.SAVE.value
     if stage <= _Step.SAVE:
         if row["choice"] == Choice.CHECKPOINT:
-            return int(_Step.END)
-        return int(_Step.START)
+            return _Step.END.value
+        return _Step.START.value
     if stage == _Step.START and row["choice"] == Choice.SWAP_AND_REPAIR:
-        return int(_Step.REBOOT)
-    return int(_Step.END)
+        return _Step.REBOOT.value
+    return _Step.END.value
 
 
 @compiled

@@ -25,6 +25,7 @@ _SURE_LO, _SURE_HI = 0.6, 0.97  # probability of the first cause, where it is th
 _LESS_SURE = 0.8  # of a wrong blame's: that is what calibration means
 _OTHER = 0.7  # what is left goes to a second cause by this share
 _CLASS = 2**32
+_ALARMS = 2**48  # no fault's address
 _LANES = 8  # draws for one fault, by address
 
 
@@ -161,10 +162,10 @@ def _has(w: Tables, node: int, job: int) -> bool:
 
 @compiled
 def _ask(w: Tables, trouble: int) -> None:
-    """Ask for a decision; what was noticed before the start waits until then."""
+    """Ask for a decision; what was noticed by the start waits a cycle longer."""
     core = w.core[0]
-    if core["now_s"] < core["start_s"]:
-        look_later(w, trouble, core["start_s"] - core["now_s"])
+    if core["now_s"] <= core["start_s"]:
+        look_later(w, trouble, core["start_s"] - core["now_s"] + LOOK_S)
         return
     core["decision"] = trouble
     core["stop"] = True
@@ -223,7 +224,7 @@ def _open_alarm(w: Tables, index: int) -> None:
 @compiled
 def _next_alarm(w: Tables, index: int) -> None:
     core, rate = w.core[0], w.site[0]["false_alarms"]
-    wait_s = exponential(core["seed"], Purpose.DETECTION, NONE, index) * _DAY_S / rate
+    wait_s = exponential(core["seed"], Purpose.DETECTION, _ALARMS, index) * _DAY_S / rate
     push(w, max(core["now_s"], core["start_s"]) + wait_s, Kind.NOTICE, NONE, index, 0)
 
 

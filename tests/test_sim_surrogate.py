@@ -1,0 +1,140 @@
+"""Incidents that are drawn: late, sometimes wrong, never sure, and the same for every policy."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from core.target import Target
+from core.types import Action
+from sim.catalogue import CAUSES, CLASSES
+from sim.engine import surrogate
+from sim.engine.tables import Table
+from sim.engine.words import Phase
+from sim.scenario import COOLING, FILLING, LEAK, XID_79, FaultSpec, JobSpec, Scenario, Site
+from sim.world import World
+
+HOUR_S = 3600.0
+SCRIPT = Scenario(
+    name="drawn",
+    nodes=6,
+    racks=2,
+    spares=1,
+    jobs=(JobSpec("train", nodes=5),),
+    history_s=0.0,
+    telemetry="surrogate",
+)
+
+
+def world(*faults: FaultSpec, seed: int = 1, site: Site = SCRIPT.site) -> World:
+    return World.build(replace(SCRIPT, faults=faults, site=site), seed=seed)
+
+
+def on(node: int, fault: str = XID_79, onset_s: float = 60.0) -> FaultSpec:
+    return FaultSpec(fault, Target(node=f"node-0{node}"), onset_s=onset_s)
+
+
+def due(it: World, hours: float = 6.0) -> Table:
+    """Let time pass to the next decision and return what is known of it."""
+    assert it.advance(it.now_s + hours * HOUR_S)
+    number = int(it.inner.core[0]["decision"])
+    found: Table = it.inner.troubles[number]
+    return found
+
+
+def test_a_fault_is_noticed_within_the_time_of_its_class() -> None:
+    for name in (XID_79, COOLING, LEAK, FILLING):
+        for seed in range(4):
+            it = world(on(2, name), seed=seed)
+            said = due(it)
+            low_s, high_s = CLASSES[name].parameters["notice_s"].value
+            delay_s = it.now_s - it.truth[0].onset_s
+            assert low_s <= delay_s <= high_s + 0.001
+            assert CAUSES[said["cause"]] == CLASSES[name].cause
+
+
+def test_as_many_diagnoses_blame_the_right_node_as_the_site_says() -> None:
+    right, sure = [], []
+    for seed in range(60):
+        said = due(world(on(2), seed=seed, site=Site(blame=0.7)))
+        right.append(said["node"] == 2 or said["other_node"] == said["node"])
+        sure.append(float(said["probability"]))
+        assert float(said["probability"] + said["other_probability"]) <= 1
+
+    assert abs(np.mean(right) - 0.74) < 0.16  # a wrong node can be drawn right: one in five
+    assert np.mean(np.array(sure)[right]) > np.mean(np.array(sure)[~np.array(right)])
+
+
+def test_what_is_said_of_a_fault_does_not_depend_on_what_was_done_before() -> None:
+    told = []
+    for act in (False, True):
+        it = world(on(1, COOLING), on(3, XID_79, onset_s=2 * HOUR_S), seed=5)
+        due(it)
+        if act:
+            it.perform(Action("k", "restart_job", Target(job="train"), (), 900.0, ""))
+        surrogate.rest(it.inner, 0, 5 * HOUR_S)
+        said = due(it)
+        told.append((it.now_s, said["node"].item(), said["probability"].item()))
+
+    assert told[0] == told[1]
+
+
+def test_nothing_is_asked_while_a_job_starts() -> None:
+    it = world(on(2, COOLING))
+    due(it)
+    it.perform(Action("k", "restart_job", Target(job="train"), (), 900.0, ""))
+    surrogate.rest(it.inner, 0, surrogate.LOOK_S)
+    due(it)
+
+    assert it.inner.jobs[0]["phase"] == Phase.RUNNING
+
+
+def test_a_trouble_is_over_when_its_job_runs_without_what_broke() -> None:
+    it = world(on(2), site=Site(blame=1.0))
+    due(it)
+    it.cordon("node-02", by="gpumedic", reason="test")
+    it.perform(Action("k", "swap_node", Target(node="node-02"), (), 1200.0, ""))
+    surrogate.rest(it.inner, 0, surrogate.LOOK_S)
+
+    assert not it.advance(it.now_s + 6 * HOUR_S)
+    assert not it.inner.troubles[0]["open"]
+
+
+def test_the_second_cause_is_blamed_when_the_first_is_no_longer_there() -> None:
+    seed, it, said = 0, world(on(2), site=Site(blame=0.0)), None
+    while said is None or said["node"] == said["other_node"]:
+        seed += 1
+        it = world(on(2), seed=seed, site=Site(blame=0.0))
+        said = due(it)
+    wrong = f"node-0{said['node']}"
+    it.cordon(wrong, by="gpumedic", reason="test")
+    it.perform(Action("k", "swap_node", Target(node=wrong), (), 1200.0, ""))
+    surrogate.rest(it.inner, 0, surrogate.LOOK_S)
+
+    assert due(it)["node"] == 2
+
+
+def test_a_false_alarm_is_told_with_little_confidence() -> None:
+    it = world(site=Site(false_alarms=24.0))
+    said = due(it, hours=24.0)
+
+    assert said["fault"] == -1
+    assert float(said["probability"]) <= 0.5
+
+
+def test_what_was_noticed_in_the_history_is_asked_at_the_start() -> None:
+    script = replace(SCRIPT, history_s=HOUR_S, faults=(on(2, COOLING, onset_s=-3000.0),))
+    it = World.build(script, seed=1)
+    assert it.now_s == script.start_s
+
+    due(it)
+    assert it.now_s == script.start_s + surrogate.LOOK_S
+
+
+def test_a_node_that_reboots_comes_back_into_service() -> None:
+    it = world()
+    it.cordon("node-05", by="gpumedic", reason="test")
+    it.perform(Action("k", "reboot_node", Target(node="node-05"), (), 1500.0, ""))
+    surrogate.bring_back(it.inner, 5)
+    it.advance(it.now_s + HOUR_S)
+
+    assert it.state().nodes[5].condition == "ready"
