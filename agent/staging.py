@@ -35,10 +35,15 @@ class Stage:
     app: Assembly
 
 
+def compile_engine() -> None:
+    """Compile the engine where it must be, saying so; before a clock runs that nobody stops."""
+    warm(lambda line: print(line, file=sys.stderr))  # noqa: T201 - a person waits meanwhile
+
+
 async def stage(script: Scenario, wanted: StageSettings, *, clock: Clock) -> Stage:
     """Build the world and put the controller before it; the caller runs or drives it."""
     start_logging(level=wanted.log_level, form="auto", clock=clock, stream=sys.stderr)
-    warm(lambda line: print(line, file=sys.stderr))  # noqa: T201 - a person waits meanwhile
+    compile_engine()
     world = World.build(script, seed=wanted.seed)
     cluster = SimulatedCluster(world, clock=clock)
     chosen: dict[str, Any] = {

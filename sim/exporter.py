@@ -18,6 +18,7 @@ from core.target import Target, TargetKind
 from core.types import Floats, Ints, Window
 from core.units import CATALOG
 from sim.exporter_families import DCGM, FAMILIES, JOBS, NODE, Family
+from sim.sayings import pci_address
 from sim.scenario import Scenario
 from sim.sums_of_time import SumsOfTime
 from sim.telemetry import METRICS, readings
@@ -45,7 +46,10 @@ class Raw:
 
 
 class Exporters:
-    """All exporters of a world. A sample is that of a tick: the time is ``tick * every_s``."""
+    """All exporters of a world. A sample is that of a tick: the time is ``tick * every_s``.
+
+    ``world`` may become a fork or a later state of the same world: its past is the same.
+    """
 
     def __init__(self, world: World, *, every_s: float = EVERY_S) -> None:
         self.world = world
@@ -134,6 +138,7 @@ class Exporters:
             (metric,) = family.of
             if metric not in self._sums:
                 self._sums[metric] = SumsOfTime(self.world, metric, self.every_s, self._began_s)
+            self._sums[metric].world = self.world
             return self._sums[metric].at(ticks)
         given = [windows[metric] for metric in family.of if metric in windows]
         if len(given) < len(family.of):  # a world without ports, or without services
@@ -187,7 +192,7 @@ class Exporters:
             labels[uuid] = {
                 "gpu": str(index),
                 "UUID": uuid,
-                "pci_bus_id": f"00000000:{0x19 + 0x11 * index:02X}:00.0",
+                "pci_bus_id": f"0000{pci_address(index).upper()}.0",
                 "device": f"nvidia{index}",
                 "modelName": models[node],
                 "Hostname": shape.nodes[node],

@@ -4,6 +4,7 @@ An order is taken or refused at once; what it causes takes simulated time and sh
 """
 
 from collections.abc import Callable, Mapping
+from zlib import crc32
 
 from core.cluster import OWNER
 from core.errors import ActionFailed
@@ -17,6 +18,9 @@ from sim.orders_desk import Desk, People
 from sim.orders_nodes import cordon, uncordon
 
 __all__ = ["KINDS", "People", "cordon", "perform", "uncordon"]
+
+# Times are whole 1/1024 s.
+_TICKS_A_SECOND = 1024
 
 KINDS: Mapping[str, Callable[[Desk, Action], None]] = {**orders_nodes.KINDS, **orders_jobs.KINDS}
 
@@ -33,18 +37,19 @@ def perform(w: Tables, names: Names, people: People, action: Action, *, by: str 
             f"{action.kind} on {action.target}: this cluster has no such action; it performs "
             f"{', '.join(KINDS)}."
         )
-    _fail_by_luck(w, action, tries=len(people.performed))
+    _fail_by_luck(w, action)
     KINDS[action.kind](Desk(w, names, people, by), action)
     people.performed[action.key] = float(w.core[0]["now_s"])
 
 
-def _fail_by_luck(w: Tables, action: Action, *, tries: int) -> None:
-    """Fail an order that could have been done, as often as the site's scheduler does."""
+def _fail_by_luck(w: Tables, action: Action) -> None:
+    """Fail an order that could have been done, as often as the site's scheduler does.
+
+    Which ones depends on the seed, the order's key and the moment alone, not on other orders.
+    """
     core, share = w.core[0], float(w.site[0]["order_failure"])
-    if (
-        share
-        and uniform(int(core["seed"]), int(Purpose.ORDER), tries, int(core["handled"])) < share
-    ):
+    moment, key = int(core["now_s"] * _TICKS_A_SECOND), crc32(action.key.encode())
+    if share and uniform(int(core["seed"]), int(Purpose.ORDER), key, moment) < share:
         raise ActionFailed(
             f"{action.kind} on {action.target}: the scheduler did not answer in time; try again."
         )

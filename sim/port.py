@@ -14,7 +14,7 @@ from core.errors import ActionFailed
 from core.ports import Collected, Problem, Query
 from core.types import Action, Event
 from core.units import CATALOG
-from sim.engine.draws import uniforms
+from sim.engine.draws import uniform
 from sim.engine.words import Purpose
 from sim.telemetry import readings
 from sim.world import World
@@ -25,14 +25,10 @@ _DELAY_SPREAD = 0.5
 
 @dataclass(slots=True)
 class _Order:
-    """An order on its way: taken at ``due_s``, whether or not who gave it still waits.
-
-    lost: it will not be carried out, though it could be
-    """
+    """An order on its way: taken at ``due_s``, whether or not who gave it still waits."""
 
     action: Action
     due_s: float
-    lost: bool
     taken: bool = False
     refused: ActionFailed | None = None
 
@@ -40,18 +36,16 @@ class _Order:
 class SimulatedCluster:
     """Cluster, MetricSource and EventSource over one world; nothing here does I/O.
 
-    ``site.order_delay_s`` and ``site.order_failure`` of the scenario are the actuator's: an order
-    takes that long to arrive, and that share of them is lost to an error of the site's. Which ones
-    depends on seed, key and the how-manieth try alone. Events from the world's history, before its
-    start, are not told: the agent was not there.
+    An order takes the scenario's ``site.order_delay_s`` to arrive, more or less by the world's
+    seed, the order's key and the how-manieth try alone. Events from the world's history, before
+    its start, are not told: the agent was not there.
     """
 
     name = "simulated cluster"
 
-    def __init__(self, world: World, *, clock: Clock, seed: int = 0) -> None:
+    def __init__(self, world: World, *, clock: Clock) -> None:
         self.world = world
         self._clock = clock
-        self._seed = seed
         self._orders: dict[str, _Order] = {}
         self._tries: dict[str, int] = {}
         self._told = sum(event.time_s < world.scenario.start_s for event in world.events)
@@ -110,9 +104,10 @@ class SimulatedCluster:
         site = self.world.scenario.site
         number = self._tries.get(action.key, 0)
         self._tries[action.key] = number + 1
-        luck, spread = uniforms(self._seed, Purpose.ORDER, crc32(action.key.encode()), number)
+        key = crc32(action.key.encode())
+        spread = uniform(self.world.names.seed, Purpose.ORDER, key, number)
         delay_s = site.order_delay_s * (1 + _DELAY_SPREAD * (2 * spread - 1))
-        order = _Order(action, self._clock.now_s() + delay_s, lost=luck < site.order_failure)
+        order = _Order(action, self._clock.now_s() + delay_s)
         self._orders[action.key] = order
         return order
 
@@ -121,12 +116,6 @@ class SimulatedCluster:
             return
         self.world.advance(at_s)
         order.taken = True
-        if order.lost:
-            order.refused = ActionFailed(
-                f"{order.action.kind} on {order.action.target}: the site's own controller met an "
-                "error and has done nothing; order it again."
-            )
-            return
         try:
             self.world.perform(order.action)
         except ActionFailed as error:

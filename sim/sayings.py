@@ -101,9 +101,14 @@ def _named(row: Any, names: Names) -> _Row:
     return _Row(int(row["code"]), node, gpu, target, names, id_of, host)
 
 
+def pci_address(gpu: int) -> str:
+    """Return where a node's kernel finds the GPU of that place, as NVIDIA's driver writes it."""
+    return f"0000:{0x1A + 16 * gpu:02x}:00"
+
+
 def _xid(row: _Row) -> _Told:
     text, severity = XIDS.get(row.code, ("see NVIDIA's Xid catalogue.", Severity.WARNING))
-    line = f"NVRM: Xid (PCI:0000:{0x1A + 16 * row.gpu:02x}:00): {row.code}, {text}"
+    line = f"NVRM: Xid (PCI:{pci_address(row.gpu)}): {row.code}, {text}"
     return row.target, str(row.code), line, severity
 
 

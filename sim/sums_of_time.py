@@ -14,12 +14,13 @@ _BLOCK = 240
 class SumsOfTime:
     """Seconds of one metric that is a share of time, from the tick after the world's beginning on.
 
+    ``world`` may become a fork or a later state of the same world: its past is the same.
     The same at a tick whatever else is asked for. A tick without a reading counts as the one before
     it did: the exporter was not asked, the kernel counted on.
     """
 
     def __init__(self, world: World, metric: str, every_s: float, began_s: float) -> None:
-        self._world = world
+        self.world = world
         self._metric = metric
         self._every_s = every_s
         self._first = int(np.ceil(began_s / every_s))
@@ -32,7 +33,7 @@ class SumsOfTime:
 
         NaN where the exporter was not asked, and outside of the world's time.
         """
-        last = int(self._world.now_s // self._every_s)
+        last = int(self.world.now_s // self._every_s)
         valid = (ticks >= self._first) & (ticks <= last)
         if not valid.any():
             return self._known(), [np.full((len(self._known()), len(ticks)), np.nan)] * 2
@@ -50,7 +51,7 @@ class SumsOfTime:
     def _known(self) -> tuple[Target, ...]:
         if not self._targets:
             (window,) = readings(
-                self._world, (self._metric,), np.array([self._first * self._every_s])
+                self.world, (self._metric,), np.array([self._first * self._every_s])
             )
             self._targets = window.targets
             self._before = [np.zeros(len(self._targets))]
@@ -79,7 +80,7 @@ class SumsOfTime:
 
     def _read(self, block: int, start: int, end: int) -> Floats:
         ticks = self._first + block * _BLOCK + np.arange(start, end, dtype=np.float64)
-        (window,) = readings(self._world, (self._metric,), np.asarray(ticks * self._every_s))
+        (window,) = readings(self.world, (self._metric,), np.asarray(ticks * self._every_s))
         return window.value
 
 

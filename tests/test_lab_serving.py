@@ -119,8 +119,7 @@ async def test_the_kernel_log_is_read_on_from_a_cursor(
     level, _, since_us, flag = head.split(",")
     assert (level, flag) == ("3", "-")
     assert int(since_us) == round((1800 + 60) * 1e6)
-    assert text.startswith("NVRM: Xid (PCI:GPU-")
-    assert ": 79, " in text
+    assert text == "NVRM: Xid (PCI:0000:6a:00): 79, GPU has fallen off the bus."
     assert (again.text, other.text) == ("", "")
     assert nowhere.status_code == 404
 
@@ -189,7 +188,8 @@ async def test_a_scenario_is_served_from_now_on_until_told_to_stop(tmp_path: Pat
     stop.set()
     world = await running
 
-    assert before_s <= world.scenario.start_s <= world.now_s <= RealClock().now_s()
+    now_s = RealClock().now_s() + 1 / 1024  # a world stands at the next whole tick
+    assert before_s <= world.scenario.start_s <= world.now_s <= now_s
     assert (tmp_path / "token").stat().st_mode & 0o777 == 0o600
 
 

@@ -113,7 +113,7 @@ async def test_orders_reach_the_world_and_refusals_come_back(clock: ManualClock)
 def with_site(clock: ManualClock, *, seed: int = 1, **site: float) -> SimulatedCluster:
     script = replace(scenario("quiet"), history_s=1800.0, site=Site(**site))  # type: ignore[arg-type]
     world = World.build(script.starting_at(clock.now_s()), seed=seed)
-    return SimulatedCluster(world, clock=clock, seed=seed)
+    return SimulatedCluster(world, clock=clock)
 
 
 def cordon(node: str, *, key: str = "") -> Action:
@@ -142,6 +142,7 @@ async def test_an_order_arrives_after_the_sites_delay(clock: ManualClock) -> Non
 async def test_an_order_that_nobody_waits_for_arrives_all_the_same(clock: ManualClock) -> None:
     cluster = with_site(clock, order_delay_s=20.0)
     ordered = asyncio.create_task(cluster.perform(cordon("node-01")))
+    await clock.sleep(0)
     await clock.advance(5)
     ordered.cancel()
     again = asyncio.create_task(cluster.perform(cordon("node-01")))
@@ -154,7 +155,7 @@ async def test_an_order_that_nobody_waits_for_arrives_all_the_same(clock: Manual
 
 
 async def test_a_share_of_orders_is_lost_to_the_site(clock: ManualClock) -> None:
-    """Which ones depends on the key and the try alone, and ordered again most come through."""
+    """Which ones depends on the key and the moment alone, and later most come through."""
     lost: list[set[int]] = []
     for numbers in (range(40), reversed(range(40))):
         cluster, failed = with_site(clock, order_failure=0.3), set()
@@ -169,6 +170,7 @@ async def test_a_share_of_orders_is_lost_to_the_site(clock: ManualClock) -> None
 
     key = f"plan:{min(lost[0])}"
     for _ in range(20):
+        await clock.advance(15)
         with contextlib.suppress(ActionFailed):
             await cluster.perform(cordon("node-05", key=key))
     assert "node-05" in await out(cluster)
@@ -181,4 +183,4 @@ def test_the_example_breaks_and_heals_a_cluster(capsys: pytest.CaptureFixture[st
     said = capsys.readouterr().out.splitlines()
     assert len(path.read_text().splitlines()) <= 40
     assert said[0].startswith("broken: xid 79 on node-03/GPU-")
-    assert said[-2:] == ["left alone: goodput 0.46", "healed:     goodput 0.93"]
+    assert said[-2:] == ["left alone: goodput 0.47", "healed:     goodput 0.91"]

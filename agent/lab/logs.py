@@ -20,8 +20,7 @@ from sim.port import SimulatedCluster
 # Events that a node's own kernel says; the others come from the scheduler and the site.
 KERNEL_KINDS = frozenset(
     {
-        "xid", "pcie_error", "oom_kill", "link_down", "link_up", "ecc", "row_remap", "thermal",
-        "kernel_panic", "volume_full",
+        "xid", "pcie_error", "oom_kill", "link_down", "link_up", "ecc", "row_remap", "kernel_panic",
     }
 )  # fmt: skip
 # Levels of syslog; the facility of kernel messages is 0.
@@ -94,10 +93,5 @@ def kmsg_line(event: Event, number: int, *, booted_s: float) -> str:
     The form is that of the kernel's Documentation/ABI/testing/dev-kmsg.
     """
     since_us = round((event.time_s - booted_s) * 1e6)
-    return f"{_LEVEL[event.severity]},{number},{since_us},-;{_kernel_text(event)}\n"
-
-
-def _kernel_text(event: Event) -> str:
-    if event.kind == "xid":
-        return f"NVRM: Xid (PCI:{event.target.gpu}): {event.code}, {event.text}"
-    return event.text.replace("\n", " ")
+    text = event.text.replace("\n", " ")
+    return f"{_LEVEL[event.severity]},{number},{since_us},-;{text}\n"

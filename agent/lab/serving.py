@@ -14,6 +14,7 @@ from agent.lab.logs import Logs
 from agent.lab.prometheus import QueryApi
 from agent.lab.scheduler import SchedulerApi
 from agent.serving import serve as serve_app
+from agent.staging import compile_engine
 from core.clock import Clock, RealClock
 from sim.exporter import EVERY_S, Exporters
 from sim.port import SimulatedCluster
@@ -73,10 +74,11 @@ async def serve(
     Its time is the time of day, one second a second: what scrapes and what looks after it is a
     real program with a clock of its own.
     """
+    compile_engine()
     clock = clock or RealClock()
     begun = replace(script.starting_at(clock.now_s()), telemetry="full")
     world = World.build(begun, seed=seed)
-    cluster = SimulatedCluster(world, clock=clock, seed=seed)
+    cluster = SimulatedCluster(world, clock=clock)
     await serve_cluster(cluster, wanted, stop)
     cluster.catch_up()
     return world
