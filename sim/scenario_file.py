@@ -87,7 +87,8 @@ def overridden(scenario: Scenario, settings: Mapping[str, str]) -> Scenario:
         path = _path(key, scenario)
         places[".".join(str(part) for part in path)] = f"--set {key}={text}: "
         _put(data, path, text)
-    reader = _Reader(f"changing the scenario {scenario.name}", lambda key: _place(key, places))
+    what = f"changing the scenario {scenario.name}"
+    reader = _Reader(what, lambda key: _place(key, places), dotted=True)
     return reader.scenario(data, scenario.name)
 
 
@@ -132,11 +133,15 @@ def _fault_table(spec: FaultSpec) -> dict[str, Any]:
 
 
 class _Reader:
-    """Reads one document; ``problems`` grow, and are refused together."""
+    """Reads one document; ``problems`` grow, and are refused together.
 
-    def __init__(self, what: str, place: Callable[[str], str]) -> None:
+    dotted: its keys are set one by one, each with its section before it
+    """
+
+    def __init__(self, what: str, place: Callable[[str], str], *, dotted: bool = False) -> None:
         self._what = what
         self._place = place
+        self._dotted = dotted
         self.problems: list[str] = []
 
     def scenario(self, data: Mapping[str, Any], name: str) -> Scenario:
@@ -277,9 +282,15 @@ class _Reader:
 
     def _known(self, where: str, table: Mapping[str, Any], known: Sequence[str]) -> None:
         for key in table:
-            if key not in known:
-                dotted = f"{where}.{key}" if where else key
-                self._say(dotted, f"there is no key {dotted}; {nearest(key, known)}")
+            if key in known:
+                continue
+            dotted = f"{where}.{key}" if where else key
+            meant = nearest(key, known)
+            if self._dotted and where:
+                meant = nearest(dotted, [f"{where}.{name}" for name in known])
+            elif self._dotted and (homes := _homes(key)):
+                meant = f"did you mean {' or '.join(homes)}?"
+            self._say(dotted, f"there is no key {dotted}; {meant}")
 
     def _table(self, data: Mapping[str, Any], name: str, where: str = "") -> Mapping[str, Any]:
         table = data.get(name, {})
@@ -307,6 +318,18 @@ class _Reader:
 
     def _say(self, key: str, text: str) -> None:
         self.problems.append(self._place(key) + text)
+
+
+def _homes(key: str) -> list[str]:
+    """Return the key with each section that has it."""
+    sections = {
+        "cluster": {*_CLUSTER, *keys_of(Machines)},
+        "site": {*keys_of(Site)},
+        "workload": {*keys_of(Workload)},
+        "faults": {*_DRAWN},
+        "run": {*_RUN},
+    }
+    return [f"{section}.{key}" for section, keys in sections.items() if key in keys]
 
 
 def _field(keys: Mapping[str, Key]) -> Callable[[str], str]:

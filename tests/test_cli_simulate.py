@@ -112,7 +112,9 @@ async def test_a_damaged_result_is_named(tmp_path: Path) -> None:
     [
         ("silent-hnag", 1, "silent-hang"),
         ("nowhere.toml", 1, "nowhere.toml"),
-        ("demo --set cluster.nods=4", 1, "there is no key cluster.nods; did you mean"),
+        ("demo --set cluster.nods=4", 1, "no key cluster.nods; did you mean 'cluster.nodes'?"),
+        ("demo --set nodes=4", 1, "there is no key nodes; did you mean cluster.nodes?"),
+        ("list demo", 2, "only `simulate show NAME` has two"),
         ("demo --set nodes", 1, "--set 'nodes': found no key and value"),
         ("demo --set cluster.nodes=many", 1, "many"),
         ("demo --sweep cluster.racks=2,2", 1, "a value is empty or stands there twice"),

@@ -83,12 +83,12 @@ def simulate(
 
     if validate:
         raise typer.Exit(_validate(quick=quick, as_json=as_json))
-    if scenario == LIST:
-        return _list(as_json=as_json)
     if scenario == SHOW:
         return _show(name)
     if name is not None:
         raise typer.BadParameter(f"{name!r} follows a scenario; only `simulate show NAME` has two")
+    if scenario == LIST:
+        return _list(as_json=as_json)
     wanted = Wanted(
         scenario=scenario,
         seed=seed,

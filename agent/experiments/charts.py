@@ -65,7 +65,6 @@ def lanes(run: RunResult, *, width: int) -> str:
     above = width < 700  # a phone has no room for names beside the lanes
     height = 34 if above else 24
     left = 16 if above else 210
-    most = int(max(1, run.timeline.nodes_out.max() if run.timeline is not None else 1))
     frame = Frame(
         width,
         12 + height * len(rows) + 92 + 46,
@@ -82,7 +81,7 @@ def lanes(run: RunResult, *, width: int) -> str:
         )
         parts += _marks(frame, stretches, y=y + (17 if above else 3), kind=kind)
     base = frame.height - frame.bottom
-    parts += _nodes_out(frame, run, base=base, most=most, above=above)
+    parts += _nodes_out(frame, run, base=base, above=above)
     return drawing(frame, parts, label=_lanes_words(run), kind="lanes")
 
 
@@ -285,13 +284,14 @@ def _marks(
     return parts
 
 
-def _nodes_out(frame: Frame, run: RunResult, *, base: float, most: int, above: bool) -> list[str]:
+def _nodes_out(frame: Frame, run: RunResult, *, base: float, above: bool) -> list[str]:
     """Draw the nodes out of service as a step area in the lowest 70 pixels."""
     windows = run.timeline
     if windows is None or not windows.time_s.size:
         return []
     x = frame.x(np.repeat(np.concatenate([[0.0], windows.time_s]), 2)[1:-1])
-    y = base - 58.0 * np.repeat(windows.nodes_out, 2) / most
+    most = int(windows.nodes_out.max())
+    y = base - 58.0 * np.repeat(windows.nodes_out, 2) / max(most, 1)
     name = f"nodes out of service, at most {most:,}"
     parts = [area(x, np.full(len(y), float(base)), y, "out")]
     if above:

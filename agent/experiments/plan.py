@@ -128,7 +128,9 @@ def _policy(word: str) -> tuple[str, Learned | None]:
 def _pair(text: str, option: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not (equals and key.strip() and value.strip()):
-        raise InputError(f"{option} {text!r}: found no key and value; write it like nodes=64.")
+        raise InputError(
+            f"{option} {text!r}: found no key and value; write it like cluster.nodes=64."
+        )
     return key.strip(), value.strip()
 
 
@@ -137,7 +139,8 @@ def _values(text: str) -> tuple[str, tuple[str, ...]]:
     values = tuple(value.strip() for value in joined.split(","))
     if not all(values) or len(set(values)) < len(values):
         raise InputError(
-            f"--sweep {text!r}: a value is empty or stands there twice; write it like nodes=8,16."
+            f"--sweep {text!r}: a value is empty or stands there twice; write it like "
+            "cluster.nodes=8,16."
         )
     return key, values
 
