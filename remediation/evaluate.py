@@ -1,7 +1,7 @@
 """Policies against each other on the same unseen clusters, with intervals, and the verdict."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,16 @@ from remediation.policy import Policy
 # Training draws its seeds below 2**31, so none of these is ever trained on.
 HELD_OUT = 3_000_000_000
 _RESAMPLES = 2000
+# Clusters that training, at the default settings, does not draw.
+FAMILIES: Mapping[str, EpisodeSettings] = {
+    "as trained": EpisodeSettings(),
+    "16 nodes": EpisodeSettings(nodes=16, spares=2, faults=5.0),
+    "one spare": EpisodeSettings(spares=1),
+    "doubtful diagnoses": EpisodeSettings(blame=0.6),
+    "other faults": EpisodeSettings(
+        mix=(("gpu_hang", 0.3), ("gpu_ecc_uncorrectable", 0.3), ("cooling_degraded", 0.4))
+    ),
+}
 
 
 class NoPolicy:
@@ -134,9 +144,12 @@ def bootstrap(value: Floats, *, seed: int = 0) -> tuple[float, float, float]:
     return float(value.mean()), float(low), float(high)
 
 
-def rows(comparison: Comparison, *, candidate: str = "learned") -> tuple[Row, ...]:
+def rows(
+    comparison: Comparison, *, candidate: str = "learned", family: str = ""
+) -> tuple[Row, ...]:
     """Return the figures: what each policy loses, then the candidate against each other one.
 
+    family: which clusters these are; it stands before each figure's name.
     ``ok`` says whether the candidate may stand in for the other: its loss is smaller, and the
     whole interval of the paired difference is below 0.
     """
@@ -157,6 +170,8 @@ def rows(comparison: Comparison, *, candidate: str = "learned") -> tuple[Row, ..
     others = [policy for policy in comparison.policies if policy != candidate]
     if candidate in comparison.policies:
         found += [_against(comparison, candidate, other) for other in others]
+    if family:
+        found = [replace(row, metric=f"{family}: {row.metric}") for row in found]
     return tuple(found)
 
 

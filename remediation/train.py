@@ -30,11 +30,11 @@ class TrainSettings:
     rollout: decisions an environment before each update; batch: decisions a gradient step
     """
 
-    steps: int = 60_000
+    steps: int = 500_000
     seed: int = 1
-    environments: int = 8
-    rollout: int = 64
-    batch: int = 256
+    environments: int = 16
+    rollout: int = 128
+    batch: int = 512
     epochs: int = 6
     learning_rate: float = 1e-3
     entropy: float = 0.01
@@ -80,16 +80,15 @@ def _learn(settings: TrainSettings, progress: Progress | None) -> tuple["Maskabl
     try:
         import torch  # noqa: PLC0415 - 3 s and 220 MiB: only to train
         from sb3_contrib import MaskablePPO  # noqa: PLC0415
-        from stable_baselines3.common.vec_env import DummyVecEnv  # noqa: PLC0415
     except ImportError as error:
         raise InputError(
             f"training a policy: {error}. Install gpumedic with its train extra: gpumedic[train]."
         ) from error
-    from remediation.env import HealingEnv  # noqa: PLC0415 - needs gymnasium, as all above
+    from remediation.lanes import HealingLanes  # noqa: PLC0415 - needs the same extra
 
     # Two threads were 3 to 47 times slower than one for networks of this size.
     torch.set_num_threads(1)
-    envs = DummyVecEnv([lambda: HealingEnv(settings.episode)] * settings.environments)
+    envs = HealingLanes([settings.episode] * settings.environments, seed=settings.seed)
     model = MaskablePPO(
         "MlpPolicy",
         envs,
