@@ -134,7 +134,7 @@ def test_a_job_that_fails_again_and_again_comes_back_ever_later() -> None:
     jobs.fail(w, job, Reason.SOFTWARE, NONE)
     w = pass_time(w, 61.0)
 
-    assert waits_s == [60.0 + more for more in (0, 30, 30, 60, 90, 180, 300, 300, 300)]
+    assert waits_s == [60.0 + more for more in (0, 0, 30, 30, 60, 90, 180, 300, 300)]
     assert w.jobs[job]["phase"] == Phase.RUNNING
 
 

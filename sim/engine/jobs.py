@@ -315,9 +315,9 @@ def _fail_on(w: Tables, job: int, reason: int, fault: int, node: int) -> None:
 
 @compiled
 def _back_off_s(attempts: int) -> float:
-    if attempts == 0:
+    if attempts <= 1:
         return 0.0
-    return min(_BACK_OFF_S * 2.0 ** min(attempts - 1, 10), _MOST_S)
+    return min(_BACK_OFF_S * 2.0 ** min(attempts - 2, 10), _MOST_S)
 
 
 @compiled
