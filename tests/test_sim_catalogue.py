@@ -77,9 +77,9 @@ def test_infinitehbds_faults_come_again_and_in_company_so_that_fewer_are_drawn()
     (row,) = class_table(["gpu_hang"], units=UNITS, rates_of="infinitehbd")
 
     published = PROFILES["infinitehbd"].rates["gpu_hang"] / 1000 / 8
-    assert row["relapses"] == pytest.approx(0.22)
-    assert row["rate"] == pytest.approx(published * (1 - 0.22) / (1 + 0.1 * 1.5), rel=1e-5)
-    assert row["lasts_mu"] == pytest.approx(math.log(20.4 * 3600), abs=0.01)
+    assert row["relapses"] == pytest.approx(0.31)
+    assert row["rate"] == pytest.approx(published * (1 - 0.31) / (1 + 0.14 * 1.5), rel=1e-5)
+    assert row["lasts_mu"] == pytest.approx(math.log(22 * 3600), abs=0.01)
 
 
 def test_a_rate_of_ones_own_counts_nodes_for_machines_and_domains_for_domains() -> None:
