@@ -232,6 +232,7 @@ async def test_an_order_to_a_job_arrives_after_the_sites_delay(clock: ManualCloc
     await clock.advance(world.now_s - clock.now_s())
     cluster = SimulatedCluster(world, clock=clock)
     ordered = asyncio.create_task(cluster.perform(order("resize_job", "elastic", nodes=5)))
+    await clock.sleep(0)
     await clock.advance(9.9)
     assert (ordered.done(), len(job(world, "elastic").nodes)) == (False, 4)
     await clock.advance(20.2)
