@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from core.errors import InputError
-from sim.engine.tables import SCHEMA, Tables
+from sim.engine.tables import SCHEMA, Table, Tables
 
 _ABOUT = "about"
 _SUM_LETTERS = 64
@@ -29,7 +29,7 @@ def form() -> str:
 
 def write(path: Path, tables: Tables, about: Mapping[str, Any]) -> None:
     """Write tables and what belongs to them; a file that was there is replaced only at the end."""
-    arrays = {name: np.ascontiguousarray(table) for name, table in tables._asdict().items()}
+    arrays = {name: _plain(table) for name, table in tables._asdict().items()}
     text = json.dumps({**about, "form": form()}, sort_keys=True)
     arrays[_ABOUT] = np.frombuffer(text.encode(), dtype=np.uint8)
     whole = io.BytesIO()
@@ -45,6 +45,16 @@ def write(path: Path, tables: Tables, about: Mapping[str, Any]) -> None:
             f"saving a world to {path}: {error.strerror}; name a file in a folder that can be "
             "written to."
         ) from error
+
+
+def _plain(table: Table) -> Table:
+    """Return rows as bytes, 0 between their fields: the same world is the same file."""
+    if table.dtype.names is None:
+        return np.ascontiguousarray(table)
+    clean = np.zeros(table.shape, dtype=table.dtype)
+    for field in table.dtype.names:
+        clean[field] = table[field]
+    return clean.view(np.uint8)
 
 
 def sealed(archive: bytes) -> bytes:
@@ -80,5 +90,4 @@ def read(path: Path) -> tuple[Tables, dict[str, Any]]:
             f"loading a world from {path}: another version of the simulator saved it, with other "
             "tables; run its scenario and seed again instead."
         )
-    tables = {name: arrays[name].astype(SCHEMA[name], copy=False) for name in Tables._fields}
-    return Tables(**{name: table.view(SCHEMA[name]) for name, table in tables.items()}), about
+    return Tables(**{name: arrays[name].view(SCHEMA[name]) for name in Tables._fields}), about

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from core.types import Floats
 from sim.engine.accounts import count_job, settle
 from sim.engine.jit import compiled
 from sim.engine.rows_jobs import DONE
@@ -21,9 +22,9 @@ class Sums:
     asked: from each job's first start to its end: held, and waited for after a failure
     """
 
-    use: Table
+    use: Floats
     good: float
-    lost: Table
+    lost: Floats
     held: float
     asked: float
 

@@ -2,9 +2,6 @@
 
 import doctest
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 
@@ -25,7 +22,17 @@ from sim.library import scenario
 from sim.scenario import COOLING, LEAK, XID_79, FaultSpec, JobSpec, Scenario
 from sim.telemetry import METRICS, readings
 from sim.world import World
-from tests.worlds import HOUR_S, MINUTE_S, ROOT, action, after, built, busy, digest, outline
+from tests.worlds import (
+    HOUR_S,
+    MINUTE_S,
+    action,
+    after,
+    built,
+    busy,
+    digest,
+    in_another_process,
+    outline,
+)
 
 
 @pytest.mark.parametrize("name", ["demo", "quiet", "random"])
@@ -39,15 +46,6 @@ def test_the_same_seed_is_the_same_world_to_the_last_bit(name: str) -> None:
 
 def test_an_eventful_world_is_the_same_too() -> None:
     assert digest(after(busy(), 12 * HOUR_S)) == digest(after(busy(), 12 * HOUR_S))
-
-
-def in_another_process(expression: str, **environment: str) -> str:
-    code = f"from tests.worlds import *\nimport sys; sys.stdout.write({expression})"
-    command = [sys.executable, "-c", code]
-    run = subprocess.run(
-        command, capture_output=True, text=True, check=True, cwd=ROOT, env=os.environ | environment
-    )
-    return run.stdout
 
 
 def test_another_process_gets_the_same_world() -> None:

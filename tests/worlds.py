@@ -1,6 +1,9 @@
 """Worlds for tests: let time pass, give orders, compare to the last bit, and audit the books."""
 
 import hashlib
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +74,16 @@ def digest(world: World) -> str:
             total.update((rows[field] if field else rows).tobytes())
     total.update(repr((world.events, world.truth, world.people)).encode())
     return total.hexdigest()
+
+
+def in_another_process(expression: str, **environment: str) -> str:
+    """Return what an expression over this module's names is in another process."""
+    code = f"from tests.worlds import *\nimport sys; sys.stdout.write({expression})"
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(
+        command, capture_output=True, text=True, check=True, cwd=ROOT, env=os.environ | environment
+    )
+    return run.stdout
 
 
 def outline(world: World) -> dict[str, list[object]]:
