@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from core.target import Target
-from core.types import Action
-from sim.exporter import EVERY_S, Exporters
+from core.types import Action, Floats
+from sim.exporter import EVERY_S, Exporters, Raw
 from sim.exporter_families import DCGM, JOBS, NODE
 from sim.library import scenario
 from sim.scenario import FaultSpec, JobSpec, Scenario
@@ -53,6 +53,35 @@ def test_a_gpu_has_dcgm_exporters_names_and_labels() -> None:
         f'DCGM_FI_DEV_POWER_USAGE{{gpu="1",UUID="{uuids[1]}",pci_bus_id="00000000:2A:00.0",'
         'device="nvidia1",modelName="NVIDIA H100",Hostname="node-03"} '
     )
+
+
+def test_a_silent_exporter_has_no_page_and_a_stale_one_repeats_itself() -> None:
+    silent, stale, sound = "node-05", "node-06", "node-07"
+    faults = (
+        FaultSpec("exporter_dropout", Target(node=silent), 60, lasts_s=900.0),
+        FaultSpec("exporter_stale", Target(node=stale), 60, lasts_s=900.0),
+    )
+    world = world_after(300, faults=faults)
+    exporters = Exporters(world)
+    ticks = exporters.tick - np.arange(8, dtype=np.int64)[::-1]
+    up, power = exporters.raw("up", ticks), exporters.raw("DCGM_FI_DEV_POWER_USAGE", ticks)
+
+    assert silent not in exporters.pages(NODE).keys() | exporters.pages(DCGM).keys()
+    assert set(values_of(up, silent).ravel().tolist()) == {0.0}
+    repeated, moving = values_of(power, stale), values_of(power, sound)
+    assert np.nanmax(np.ptp(repeated[:, ~np.isnan(repeated[0])], axis=1)) == 0.0
+    assert np.nanmin(np.ptp(moving[:, ~np.isnan(moving[0])], axis=1)) > 0.0
+
+
+def values_of(raw: Raw, node: str) -> Floats:
+    """Return the (S, T) samples of what a node's exporters show."""
+    mine = [
+        row
+        for row, labels in enumerate(raw.labels)
+        if labels["instance"].rpartition(":")[0] == node
+    ]
+    value: Floats = raw.value[mine]
+    return value
 
 
 def test_a_node_has_node_exporters_names() -> None:

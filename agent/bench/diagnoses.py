@@ -22,7 +22,7 @@ def diagnose_rows(sizes: tuple[int, ...], *, runs: int) -> tuple[Row, ...]:
 
 
 def _row(nodes: int, runs: int) -> Row:
-    hot = Target(node=node_name(0))
+    hot = Target(node=node_name(0, nodes))
     script = Scenario(
         name="bench",
         nodes=nodes,
@@ -35,7 +35,7 @@ def _row(nodes: int, runs: int) -> Row:
     now_s = script.start_s + LOOKED_AT_S
     world.advance(now_s)
     time_s = np.arange((now_s - 5400.0) // STEP_S, now_s // STEP_S + 1) * STEP_S
-    windows = {window.metric: window for window in readings(world, tuple(METRICS), time_s)}
+    windows = {window.metric: window for window in readings(world, METRICS, time_s)}
     incident = _incident(hot, script.start_s + ONSET_S + 300.0, now_s)
     state = world.state()
     settings = DiagnoseSettings()
