@@ -5,7 +5,7 @@ differ, its faults come and its diagnoses err exactly as in ``World.build`` of t
 """
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 import numpy as np
 
@@ -55,10 +55,12 @@ class Lane:
         self._sees, self._draw = sees, draw
         self._classes = tuple(classes) if draw else class_names(scenario)
         self._fresh = self._laid_out()
-        self._rows = class_table(self._classes) if draw else self._fresh.classes
+        self._rows = bytes_of(self._fresh.classes).reshape(len(self._classes), -1)
         self._nodes = {node_name(at, scenario.nodes): at for at in range(scenario.nodes)}
         self.tables = with_room(Tables(*(part.copy() for part in self._fresh)))
         self._end_s, self._lost = math.inf, 0.0
+        self._filled: Tables | None = None
+        self._copies: list[tuple[Table, Table]] = []
 
     @property
     def lost_gpu_s(self) -> float:
@@ -107,25 +109,35 @@ class Lane:
 
     def _fill(self, seed: int) -> None:
         """Write all tables as they are before the world of a seed begins."""
-        for name, own, fresh in zip(Tables._fields, self.tables, self._fresh, strict=True):
-            if name in USED:
-                count = int(self._fresh.core[0][USED[name]])
-                own[:count] = fresh[:count]
-            elif name == "job_last":
-                own[:] = NONE
-            elif name not in SHARED:
-                own[:] = fresh
+        if self._filled is not self.tables:  # a table was given room: it is another array
+            self._filled, self._copies = self.tables, list(self._to_copy())
+        for own, fresh in self._copies:
+            own[:] = fresh
+        self.tables.job_last[:] = NONE
         self.tables.core[0]["seed"] = seed % 2**64
         draw_differences(self.tables.nodes, self.scenario, seed=seed)
         if self._draw is not None:
             self._plan(self._draw(seed))
+
+    def _to_copy(self) -> Iterator[tuple[Table, Table]]:
+        """Yield bytes of the tables and what they are at a beginning; rows copied as such are slow.
+
+        Rows that never change need no copy, nor does the room behind those in use.
+        """
+        for name, own, fresh in zip(Tables._fields, self.tables, self._fresh, strict=True):
+            if name in SHARED or name == "job_last":
+                continue
+            count = int(self._fresh.core[0][USED[name]]) if name in USED else len(fresh)
+            if count:
+                yield bytes_of(own[:count]), bytes_of(fresh[:count])
 
     def _plan(self, faults: Sequence[FaultSpec]) -> None:
         """Write the faults of a seed; classes count as a scenario with these faults has them."""
         if len(faults) > _MOST_FAULTS:
             raise InputError(f"{len(faults)} faults in one life; at most {_MOST_FAULTS}.")
         order = tuple(dict.fromkeys((*(spec.fault for spec in faults), *self._classes)))
-        self.tables.classes[:] = self._rows[[self._classes.index(name) for name in order]]
+        places = [self._classes.index(name) for name in order]
+        bytes_of(self.tables.classes)[:] = self._rows[places].ravel()
         planned = self.tables.planned
         planned["onset_s"] = np.inf
         for row, spec in zip(planned, faults, strict=False):
@@ -135,6 +147,11 @@ class Lane:
             row["gpu"] = int(spec.target.gpu) if spec.target.gpu else NONE
             row["onset_s"] = self.scenario.start_s + spec.onset_s
             row["lasts_s"], row["severity"] = spec.lasts_s, spec.severity
+
+
+def bytes_of(rows: Table) -> Table:
+    """Return the same memory as bytes, in one dimension."""
+    return rows.reshape(-1).view(np.uint8)
 
 
 def sees_of(seen: Sequence[str], broken: Collection[str]) -> Table:
