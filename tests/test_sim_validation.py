@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sim.calibration.bursts import Faults
-from sim.calibration.claims import RSC, Claim, below, between, beyond, near, within
+from sim.calibration.claims import RSC, Claim, about, below, between, beyond, near, within
 from sim.calibration.rates import dispersed
 from sim.calibration.statistics import Interval, poisson_interval
 from sim.calibration.workloads import drawn, mix_rows
@@ -29,6 +29,9 @@ def test_a_figure_fits_within_its_share_or_its_bounds_or_beyond_them() -> None:
 
     assert near(CLAIM, found, ratio=0.05).ok
     assert not near(CLAIM, found, ratio=0.03).ok
+    assert about(CLAIM, found, ratio=0.05).ok
+    assert about(CLAIM, Interval(10.4, 9.9, 10.9), ratio=0.01).ok
+    assert not about(CLAIM, Interval(10.4, 10.2, 10.6), ratio=0.03).ok
     assert between(CLAIM, found, low=9.0, high=10.5).ok
     assert not between(CLAIM, found, low=9.0, high=10.3).ok
     assert beyond(CLAIM, found).ok
