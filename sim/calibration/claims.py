@@ -43,7 +43,7 @@ def near(claim: Claim, found: Interval, *, ratio: float, n: int = 1, note: str =
 
 
 def about(claim: Claim, found: Interval, *, ratio: float, n: int = 1, note: str = "") -> Row:
-    """Return a row that is ok where ``within`` or ``near`` is: a narrow interval may miss a little."""
+    """Return a row that is ok where ``within`` or ``near`` is; narrow intervals miss a little."""
     ok = found.holds(claim.value) or abs(found.value / claim.value - 1) <= ratio
     goal = f"{claim.value:g} in the interval, or +- {ratio:.0%}"
     return _row(claim, found, goal, ok=ok, n=n, note=note)
