@@ -41,17 +41,24 @@ def _loop(quick: bool) -> "Sequence[Row]":
     return loop_rows(tuple(range(2 if quick else 8)))
 
 
+def _sim(quick: bool) -> "Sequence[Row]":
+    from agent.bench.sim import sim_rows
+
+    return sim_rows(quick=quick)
+
+
 # Each measures when called; the argument asks for the short form.
 MEASURES: "Mapping[str, Callable[[bool], Sequence[Row]]]" = {
     "fleet": _fleet,
     "forecast": _forecast,
     "diagnose": _diagnose,
     "loop": _loop,
+    "sim": _sim,
 }
 
 
 def bench(
-    what: Annotated[str, typer.Argument(help=f"{', '.join(MEASURES)}, all, or page.")] = "all",
+    what: Annotated[str, typer.Argument(help=f"{', '.join(MEASURES)}, all, page or plot.")] = "all",
     quick: Quick = False,
     strict: Strict = False,
     as_json: AsJson = False,
@@ -59,23 +66,44 @@ def bench(
         Path, typer.Option("--results", help="For page: where the figures' JSON is kept.")
     ] = RESULTS,
 ) -> None:
-    """Measure the parts on this machine: fleet (the cycle's arrays), forecast, diagnose, loop.
+    """Measure the parts on this machine: fleet (the cycle's arrays), forecast, diagnose, loop,
+    sim (the simulator).
 
-    page prints docs/results.md from the JSON that was kept.
+    page prints docs/results.md from the JSON that was kept, plot docs/results/sim_cost.svg.
     """
     from agent.figures import emit, figures, results_page
 
     if what == "page":
         out.file.write(results_page(folder))
         return
+    if what == "plot":
+        out.file.write(_plot(folder))
+        return
     if what not in ("all", *MEASURES):
-        raise typer.BadParameter(f"{what!r} is none of {', '.join(MEASURES)}, all, page")
+        raise typer.BadParameter(f"{what!r} is none of {', '.join(MEASURES)}, all, page, plot")
     worst = 0
     for name in MEASURES if what == "all" else (what,):
         with err.status(f"Measuring {name} ..."):
             shown = figures(f"bench {name}", MEASURES[name](quick))
         worst = max(worst, emit(shown, as_json=as_json, strict=strict, console=out))
     raise typer.Exit(worst)
+
+
+def _plot(folder: Path) -> str:
+    import json
+
+    from agent.bench.sim_plot import cost_svg
+    from core.codec import from_json
+    from core.errors import InputError
+    from core.figures import Figures
+
+    path = folder / "sim.json"
+    if not path.is_file():
+        raise InputError(
+            f"Reading what an event costs: found no {path}. "
+            "Make it with `gpumedic bench sim --json > sim.json`."
+        )
+    return cost_svg(from_json(Figures, json.loads(path.read_text(encoding="utf-8"))))
 
 
 def register(app: typer.Typer) -> None:
