@@ -157,14 +157,22 @@ class Heal:
         return _said(record) if is_new else ""
 
     def _had_its_turn(self, incident: Incident, diagnosis: Diagnosis, world: World) -> bool:
-        """Say whether a plan is live, ended a moment ago, or was too unsure for this diagnosis."""
+        """Say whether a plan is live, ended a moment ago, or was too unsure for this diagnosis.
+
+        One that was too unsure does not hold up what a newer diagnosis is sure of.
+        """
         mine = [r for r in self.plans.values() if r.plan.incident_id == incident.id]
+        made_s = diagnosis.made_at_s
         wanted = self.runner.settings.guards.min_probability
+        surest = max((cause.probability for cause in diagnosis.causes), default=0.0)
         return any(
-            not r.state.final
-            or _lately(r, world.now_s)
-            or (r.plan.made_at_s >= diagnosis.made_at_s and r.plan.cause.probability < wanted)
-            for r in mine
+            not record.state.final
+            or (record.plan.cause.probability < wanted and record.plan.made_at_s >= made_s)
+            or (
+                _lately(record, world.now_s)
+                and not record.plan.cause.probability < wanted <= surest
+            )
+            for record in mine
         )
 
     def _mode(self, plan: Plan, state: ClusterState) -> Autonomy:

@@ -183,3 +183,23 @@ async def test_a_doubtful_cause_is_refused_once_until_more_is_known(
     diagnosis = app.controller.watch.diagnoses[incident.id]
     assert not heal._had_its_turn(incident, diagnosis, await world.gather())
     await app.close()
+
+
+async def test_a_surer_diagnosis_does_not_wait_for_the_doubtful_ones_turn(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    app = await healing(
+        tmp_path, clock, FakeCluster(clock), autonomy=[{"mode": "auto"}],
+        guards={"min_probability": 0.9999},
+    )  # fmt: skip
+    await cycles(app, clock, 1)
+    heal, (incident,) = app.controller.heal, app.controller.watch.recent()
+    doubtful = app.controller.watch.diagnoses[incident.id]
+    newer = replace(doubtful, made_at_s=clock.now_s())
+    sure = replace(newer, causes=(replace(newer.causes[0], probability=1.0),))
+    world = await app.controller.gatherer.gather()
+
+    assert [record.state for record in heal.recent()] == [PlanState.REFUSED]
+    assert heal._had_its_turn(incident, newer, world)
+    assert not heal._had_its_turn(incident, sure, world)
+    await app.close()
