@@ -212,7 +212,7 @@ def peer_row(days: float) -> Row:
     )
     theirs = min(_warm(lambda: simulator.Simulator(asked, seed=1).run(), 3))
     job = (JobSpec(id="training", nodes=2048),)
-    site = Site(requeue=True, drain=True)
+    site = Site(requeue=True, drain=True, check_s=300.0)
     own = Scenario(
         "peer", 2112, 132, 64, job, history_s=0.0, site=site, telemetry="none", profile=PROFILE
     )
