@@ -104,7 +104,7 @@ def _first_room_s(w: Tables, gpus: int) -> float:
 @compiled
 def _freed_by(w: Tables, time_s: float) -> int:
     """Return how many nodes that are not free now will be, by known ends."""
-    each, count, job = w.nodes[0]["gpus"], 0, w.core[0]["holder"]
+    each, count, job = int(w.nodes[0]["gpus"]), 0, w.core[0]["holder"]
     while job != NONE:
         row = w.jobs[job]
         if row["due_s"] <= time_s:

@@ -74,7 +74,7 @@ class _Fields(AttributeTemplate):
 
     key = TablesType
 
-    def generic_resolve(self, kind: Any, name: str) -> Any:
+    def generic_resolve(self, kind: Any, name: str) -> Any:  # type: ignore[override, unused-ignore]
         return _ARRAYS.get(name)
 
 

@@ -1,7 +1,8 @@
 """The one adapter for numba: functions over flat tables, compiled once and kept on disk.
 
-Compiled code does what the same Python would do (no fast-math, no parallel reductions), so
-``NUMBA_DISABLE_JIT=1`` runs the simulator interpreted, for a debugger or a coverage report.
+``NUMBA_DISABLE_JIT=1`` runs the simulator interpreted, for a debugger or a coverage report: the
+same events at the same times but for the last digits, as numpy keeps a 32-bit field times a float
+at 32 bits and compiled code does not. There is no fast-math and no parallel reduction.
 
 numba looks only at the file of a function to see whether what it kept is old, not at those of the
 functions it calls. So a module's compiled code stands in a folder named after its source and that

@@ -50,7 +50,7 @@ def offer(w: Tables, node: int) -> None:
 @compiled
 def needs(w: Tables, gpus: int) -> int:
     """Return how many whole nodes so many GPUs are; 0: a part of one."""
-    each = w.nodes[0]["gpus"]
+    each = int(w.nodes[0]["gpus"])
     return 0 if gpus < each else (gpus + each - 1) // each
 
 

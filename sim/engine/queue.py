@@ -188,7 +188,7 @@ def _spares_for(w: Tables, job: int, count: int) -> int:
 @compiled
 def _fitting(w: Tables, job: int, most: int) -> int:
     """Return on how many of ``most`` nodes an elastic job can run, 0: on none."""
-    row, each = w.jobs[job], w.nodes[0]["gpus"]
+    row, each = w.jobs[job], int(w.nodes[0]["gpus"])
     count = most
     while count > 0 and count * each >= row["least_gpus"]:
         if count * each % max(row["unit"], 1) == 0:
