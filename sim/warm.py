@@ -1,4 +1,4 @@
-"""Compile the engine before it is needed: once for a version, about a minute, then it is kept."""
+"""Compile the engine before it is needed: once for a version, one to two minutes, then it is kept."""
 
 from collections.abc import Callable
 
@@ -28,7 +28,7 @@ def warm(tell: Callable[[str], None] = lambda line: None) -> None:
     """
     if is_kept("loop"):
         return
-    tell("Compiling the simulator's engine, once for this version: about a minute.")
+    tell("Compiling the simulator's engine, once for this version: one to two minutes.")
     world = World.build(scenario("demo"), seed=1)
     world.advance(world.now_s + 600)
     for number, (kind, target) in enumerate(_ORDERS):
