@@ -34,7 +34,7 @@ def test_each_part_is_measured_in_its_unit() -> None:
         *cost_rows((256,), (0.2,)),
         *telemetry_rows(256, runs=1, hours=1.0),
         *fork_rows(256, days=0.2, runs=1),
-        decisions_row(50, runs=1),
+        decisions_row(0.05, runs=1),
     )
 
     assert {row.metric: row.unit for row in rows} == {

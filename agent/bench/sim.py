@@ -65,7 +65,7 @@ def sim_rows(*, quick: bool) -> tuple[Row, ...]:
     return (
         *days_rows(quick=quick, runs=runs),
         *telemetry_rows(2048 if not quick else 512, runs=runs),
-        decisions_row(2_000 if quick else 20_000, runs=runs),
+        decisions_row(0.5 if quick else 2.0, runs=runs),
         *fork_rows(2048, days=3.0, runs=4 * runs),
         rss_row(1.0 if quick else 10.0),
         peer_row(10.0 if quick else _PEER_DAYS),
@@ -134,24 +134,11 @@ def _window_row(world: World, *, runs: int) -> Row:
     return _spread(at_most, "telemetry_window_us", spent_us, goal=100.0, unit="us", note=note)
 
 
-def decisions_row(decisions: int, *, runs: int) -> Row:
-    """Measure decisions of a policy that takes its first choice that is not to wait, lives begun
-    anew included.
-    """
-    from remediation.env import HealingEnv
-    from remediation.episode import EpisodeSettings
+def decisions_row(seconds: float, *, runs: int) -> Row:
+    """Measure decisions by a policy of chance, the beginnings of new lives included."""
+    from agent.bench.decisions import decisions_per_cpu_s
 
-    env = HealingEnv(EpisodeSettings(nodes=_RL_NODES))
-    seeds = iter(range(1_000_000))
-
-    def decide() -> None:
-        env.begin(next(seeds))
-        for _ in range(decisions):
-            _, over, truncated = env.decide(int(env.lane.mask.argmax()))
-            if over or truncated:
-                env.begin(next(seeds))
-
-    rates = [decisions / seconds for seconds in _warm(decide, runs)]
+    rates = [decisions_per_cpu_s(_RL_NODES, seconds=seconds) for _ in range(runs)]
     note = f"{_RL_NODES} nodes, the observation and the beginning of each life included"
     return _spread(at_least, "rl_decisions_per_cpu_s", rates, goal=40_000.0, unit="1/s", note=note)
 
