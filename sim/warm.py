@@ -1,4 +1,4 @@
-"""Compile the engine before it is needed: once for a version, one to two minutes, then it is kept."""
+"""Compile the engine before it is needed: one to two minutes for a version, then it is kept."""
 
 from collections.abc import Callable
 
