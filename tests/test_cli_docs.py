@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from agent.cli import app
 from agent.config import check
+from sim.scenario_file import parse_scenario
 
 ROOT = Path(__file__).parent.parent
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
@@ -45,11 +46,18 @@ def test_a_command_in_a_page_exists(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_settings_in_a_page_are_known(page: Path, tmp_path: Path) -> None:
     """A secret's file is the reader's own; all else must pass the check."""
-    for number, text in enumerate(blocks(page, "toml")):
+    settings = [text for text in blocks(page, "toml") if page.stem != "simulator"]
+    for number, text in enumerate(settings):
         file = tmp_path / f"{number}.toml"
         file.write_text(text)
         problems = [str(each) for each in check([file], environ={})]
         assert [each for each in problems if "secret_file" not in each] == []
+
+
+def test_scenarios_in_the_simulators_page_are_read() -> None:
+    texts = blocks(ROOT / "docs" / "simulator.md", "toml")
+
+    assert [parse_scenario(text, name="in-the-page").jobs for text in texts]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
