@@ -77,8 +77,11 @@ async def test_another_setting_is_another_run(tmp_path: Path) -> None:
     assert "already" not in said.err
 
 
+RUNS = 20_000  # more than are done before anybody can interrupt
+
+
 async def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
-    words = (*ALONE, "--seeds", "400", "--jobs", "1", "--out", "found")
+    words = (*ALONE, "--seeds", str(RUNS), "--jobs", "1", "--out", "found")
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "agent.cli", *words,
         cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
@@ -92,7 +95,7 @@ async def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
 
     done = len(kept(tmp_path))
     assert process.returncode == 130
-    assert f"{400 - done} of 400 runs were not finished" in told.decode()
+    assert f"{RUNS - done} of {RUNS} runs were not finished" in told.decode()
     assert pq.read_table(tmp_path / "found" / "runs.parquet").num_rows == done
 
 

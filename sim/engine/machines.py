@@ -70,7 +70,7 @@ def heed(w: Tables, node: int) -> None:
     row = w.nodes[node]
     if row["faults"] == 0:
         return
-    now = row["load"] + _LOADS * (int(row["free"]) + (GPUS + 1) * int(row["hold"]))
+    now = int(row["load"]) + _LOADS * (int(row["free"]) + (GPUS + 1) * int(row["hold"]))
     if now != row["heeded"]:
         row["heeded"] = now
         after(w, 0.0, Kind.PHASE, NONE, node, 0)
