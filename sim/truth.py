@@ -6,7 +6,7 @@ import numpy as np
 
 from core.target import Target
 from sim.catalogue import CLASSES
-from sim.engine.tables import Table, Tables
+from sim.engine.tables import Tables
 from sim.engine.words import Effect, Scope
 from sim.names import Names
 from sim.scenario import SCRATCH
@@ -64,10 +64,3 @@ def _target(row: np.void, name: str, names: Names) -> Target:
             return Target(job=names.job(int(row["number"])))
         case _:
             return names.target(node) if node >= 0 else Target()
-
-
-def open_faults(tables: Tables) -> Table:
-    """Return the rows of faults that are still there."""
-    rows = tables.faults[: int(tables.core[0]["faults_n"])]
-    found: Table = rows[np.isnan(rows["mended_s"])]
-    return found
