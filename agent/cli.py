@@ -13,6 +13,7 @@ from agent.commands import (
     bench,
     config,
     doctor,
+    evaluate,
     forecast,
     lab,
     learn,
@@ -38,7 +39,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, doctor, forecast, replay, ask, simulate, lab, learn, bench):
+for module in (run, doctor, forecast, replay, ask, simulate, lab, learn, evaluate, bench):
     module.register(app)
 app.add_typer(config.app, name="config", rich_help_panel="Settings and messages")
 app.add_typer(notify.app, name="notify", rich_help_panel="Settings and messages")

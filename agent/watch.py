@@ -15,7 +15,8 @@ from core.errors import InputError
 from core.ports import Announcement, Store
 from core.target import Target
 from core.types import Breach, Diagnosis, Event, Incident, IncidentState, Severity, Window
-from detectors.detect import DetectSettings, Symptoms, detect
+from detectors.detect import DetectSettings, detect
+from detectors.detector import Symptoms
 from detectors.group import GroupSettings, group
 from rca.diagnose import DiagnoseSettings, case_of, diagnose
 from rca.gcm_reference import AttributionTask, task_of

@@ -6,18 +6,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from core.topology import Topology
-from core.types import Anomaly, Breach, Event, Window
+from core.types import Window
 from core.units import CATALOG
 from detectors import counters, peer, silence, static
-
-
-@dataclass(frozen=True, slots=True)
-class Symptoms:
-    """All that is out of the ordinary now; ``breaches`` are all forecast ones that still hold."""
-
-    anomalies: tuple[Anomaly, ...] = ()
-    events: tuple[Event, ...] = ()
-    breaches: tuple[Breach, ...] = ()
+from detectors.detector import Symptoms
 
 
 @dataclass(frozen=True, slots=True)

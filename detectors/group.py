@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from core.topology import Topology
 from core.types import Anomaly, Breach, Event, Incident, IncidentState, Severity
-from detectors.detect import Symptoms
+from detectors.detector import Symptoms
 from detectors.related import FORECAST, Symptom, Tie, clusters, key_of, shared_places, ties
 from detectors.title import title
 

@@ -5,7 +5,8 @@ import pytest
 
 from core.types import Window
 from core.units import CATALOG
-from detectors.detect import DetectSettings, Symptoms, detect
+from detectors.detect import DetectSettings, detect
+from detectors.detector import Symptoms
 from tests.fleet import NOW_S, gpus, nodes, topology, window
 
 

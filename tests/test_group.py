@@ -12,7 +12,7 @@ from core.codec import from_json, to_json
 from core.target import Target
 from core.topology import Topology
 from core.types import Anomaly, Breach, Event, Incident, IncidentState, Severity
-from detectors.detect import Symptoms
+from detectors.detector import Symptoms
 from detectors.group import GroupSettings, group
 from detectors.related import Symptom, key_of
 from tests.fleet import NOW_S, anomaly, breach, event, topology

@@ -29,6 +29,12 @@ def _forecast(quick: bool) -> "Sequence[Row]":
     return forecast_rows(series=4 if quick else 16)
 
 
+def _detect(quick: bool) -> "Sequence[Row]":
+    from agent.bench.detectors import detector_rows
+
+    return detector_rows(quick=quick)
+
+
 def _diagnose(quick: bool) -> "Sequence[Row]":
     from agent.bench.diagnoses import diagnose_rows
 
@@ -51,6 +57,7 @@ def _sim(quick: bool) -> "Sequence[Row]":
 MEASURES: "Mapping[str, Callable[[bool], Sequence[Row]]]" = {
     "fleet": _fleet,
     "forecast": _forecast,
+    "detect": _detect,
     "diagnose": _diagnose,
     "loop": _loop,
     "sim": _sim,
@@ -66,8 +73,8 @@ def bench(
         Path, typer.Option("--results", help="For page: where the figures' JSON is kept.")
     ] = RESULTS,
 ) -> None:
-    """Measure the parts on this machine: fleet (the cycle's arrays), forecast, diagnose, loop,
-    sim (the simulator).
+    """Measure the parts on this machine: fleet (the cycle's arrays), forecast, detect,
+    diagnose, loop, sim (the simulator).
 
     page prints docs/results.md from the JSON that was kept, plot docs/results/sim_cost.svg.
     """

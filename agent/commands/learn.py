@@ -1,21 +1,18 @@
-"""``gpumedic train`` and ``evaluate``: a learned policy, held against the rules."""
+"""``gpumedic train``: learn a policy on simulated clusters."""
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress, TaskID
+from rich.progress import Progress
 
 from agent.commands.console import AsJson, err, out, print_json
 from core.errors import InputError
-from core.figures import Row
 
 PANEL = "Experiments"
 Strict = Annotated[bool, typer.Option("--strict", help="Exit 1 where a row misses its goal.")]
 Quick = Annotated[bool, typer.Option("--quick", help="The short form, with a smaller n.")]
-QUICK_EPISODES = 20
 
 
 def train(
@@ -47,53 +44,6 @@ def train(
     return None
 
 
-def evaluate(
-    policy: Annotated[
-        Path | None, typer.Option("--policy", help="A policy that `gpumedic train` wrote.")
-    ] = None,
-    episodes: Annotated[int, typer.Option(min=2, help="Unseen clusters, the same for all.")] = 200,
-    quick: Quick = False,
-    strict: Strict = False,
-    as_json: AsJson = False,
-) -> None:
-    """Hold policies against each other on clusters none was trained on, with intervals.
-
-    The first family is drawn as in training, with other seeds; the others are not seen there.
-
-    The rules stay the default unless a learned policy beats them and every rule of thumb.
-    """
-    from agent.figures import emit, figures
-    from remediation.choices import Choice
-    from remediation.evaluate import FAMILIES, NoPolicy, StaticPolicy, compare, held_out_seeds, rows
-    from remediation.learned import LearnedPolicy, load
-    from remediation.rules import RulesPolicy
-
-    thumb = (
-        StaticPolicy(Choice.SWAP, Choice.RESTART),
-        StaticPolicy(Choice.SWAP_AND_REPAIR, Choice.RESTART),
-    )
-    learned = [LearnedPolicy(*load(policy), fallback=RulesPolicy())] if policy else []
-    seeds = held_out_seeds(min(episodes, QUICK_EPISODES) if quick else episodes)
-    found: list[Row] = []
-    with Progress(console=err, transient=True) as bar:
-        for family, settings in FAMILIES.items():
-            task = bar.add_task(f"evaluating {family}", total=len(seeds))
-            compared = compare(
-                (NoPolicy(), RulesPolicy(), *thumb, *learned),
-                settings,
-                seeds=seeds,
-                progress=partial(_show, bar, task),
-            )
-            found += rows(compared, family=family)
-    shown = figures("evaluate", found, seeds=(seeds[0], seeds[-1]))
-    raise typer.Exit(emit(shown, as_json=as_json, strict=strict, console=out))
-
-
-def _show(bar: Progress, task: TaskID, done: int, of: int) -> None:
-    bar.update(task, completed=done, total=of)
-
-
 def register(app: typer.Typer) -> None:
-    """Add the verbs."""
-    for verb in (train, evaluate):
-        app.command(rich_help_panel=PANEL)(verb)
+    """Add the verb."""
+    app.command(rich_help_panel=PANEL)(train)

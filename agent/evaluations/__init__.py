@@ -1,0 +1,1 @@
+"""How good forecasts and detectors are, measured on what they have not learned from."""
