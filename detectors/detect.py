@@ -8,8 +8,10 @@ import numpy as np
 from core.topology import Topology
 from core.types import Window
 from core.units import CATALOG
-from detectors import counters, peer, silence, static
+from detectors import counters, peer
 from detectors.detector import Symptoms
+from detectors.silence import Silence
+from detectors.static import StaticLimits
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +50,8 @@ def detect(
     """
     known = {name: _plausible(window) for name, window in windows.items() if name in CATALOG}
     fresh_s = settings.silence_after_s
-    limited = static.detect(
-        known,
-        now_s=now_s,
-        limits=settings.limits,
-        hold_s=settings.hold_s,
-        release_ratio=settings.release_ratio,
-        fresh_s=fresh_s,
+    limited = StaticLimits(settings.limits, settings.hold_s, settings.release_ratio, fresh_s).look(
+        known, topology=topology, now_s=now_s
     )
     counted, events = counters.detect(
         known, now_s=now_s, event_span_s=settings.event_span_s, fresh_s=fresh_s
@@ -66,10 +63,8 @@ def detect(
         span_s=settings.peer_span_s,
         threshold=settings.peer_sigmas,
     )
-    silent = silence.detect(
-        known, topology=topology, now_s=now_s, silence_after_s=settings.silence_after_s
-    )
-    return Symptoms(anomalies=(*limited, *counted, *odd), events=(*events, *silent))
+    silent = Silence(fresh_s).look(known, topology=topology, now_s=now_s)
+    return limited + silent + Symptoms(anomalies=(*counted, *odd), events=events)
 
 
 def _plausible(window: Window) -> Window:

@@ -1,12 +1,14 @@
 """A target that reported and stopped while its source goes on: a missing reading is a symptom."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from core.target import Target, TargetKind
 from core.topology import Topology
 from core.types import Event, Severity, Window
+from detectors.detector import Symptoms
 from detectors.words import duration
 
 KIND = "silent"
@@ -16,14 +18,9 @@ EXPORTER = "exporter_silent"
 LASTING = frozenset({TargetKind.NODE, TargetKind.GPU})
 
 
-def detect(
-    windows: Mapping[str, Window],
-    *,
-    topology: Topology | None,
-    now_s: float,
-    silence_after_s: float,
-) -> tuple[Event, ...]:
-    """Return an event for each node or GPU whose readings, of every metric, stopped.
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """Says each node or GPU whose readings, of every metric, stopped ``after_s`` ago or longer.
 
     Its source counts as up where others reported the same metric in both halves of that time: one
     that is down as a whole is reported as such, not as a thousand silent targets, from its first
@@ -31,16 +28,23 @@ def detect(
     parts reports is one event. A row of NaN is a target that reported before the window began. A
     node that the topology no longer lists was taken away.
     """
-    deadline_s = now_s - silence_after_s
-    quiet: dict[Target, float] = {}
-    for window in windows.values():
-        for target, last_s in _stopped(window, deadline_s):
-            quiet[target] = max(last_s, quiet.get(target, -np.inf))
-    watched = {t: at for t, at in quiet.items() if _lasting(t, topology)}
-    if not watched:
-        return ()
-    alive = _alive(windows, deadline_s, frozenset(target.node for target in watched))
-    return tuple(_events(watched, alive, now_s))
+
+    after_s: float = 120.0
+
+    def look(
+        self, windows: Mapping[str, Window], *, topology: Topology | None, now_s: float
+    ) -> Symptoms:
+        """Return an event for each that is silent."""
+        deadline_s = now_s - self.after_s
+        quiet: dict[Target, float] = {}
+        for window in windows.values():
+            for target, last_s in _stopped(window, deadline_s):
+                quiet[target] = max(last_s, quiet.get(target, -np.inf))
+        watched = {t: at for t, at in quiet.items() if _lasting(t, topology)}
+        if not watched:
+            return Symptoms()
+        alive = _alive(windows, deadline_s, frozenset(target.node for target in watched))
+        return Symptoms(events=tuple(_events(watched, alive, now_s)))
 
 
 def _stopped(window: Window, deadline_s: float) -> list[tuple[Target, float]]:

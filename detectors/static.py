@@ -1,11 +1,15 @@
 """A reading beyond its limit, until it is clearly back."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
+from core.topology import Topology
 from core.types import Anomaly, Floats, Ints, Severity, Window
 from core.units import CATALOG, Bad, Metric
+from detectors.detector import Symptoms
 from detectors.words import amount, duration
 
 DETECTOR = "static"
@@ -14,35 +18,38 @@ CRITICAL_SCORE = 0.75
 NOWHERE = -1
 
 
-def detect(
-    windows: Mapping[str, Window],
-    *,
-    now_s: float,
-    limits: Mapping[str, float],
-    hold_s: float,
-    release_ratio: float,
-    fresh_s: float,
-) -> tuple[Anomaly, ...]:
-    """Return an anomaly for each series that is beyond its limit now and has been for ``hold_s``.
+@dataclass(frozen=True, slots=True)
+class StaticLimits:
+    """Says each series that is beyond its limit now and has been for ``hold_s``.
 
     limits:        metric -> limit, over the catalogue's; NaN switches one off
     release_ratio: a series is back when it is this share of the limit inside of it (hysteresis)
     fresh_s:       a series with nothing newer says nothing about now
     """
-    found: list[Anomaly] = []
-    for name, window in windows.items():
-        metric = CATALOG[name]
-        limit = limits.get(name, metric.limit)
+
+    limits: Mapping[str, float]
+    hold_s: float = 30.0
+    release_ratio: float = 0.02
+    fresh_s: float = 120.0
+
+    def look(
+        self, windows: Mapping[str, Window], *, topology: Topology | None, now_s: float
+    ) -> Symptoms:
+        """Return an anomaly for each lasting excess."""
+        every = (self._excesses(window, now_s) for window in windows.values())
+        return Symptoms(anomalies=tuple(chain.from_iterable(every)))
+
+    def _excesses(self, window: Window, now_s: float) -> Iterator[Anomaly]:
+        metric = CATALOG[window.metric]
+        limit = self.limits.get(window.metric, metric.limit)
         if np.isnan(limit) or metric.bad is Bad.NEITHER or not window.value.size:
-            continue
-        start, end = beyond(window.value, limit, bad=metric.bad, release_ratio=release_ratio)
+            return
+        ratio = self.release_ratio
+        start, end = beyond(window.value, limit, bad=metric.bad, release_ratio=ratio)
         time_s = window.time_s
-        lasting = (start != NOWHERE) & (time_s[end] - time_s[start] >= hold_s)
-        found += (
-            _anomaly(window, int(row), (int(start[row]), int(end[row])), limit)
-            for row in np.flatnonzero(lasting & (now_s - time_s[end] <= fresh_s))
-        )
-    return tuple(found)
+        lasting = (start != NOWHERE) & (time_s[end] - time_s[start] >= self.hold_s)
+        for row in np.flatnonzero(lasting & (now_s - time_s[end] <= self.fresh_s)):
+            yield _anomaly(window, int(row), (int(start[row]), int(end[row])), limit)
 
 
 def beyond(value: Floats, limit: float, *, bad: Bad, release_ratio: float) -> tuple[Ints, Ints]:

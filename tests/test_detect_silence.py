@@ -5,13 +5,13 @@ import numpy as np
 from core.target import Target
 from core.topology import Topology
 from core.types import Event, Severity, Window
-from detectors import silence
+from detectors.silence import Silence
 from tests.fleet import NOW_S, STEP_S, gpus, nodes, ranks, topology, window
 
 
 def found(*windows: Window, on: Topology | None = None) -> tuple[Event, ...]:
     by_metric = {each.metric: each for each in windows}
-    return silence.detect(by_metric, topology=on, now_s=NOW_S, silence_after_s=120.0)
+    return Silence(120.0).look(by_metric, topology=on, now_s=NOW_S).events
 
 
 def readings(metric: str, targets: list[Target], quiet: dict[int, int]) -> Window:

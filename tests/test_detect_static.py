@@ -6,6 +6,7 @@ import pytest
 from core.types import Anomaly, Floats, Severity
 from core.units import Bad
 from detectors import static
+from detectors.static import StaticLimits
 from tests.fleet import NOW_S, STEP_S, nodes, window
 
 METRIC = "node_memory_used_ratio"  # limit 0.95
@@ -14,14 +15,9 @@ METRIC = "node_memory_used_ratio"  # limit 0.95
 def found(
     value: Floats, *, limit: float | None = None, now_s: float = NOW_S
 ) -> tuple[Anomaly, ...]:
-    return static.detect(
-        {METRIC: window(METRIC, nodes(len(value)), value)},
-        now_s=now_s,
-        limits={} if limit is None else {METRIC: limit},
-        hold_s=30.0,
-        release_ratio=0.02,
-        fresh_s=120.0,
-    )
+    limits = {} if limit is None else {METRIC: limit}
+    windows = {METRIC: window(METRIC, nodes(len(value)), value)}
+    return StaticLimits(limits).look(windows, topology=None, now_s=now_s).anomalies
 
 
 def test_an_excess_is_said_with_its_start_and_limit() -> None:
