@@ -19,12 +19,14 @@ from agent.heal import Heal
 from agent.history import History
 from agent.inbound import Inbound, InboundSettings
 from agent.log import set_level
+from agent.memory import read_memory, write_memory
 from agent.metrics import Metrics
 from agent.notify.outbox import Outbox
 from agent.notify.signing import read_secrets
 from agent.observed_cluster import ObservedCluster
 from agent.pause import PauseSwitch
 from agent.receivers import alertmanager_of, webhooks_of
+from agent.senses import Senses
 from agent.server import ServerSettings, build_app
 from agent.service import Periodic, Service
 from agent.serving import serve
@@ -47,6 +49,8 @@ log = structlog.get_logger()
 # The outbox looks for due messages this often; its own schedule says which are due.
 PUMP_EVERY_S = 1.0
 PRUNE_EVERY_S = 3600.0
+LEARNED = "learned.npz"
+KEEP_LEARNED_EVERY_S = 600.0
 # Incidents, plans and their journal are looked at again for a quarter of a year.
 KEEP_S = 90 * 86400.0
 
@@ -87,6 +91,7 @@ class Assembly:
                 ),
                 Periodic("outbox", PUMP_EVERY_S, self._pump),
                 Periodic("prune", PRUNE_EVERY_S, self._prune),
+                Periodic("learned", KEEP_LEARNED_EVERY_S, self._keep_learned),
             ),
             servers=(self._serve,),
             status=lambda: self.controller.sentence,
@@ -101,6 +106,7 @@ class Assembly:
         try:
             await self.pool.close()
             self.history.close()
+            await self._keep_learned()
         finally:
             self.database.close()
 
@@ -132,6 +138,11 @@ class Assembly:
         await self.outbox.prune()
         await SqliteStore(self.database).prune(self.clock.now_s() - KEEP_S)
 
+    async def _keep_learned(self) -> None:
+        """Put away what the detectors know; a start without it is a start among strangers."""
+        memory = self.controller.watch.senses.memory()
+        await asyncio.to_thread(write_memory, self.settings.state_dir / LEARNED, memory)
+
     async def _reload(self, reloader: Reloader | None) -> None:
         if reloader is None:
             return
@@ -150,7 +161,7 @@ class Assembly:
         run = run_settings(settings)
         set_level(settings.log.level)
         self.settings = settings
-        self.controller.watch.settings = watch
+        self.controller.watch.change(watch)
         self.controller.forecasting.settings = forecast
         self.controller.heal.runner.settings = run
         self.controller.heal.autonomy = settings.autonomy_of
@@ -238,12 +249,15 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
         step_s=settings.history.step,
         span_s=settings.history.span,
     )
+    watch = watch_settings(settings)
+    senses = Senses(metrics, watch.detect)
+    senses.remember(read_memory(settings.state_dir / LEARNED))
     return Controller(
         cluster=settings.cluster,
         clock=clock,
         gatherer=gatherer,
         forecasting=Forecasting(history, held.pool, forecast_settings(settings), metrics, clock),
-        watch=Watch(history, store, teller, metrics, watch_settings(settings)),
+        watch=Watch(history, store, teller, metrics, senses, watch),
         heal=Heal(RulesPolicy(), runner, store, metrics, settings.autonomy_of),
         teller=teller,
         store=store,

@@ -134,6 +134,9 @@ class Metrics:
         self.anomalies_total = self._counter(
             "anomalies_total", "Anomalies that began.", "detector", "metric", "severity"
         )
+        self.detectors_failed_total = self._counter(
+            "detectors_failed_total", "Looks that a detector broke at.", "detector"
+        )
         self.incidents_open = self._gauge("incidents_open", "Open incidents.", "severity")
         self.incidents_total = self._counter("incidents_total", "Incidents by cause.", "cause")
         self.diagnosis_duration_seconds = self._histogram(

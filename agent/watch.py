@@ -9,13 +9,14 @@ import structlog
 from agent.gather import World
 from agent.history import History
 from agent.metrics import Metrics
+from agent.senses import Senses
 from agent.tell import Teller
 from core.cluster import ClusterState
 from core.errors import InputError
 from core.ports import Announcement, Store
 from core.target import Target
 from core.types import Breach, Diagnosis, Event, Incident, IncidentState, Severity, Window
-from detectors.detect import DetectSettings, detect
+from detectors.detect import DetectSettings
 from detectors.detector import Symptoms
 from detectors.group import GroupSettings, group
 from rca.diagnose import DiagnoseSettings, case_of, diagnose
@@ -52,11 +53,17 @@ class Watch:
     store: Store
     teller: Teller
     metrics: Metrics
+    senses: Senses
     settings: WatchSettings
     incidents: dict[str, Incident] = field(default_factory=dict)
     diagnoses: dict[str, Diagnosis] = field(default_factory=dict)
     _seen: dict[str, frozenset[object]] = field(default_factory=dict)
     _unsaved: dict[tuple[type, str], Incident | Diagnosis] = field(default_factory=dict)
+
+    def change(self, settings: WatchSettings) -> None:
+        """Go by other settings from now on."""
+        self.settings = settings
+        self.senses.change(settings.detect)
 
     async def load(self, now_s: float) -> None:
         """Take up the incidents an earlier process left open, or resolved a moment ago."""
@@ -78,7 +85,7 @@ class Watch:
         """
         topology = world.state.topology if world.state else None
         windows = self._windows(world.now_s - self.settings.detect_span_s, world.now_s)
-        found = detect(windows, topology=topology, now_s=world.now_s, settings=self.settings.detect)
+        found = self.senses.look(windows, topology=topology, now_s=world.now_s)
         self.metrics.saw(found.anomalies)
         symptoms = Symptoms(
             anomalies=found.anomalies,

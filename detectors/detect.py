@@ -1,4 +1,4 @@
-"""Runs every detector over the newest windows."""
+"""Every detector, made from one set of settings, and the readings they may go by."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +9,7 @@ from core.topology import Topology
 from core.types import Window
 from core.units import CATALOG
 from detectors import counters, peer
-from detectors.detector import Symptoms
+from detectors.detector import Detector, Symptoms
 from detectors.silence import Silence
 from detectors.static import StaticLimits
 
@@ -36,35 +36,59 @@ class DetectSettings:
     peer_sigmas: float = 5.0
 
 
-def detect(
-    windows: Mapping[str, Window],
-    *,
-    topology: Topology | None,
-    now_s: float,
-    settings: DetectSettings,
-) -> Symptoms:
-    """Return what all detectors find; the windows end at ``now_s`` and span ten minutes or so.
+@dataclass(frozen=True, slots=True)
+class _Counters:
+    settings: DetectSettings
 
-    Windows of metrics that the catalogue does not have are passed over, and so are readings outside
-    of what it takes for plausible: those are the source's fault and no news of the target.
-    """
-    known = {name: _plausible(window) for name, window in windows.items() if name in CATALOG}
+    def look(
+        self, windows: Mapping[str, Window], *, topology: Topology | None, now_s: float
+    ) -> Symptoms:
+        return Symptoms(
+            *counters.detect(
+                windows,
+                now_s=now_s,
+                event_span_s=self.settings.event_span_s,
+                fresh_s=self.settings.silence_after_s,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Peers:
+    settings: DetectSettings
+
+    def look(
+        self, windows: Mapping[str, Window], *, topology: Topology | None, now_s: float
+    ) -> Symptoms:
+        return Symptoms(
+            peer.detect(
+                windows,
+                topology=topology,
+                now_s=now_s,
+                span_s=self.settings.peer_span_s,
+                threshold=self.settings.peer_sigmas,
+            )
+        )
+
+
+def detectors(settings: DetectSettings) -> Mapping[str, Detector]:
+    """Return every detector by name, new: those that learn know nothing yet."""
     fresh_s = settings.silence_after_s
-    limited = StaticLimits(settings.limits, settings.hold_s, settings.release_ratio, fresh_s).look(
-        known, topology=topology, now_s=now_s
-    )
-    counted, events = counters.detect(
-        known, now_s=now_s, event_span_s=settings.event_span_s, fresh_s=fresh_s
-    )
-    odd = peer.detect(
-        known,
-        topology=topology,
-        now_s=now_s,
-        span_s=settings.peer_span_s,
-        threshold=settings.peer_sigmas,
-    )
-    silent = Silence(fresh_s).look(known, topology=topology, now_s=now_s)
-    return limited + silent + Symptoms(anomalies=(*counted, *odd), events=events)
+    return {
+        "static": StaticLimits(settings.limits, settings.hold_s, settings.release_ratio, fresh_s),
+        "silence": Silence(fresh_s),
+        "counters": _Counters(settings),
+        "peer": _Peers(settings),
+    }
+
+
+def plausible(windows: Mapping[str, Window]) -> Mapping[str, Window]:
+    """Return what a detector may go by.
+
+    Metrics that the catalogue does not have are left out, and readings outside of what it takes for
+    plausible become NaN: those are the source's fault and no news of the target.
+    """
+    return {name: _plausible(window) for name, window in windows.items() if name in CATALOG}
 
 
 def _plausible(window: Window) -> Window:

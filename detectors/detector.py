@@ -9,7 +9,7 @@ two looks overlap, and holds no more than a bounded amount for each series it st
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,6 +52,7 @@ class Detector(Protocol):
         ...
 
 
+@runtime_checkable
 class Learning(Detector, Protocol):
     """A detector with a memory, which can be put away and taken up by another process."""
 

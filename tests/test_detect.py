@@ -5,18 +5,17 @@ import pytest
 
 from core.types import Window
 from core.units import CATALOG
-from detectors.detect import DetectSettings, detect
+from detectors.detect import DetectSettings, detectors, plausible
 from detectors.detector import Symptoms
 from tests.fleet import NOW_S, gpus, nodes, topology, window
 
 
 def look(*windows: Window) -> Symptoms:
-    return detect(
-        {each.metric: each for each in windows},
-        topology=topology(8, jobs={"88": [0, 1]}),
-        now_s=NOW_S,
-        settings=DetectSettings(),
-    )
+    seen = plausible({each.metric: each for each in windows})
+    found = Symptoms()
+    for detector in detectors(DetectSettings()).values():
+        found += detector.look(seen, topology=topology(8, jobs={"88": [0, 1]}), now_s=NOW_S)
+    return found
 
 
 def test_each_detector_has_its_say() -> None:

@@ -69,14 +69,17 @@ def history_rows(nodes: int, *, runs: int) -> tuple[Row, ...]:
 
 def detect_rows(nodes: int, *, runs: int) -> tuple[Row, ...]:
     """Measure all detectors over ten minutes of a fleet's readings."""
-    from detectors.detect import DetectSettings, detect
+    from detectors.detect import DetectSettings, detectors
 
     windows = {window.metric: window for window in fleet_windows(nodes, 41)}
     series = sum(len(window.targets) for window in windows.values())
-    settings = DetectSettings()
-    seconds = timed(
-        lambda: detect(windows, topology=None, now_s=NOW_S, settings=settings), runs=runs
-    )
+    every = detectors(DetectSettings())
+
+    def look() -> None:
+        for detector in every.values():
+            detector.look(windows, topology=None, now_s=NOW_S)
+
+    seconds = timed(look, runs=runs)
     return (milliseconds("detect", seconds, note=f"{series} series x 41 readings"),)
 
 

@@ -1,0 +1,65 @@
+"""The detectors at work: each looks for itself, and what it has learned outlives settings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from agent.memory import Memory
+from agent.metrics import Metrics
+from core.topology import Topology
+from core.types import Window
+from detectors.detect import DetectSettings, detectors, plausible
+from detectors.detector import Detector, Learning, Symptoms
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Senses:
+    """Runs every detector over the same windows; one that breaks does not blind the others."""
+
+    metrics: Metrics
+    settings: DetectSettings
+    _detectors: Mapping[str, Detector] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._detectors = detectors(self.settings)
+
+    def look(
+        self, windows: Mapping[str, Window], *, topology: Topology | None, now_s: float
+    ) -> Symptoms:
+        """Return what all detectors find; what an error hides is in the log and counted."""
+        known = plausible(windows)
+        found = Symptoms()
+        for name, detector in self._detectors.items():
+            try:
+                found += detector.look(known, topology=topology, now_s=now_s)
+            except Exception as error:
+                self.metrics.detectors_failed_total.labels(name).inc()
+                log.exception("detector broke", detector=name, error=repr(error))
+        return found
+
+    def change(self, settings: DetectSettings) -> None:
+        """Go by other settings from now on, with what was learned."""
+        if settings != self.settings:
+            memory = self.memory()
+            self.settings, self._detectors = settings, detectors(settings)
+            self.remember(memory)
+
+    def memory(self) -> Memory:
+        """Return what the detectors that learn have learned."""
+        return {
+            name: detector.state()
+            for name, detector in self._detectors.items()
+            if isinstance(detector, Learning)
+        }
+
+    def remember(self, memory: Memory) -> None:
+        """Take up what ``memory`` returned; what does not fit is said, and learned anew."""
+        for name, detector in self._detectors.items():
+            if isinstance(detector, Learning) and name in memory:
+                try:
+                    detector.restore(memory[name])
+                except (ValueError, KeyError, IndexError) as error:
+                    log.warning("what was learned is lost", detector=name, problem=str(error))
