@@ -52,7 +52,7 @@ class Company:
     more: dict[str, type[Detector]] = field(default_factory=dict)
 
     def __call__(self, settings: DetectSettings) -> Mapping[str, Detector]:
-        return {name: made() for name, made in self.more.items()} | every.detectors(settings)
+        return {**{name: made() for name, made in self.more.items()}, **every.detectors(settings)}
 
 
 def senses(monkeypatch: pytest.MonkeyPatch, **more: type[Detector]) -> Senses:
