@@ -80,7 +80,7 @@ def _table(path: Path) -> _Table:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(f"reading {path}: it is not UTF-8 text ({error.reason}).") from error
-    delimiter = _delimiter(text)
+    delimiter = delimiter_of(text)
     notes, rows = [], []
     comments = 0
     try:
@@ -101,13 +101,13 @@ def _table(path: Path) -> _Table:
         notes.append(f"{comments} comment lines were passed over")
     comma = delimiter != ","
     first = rows[0][1]
-    named = not any(_is_cell(cell, decimal_comma=comma) for cell in first if cell)
+    named = not any(is_cell(cell, decimal_comma=comma) for cell in first if cell)
     if not named:
         notes.append("there is no header")
     return _Table(first if named else (), tuple(rows[1 if named else 0 :]), comma, tuple(notes))
 
 
-def _delimiter(text: str) -> str:
+def delimiter_of(text: str) -> str:
     """Return the delimiter that most of the first lines agree on; a comma in doubt."""
     lines = [line for line in text.splitlines()[:LOOKED_AT] if line and line[0] != "#"]
 
@@ -120,9 +120,9 @@ def _delimiter(text: str) -> str:
     return max(DELIMITERS, key=agreement) if lines else ","
 
 
-def _is_cell(cell: str, *, decimal_comma: bool) -> bool:
+def is_cell(cell: str, *, decimal_comma: bool) -> bool:
     """Say whether the cell is a time or a number, which no header is."""
-    return _number(cell, decimal_comma=decimal_comma) is not None or _iso(cell) is not None
+    return number(cell, decimal_comma=decimal_comma) is not None or iso(cell) is not None
 
 
 def _column(path: Path, table: _Table, wanted: str, *, what: str) -> int:
@@ -167,10 +167,10 @@ def _numbers(
     empty = zoneless = epochs = 0
     for line, cells in table.rows:
         cell = cells[time_at] if time_at < len(cells) else ""
-        epoch = _number(cell, decimal_comma=table.decimal_comma)
-        when = _iso(cell) if epoch is None else None
+        epoch = number(cell, decimal_comma=table.decimal_comma)
+        when = iso(cell) if epoch is None else None
         text = cells[value_at] if value_at < len(cells) else ""
-        value = _number(text, decimal_comma=table.decimal_comma) if text else math.nan
+        value = number(text, decimal_comma=table.decimal_comma) if text else math.nan
         if value is None or (when is None and (epoch is None or not math.isfinite(epoch))):
             bad.append((line, _row_text(cells)))
         elif not math.isfinite(value):
@@ -178,7 +178,7 @@ def _numbers(
         else:
             zoneless += when is not None and when.tzinfo is None
             epochs += epoch is not None
-            times.append(epoch if epoch is not None else _utc_s(when))
+            times.append(epoch if epoch is not None else utc_s(when))
             values.append(value)
     notes = list(_left_out(path, bad, empty, kept=len(times)))
     if zoneless:
@@ -186,12 +186,18 @@ def _numbers(
     if 0 < epochs < len(times):
         raise InputError(f"reading {path}: its times are partly numbers, partly dates. Use one.")
     time_s = np.array(times)
-    for above, factor, unit in UNITS if epochs else ():
-        if np.median(np.abs(time_s)) > above:
-            notes.append(f"times were taken as {unit} since the epoch")
-            time_s = time_s * factor
-            break
+    if epochs:
+        time_s, unit = in_seconds(time_s)
+        notes += unit
     return time_s, np.array(values), notes
+
+
+def in_seconds(epoch: Floats) -> tuple[Floats, tuple[str, ...]]:
+    """Return epoch times as seconds, and what they were taken for where that is something else."""
+    for above, factor, unit in UNITS:
+        if epoch.size and np.nanmedian(np.abs(epoch)) > above:
+            return epoch * factor, (f"times were taken as {unit} since the epoch",)
+    return epoch, ()
 
 
 def _row_text(cells: Sequence[str]) -> str:
@@ -228,7 +234,7 @@ def _gaps(time_s: Floats) -> Iterator[str]:
         )
 
 
-def _number(cell: str, *, decimal_comma: bool) -> float | None:
+def number(cell: str, *, decimal_comma: bool) -> float | None:
     """Return the cell's number, NaN for the usual words for none; None where it is neither."""
     if cell.lower() in ("", "na", "n/a", "null", "none", "-"):
         return math.nan
@@ -238,14 +244,16 @@ def _number(cell: str, *, decimal_comma: bool) -> float | None:
         return None
 
 
-def _iso(cell: str) -> datetime | None:
+def iso(cell: str) -> datetime | None:
+    """Return the cell's ISO 8601 time; None where it is none."""
     try:
         return datetime.fromisoformat(cell.replace("/", "-"))
     except ValueError:
         return None
 
 
-def _utc_s(when: datetime | None) -> float:
+def utc_s(when: datetime | None) -> float:
+    """Return seconds since the epoch, UTC where no zone is given; NaN for None."""
     if when is None:
         return math.nan
     return (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
