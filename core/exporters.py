@@ -68,6 +68,7 @@ EXPRESSIONS: Mapping[str, tuple[str, ...]] = {
     "volume_inodes_used_ratio": (
         f"1 - node_filesystem_files_free{{{_REAL_FS}}} / (node_filesystem_files{{{_REAL_FS}}} > 0)",
     ),
+    "volume_readonly": (f"node_filesystem_readonly{{{_REAL_FS}}}",),
 }
 
 # Which labels name a part of a target, first found wins. Prometheus' own ``job`` label is the

@@ -109,6 +109,7 @@ _ROWS: Mapping[TargetKind, tuple[tuple[str, Bad, float, float, float, str], ...]
     TargetKind.VOLUME: (
         ("volume_used_ratio", Bad.HIGH, 0, 1, 0.95, "space in use"),
         ("volume_inodes_used_ratio", Bad.HIGH, 0, 1, 0.95, "inodes in use"),
+        ("volume_readonly", Bad.HIGH, 0, 1, _NO_LIMIT, "1 while nothing can be written"),
         ("volume_read_latency_s", Bad.HIGH, 0, 3600, _NO_LIMIT, "mean read time"),
         ("volume_write_latency_s", Bad.HIGH, 0, 3600, _NO_LIMIT, "mean write time"),
         ("volume_read_bytes_total", Bad.NEITHER, 0, _INF, _NO_LIMIT, "bytes read"),

@@ -8,8 +8,9 @@ import numpy as np
 from core.topology import Topology
 from core.types import Window
 from core.units import CATALOG
-from detectors import counters, peer
+from detectors import peer
 from detectors.detector import Detector, Symptoms
+from detectors.faults.counters import Counters
 from detectors.silence import Silence
 from detectors.static import StaticLimits
 
@@ -37,23 +38,6 @@ class DetectSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Counters:
-    settings: DetectSettings
-
-    def look(
-        self, windows: Mapping[str, Window], *, topology: Topology | None, now_s: float
-    ) -> Symptoms:
-        return Symptoms(
-            *counters.detect(
-                windows,
-                now_s=now_s,
-                event_span_s=self.settings.event_span_s,
-                fresh_s=self.settings.silence_after_s,
-            )
-        )
-
-
-@dataclass(frozen=True, slots=True)
 class _Peers:
     settings: DetectSettings
 
@@ -77,7 +61,7 @@ def detectors(settings: DetectSettings) -> Mapping[str, Detector]:
     return {
         "static": StaticLimits(settings.limits, settings.hold_s, settings.release_ratio, fresh_s),
         "silence": Silence(fresh_s),
-        "counters": _Counters(settings),
+        "counters": Counters(settings.event_span_s, fresh_s),
         "peer": _Peers(settings),
     }
 

@@ -20,6 +20,7 @@ BARE_COUNTS = {
     "job_replicas",
     "node_up",
     "port_up",
+    "volume_readonly",
 }
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from core.target import Target
 from core.types import Anomaly, Event, Floats, Severity
-from detectors import counters
+from detectors.faults.counters import Counters
 from tests.fleet import NOW_S, STEP_S, gpus, nodes, window
 
 
@@ -13,9 +13,10 @@ def found(
     metric: str, value: Floats, targets: list[Target] | None = None, *, event_span_s: float = 120.0
 ) -> tuple[tuple[Anomaly, ...], tuple[Event, ...]]:
     on = targets or gpus(2)[: len(value)]
-    return counters.detect(
-        {metric: window(metric, on, value)}, now_s=NOW_S, event_span_s=event_span_s, fresh_s=120.0
+    seen = Counters(event_span_s).look(
+        {metric: window(metric, on, value)}, topology=None, now_s=NOW_S
     )
+    return seen.anomalies, seen.events
 
 
 def steady(level: float, rows: int = 3) -> Floats:
@@ -66,6 +67,8 @@ def test_an_old_count_is_not_told_again() -> None:
         ("gpu_nvlink_errors_total", 150.0, True),
         ("port_errors_total", 0.5, False),
         ("port_errors_total", 4.0, True),
+        ("gpu_ecc_corrected_total", 5 / 60, False),
+        ("gpu_ecc_corrected_total", 20 / 60, True),
     ],
 )
 def test_a_rate_over_its_norm_is_an_anomaly(metric: str, per_s: float, fires: bool) -> None:
@@ -86,6 +89,7 @@ def test_a_rate_over_its_norm_is_an_anomaly(metric: str, per_s: float, fires: bo
         ("gpu_rows_remap_failed", 0, "row_remap", "failed"),
         ("port_up", 1, "link_down", ""),
         ("node_up", 1, "silent", ""),
+        ("volume_readonly", 0, "volume_readonly", ""),
     ],
 )
 def test_a_flag_that_turns_is_an_event_and_stays_an_anomaly(
@@ -98,6 +102,17 @@ def test_a_flag_that_turns_is_an_event_and_stays_an_anomaly(
 
     assert (turned.kind, turned.code, turned.time_s) == (kind, code, NOW_S - 3 * STEP_S)
     assert (held.start_s, held.end_s, held.score) == (NOW_S - 3 * STEP_S, NOW_S, 1.0)
+
+
+def test_clocks_held_back_for_heat_are_an_anomaly() -> None:
+    value = steady(0.1)
+    value[1, 10:] = 0.9
+    value[2, -5:] = 1.0
+
+    (slowed,), events = found("gpu_throttle_ratio", value)
+
+    assert events == ()
+    assert (slowed.target, slowed.start_s) == (gpus(1)[1], NOW_S - 30 * STEP_S)
 
 
 def test_a_flag_bad_from_the_start_has_no_known_beginning() -> None:
@@ -125,7 +140,9 @@ def test_an_xid_that_appears_is_an_event_with_its_meaning() -> None:
         ("79", Severity.CRITICAL),
         ("45", Severity.INFO),
     ]
-    assert events[0].text == "Xid 79 on node-0/GPU-0-1: GPU has fallen off the bus"
+    assert events[0].text == (
+        "Xid 79 on node-0/GPU-0-1: GPU has fallen off the bus; restart the node"
+    )
 
 
 def test_an_xid_that_was_there_before_is_no_news() -> None:

@@ -171,6 +171,7 @@ class HostReader:
             yield Reading("volume_used_ratio", target, 1 - found.f_bavail / found.f_blocks)
         if found.f_files:
             yield Reading("volume_inodes_used_ratio", target, 1 - found.f_ffree / found.f_files)
+        yield Reading("volume_readonly", target, float(bool(found.f_flag & os.ST_RDONLY)))
 
     def _mounted(self, problems: list[Problem]) -> tuple[str, ...]:
         """Return one mount point of each file system that holds data, the shortest path of it."""

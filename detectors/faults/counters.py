@@ -8,9 +8,12 @@ from numpy.typing import NDArray
 
 from core.counters import growth
 from core.target import Target
-from core.types import Anomaly, Event, Floats, Ints, Severity, Window
+from core.topology import Topology
+from core.types import Anomaly, Event, Ints, Severity, Window
 from core.units import CATALOG
-from detectors.xids import xid_event
+from detectors.detector import Symptoms
+from detectors.faults.xids import turned_xids
+from detectors.words import amount
 
 Mask = NDArray[np.bool_]
 
@@ -34,6 +37,15 @@ class Rate:
 
     metric: str
     per_s: float
+    severity: Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """A gauge whose mean over the window is above ``most`` is an anomaly."""
+
+    metric: str
+    most: float
     severity: Severity
 
 
@@ -64,6 +76,15 @@ RATES = (
     Rate("gpu_nvlink_errors_total", 100.0, Severity.CRITICAL),
     # A good InfiniBand or RoCE link has none for hours; 1 a second is far from chance.
     Rate("port_errors_total", 1.0, Severity.WARNING),
+    # Assumed: a storm of single-bit errors. They are corrected, so this is evidence and no trouble
+    # (DCGM's own limit of 10 is a placeholder, by the comment beside it).
+    Rate("gpu_ecc_corrected_total", 10 / MINUTE_S, Severity.INFO),
+)
+
+LEVELS = (
+    # Assumed: held back for heat half of the time. gpud warns from 0.6 slowdowns a minute over ten
+    # minutes; a share of time says more about what it costs.
+    Level("gpu_throttle_ratio", 0.5, Severity.WARNING),
 )
 
 FLAGS = (
@@ -73,34 +94,46 @@ FLAGS = (
     Flag("port_up", 0.0, "link_down", "", Severity.CRITICAL),
     # Prometheus' `up`: the scrape itself was refused or timed out.
     Flag("node_up", 0.0, "silent", "", Severity.CRITICAL),
+    # The kernel remounts a file system read-only after errors on its disk. Some are so by intent.
+    Flag("volume_readonly", 1.0, "volume_readonly", "", Severity.CRITICAL),
 )
 
 
-def detect(
-    windows: Mapping[str, Window], *, now_s: float, event_span_s: float, fresh_s: float
-) -> tuple[tuple[Anomaly, ...], tuple[Event, ...]]:
-    """Return what the rules find.
+@dataclass(frozen=True, slots=True)
+class Counters:
+    """Says what the rules find.
 
     event_span_s: an event older than this has been reported by an earlier look
     fresh_s:      a series with nothing newer says nothing about now
     """
-    anomalies: list[Anomaly] = []
-    events: list[Event] = []
-    seen = {name: window for name, window in windows.items() if window.value.size}
-    for growing in GROWTHS:
-        events += _growths(growing, seen[growing.metric]) if growing.metric in seen else ()
-    for rate in RATES:
-        anomalies += _rates(rate, seen[rate.metric]) if rate.metric in seen else ()
-    for flag in FLAGS:
-        held, turned = _flags(flag, seen[flag.metric]) if flag.metric in seen else ([], [])
-        anomalies += held
-        events += turned
-    if "gpu_xid_code" in seen:
-        events += _xids(seen["gpu_xid_code"])
-    return (
-        tuple(found for found in anomalies if now_s - found.end_s <= fresh_s),
-        tuple(found for found in events if now_s - found.time_s <= event_span_s),
-    )
+
+    event_span_s: float = 120.0
+    fresh_s: float = 120.0
+
+    def look(
+        self, windows: Mapping[str, Window], *, topology: Topology | None, now_s: float
+    ) -> Symptoms:
+        """Return what the rules find; the topology does not matter to them."""
+        del topology
+        seen = {name: window for name, window in windows.items() if window.value.size}
+        anomalies: list[Anomaly] = []
+        events: list[Event] = []
+        for growing in GROWTHS:
+            events += _growths(growing, seen[growing.metric]) if growing.metric in seen else ()
+        for rate in RATES:
+            anomalies += _rates(rate, seen[rate.metric]) if rate.metric in seen else ()
+        for level in LEVELS:
+            anomalies += _levels(level, seen[level.metric]) if level.metric in seen else ()
+        for flag in FLAGS:
+            held, turned = _flags(flag, seen[flag.metric]) if flag.metric in seen else ([], [])
+            anomalies += held
+            events += turned
+        if "gpu_xid_code" in seen:
+            events += turned_xids(seen["gpu_xid_code"])
+        return Symptoms(
+            tuple(found for found in anomalies if now_s - found.end_s <= self.fresh_s),
+            tuple(found for found in events if now_s - found.time_s <= self.event_span_s),
+        )
 
 
 def _growths(rule: Growth, window: Window) -> Iterator[Event]:
@@ -140,6 +173,30 @@ def _rates(rule: Rate, window: Window) -> Iterator[Anomaly]:
         )
 
 
+def _levels(rule: Level, window: Window) -> Iterator[Anomaly]:
+    known = np.isfinite(window.value)
+    _, last = _ends(known)
+    count = np.maximum(known.sum(axis=1), 1)
+    mean = np.nansum(window.value, axis=1) / count
+    # Over the whole window: a row that has half of it at least.
+    for row in np.flatnonzero((mean > rule.most) & (2 * count >= window.value.shape[1])):
+        target, found = window.targets[row], float(mean[row])
+        yield Anomaly(
+            target=target,
+            metric=rule.metric,
+            start_s=float(window.time_s[int(np.argmax(window.value[row] > rule.most))]),
+            end_s=float(window.time_s[last[row]]),
+            value=found,
+            lower=0.0,
+            upper=rule.most,
+            score=float(0.5 + 0.5 * (1 - rule.most / found)),
+            detector=DETECTOR,
+            severity=rule.severity,
+            text=f"{CATALOG[rule.metric].text} of {target} is {amount(found, rule.metric)}, "
+            f"normal is up to {amount(rule.most, rule.metric)}",
+        )
+
+
 def _flags(rule: Flag, window: Window) -> tuple[list[Anomaly], list[Event]]:
     anomalies, events = [], []
     known = np.isfinite(window.value)
@@ -174,25 +231,6 @@ def _held(rule: Flag, target: Target, span_s: tuple[float, float], text: str) ->
         severity=rule.severity,
         text=text,
     )
-
-
-def _xids(window: Window) -> Iterator[Event]:
-    """Yield an event for each time the last-Xid gauge turns to another code than 0.
-
-    The gauge keeps its value for days: without an earlier reading it is no news.
-    """
-    filled, known = _carried(window.value)
-    turned = known[:, :-1] & (filled[:, 1:] != filled[:, :-1]) & (filled[:, 1:] > 0)
-    for row, column in zip(*np.nonzero(turned), strict=True):
-        code = int(filled[row, column + 1])
-        yield xid_event(window.targets[row], float(window.time_s[column + 1]), code)
-
-
-def _carried(value: Floats) -> tuple[Floats, Mask]:
-    """Return (S, T) with each gap filled by the reading before it, and where there is one."""
-    columns = np.where(np.isnan(value), 0, np.arange(value.shape[1]))
-    filled = np.take_along_axis(value, np.maximum.accumulate(columns, axis=1), axis=1)
-    return filled, np.isfinite(filled)
 
 
 def _ends(known: Mask) -> tuple[Ints, Ints]:
