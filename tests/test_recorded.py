@@ -23,19 +23,23 @@ def test_pods_are_minutes_of_a_day(shared_data: Path, metric: str) -> None:
     assert panel.value.shape == (len(panel.names), len(panel.time_s))
     assert np.isfinite(panel.value).sum(axis=1).min() > 120
     if metric.endswith("_ratio"):
-        assert 0 <= np.nanmin(panel.value) and np.nanmax(panel.value) <= 1
+        assert np.nanmin(panel.value) >= 0
+        assert np.nanmax(panel.value) <= 1
 
 
 def test_no_series_is_both_learned_from_and_scored(shared_data: Path) -> None:
     for panel in (gentd26(shared_data, "gpu_utilization_ratio"), nab_panel(shared_data)):
         dev, held = panel.dev().names, panel.hold_out().names
-        assert dev and held
+        assert dev
+        assert held
         assert sorted(dev + held) == sorted(panel.names)
 
 
 def test_a_pod_is_divided_by_its_own_hash_and_others_by_their_names() -> None:
-    assert is_dev("00800b6d2c") and is_dev("4f00000000")
-    assert not is_dev("2080000000") and not is_dev("1080000000")
+    assert is_dev("00800b6d2c")
+    assert is_dev("4f00000000")
+    assert not is_dev("2080000000")
+    assert not is_dev("1080000000")
     assert is_dev("ec2_cpu_utilization_24ae8d")
     assert not is_dev("rds_cpu_utilization_e47b3b")
 
