@@ -10,7 +10,7 @@ from core.types import Window
 from core.units import CATALOG
 from detectors import peer
 from detectors.detector import Detector, Symptoms
-from detectors.faults.counters import Counters
+from detectors.faults.hard_faults import HardFaults
 from detectors.silence import Silence
 from detectors.static import StaticLimits
 
@@ -61,7 +61,7 @@ def detectors(settings: DetectSettings) -> Mapping[str, Detector]:
     return {
         "static": StaticLimits(settings.limits, settings.hold_s, settings.release_ratio, fresh_s),
         "silence": Silence(fresh_s),
-        "counters": Counters(settings.event_span_s, fresh_s),
+        "faults": HardFaults(settings.event_span_s, fresh_s),
         "peer": _Peers(settings),
     }
 

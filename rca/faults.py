@@ -199,6 +199,7 @@ KIND_SIGNS: Mapping[str, Sign] = {
     "node_silent": Sign("node_silent", 6.0),
     "node_down": Sign("node_silent", 7.0),
     "gpu_lost": Sign("gpu_fallen_off_bus", 7.0),
+    "gpu_suspect": Sign("gpu_hang", 6.5),
     "gpu_unreachable": Sign("gpu_fallen_off_bus", 6.0),
     "ecc_uncorrected": Sign("gpu_ecc_uncorrectable", 8.0),
     "ecc_dbe": Sign("gpu_ecc_uncorrectable", 8.0),

@@ -64,7 +64,8 @@ async def test_a_gpu_off_the_bus_is_named_and_nothing_is_touched(tmp_path: Path)
             (record,) = await plans(app)
             (incident,) = (await app.get("/v1/incidents"))["incidents"]
 
-    assert incident["title"] == f"Xid 79 on node-0a/{BROKEN}: GPU has fallen off the bus"
+    said = f"Xid 79 on node-0a/{BROKEN}: GPU has fallen off the bus; restart the node"
+    assert incident["title"] == said
     assert record["plan"]["cause"]["fault"] == "gpu_fallen_off_bus"
     assert record["plan"]["cause"]["target"]["gpu"] == BROKEN
     assert (record["state"], record["mode"]) == ("proposed", "observe")
