@@ -1,7 +1,8 @@
-"""Draws a forecast as a PNG: history, band, limit and where they are expected to meet."""
+"""Draws forecasts as a PNG: history, band, limit and where they are expected to meet."""
 
 import io
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,6 +13,9 @@ from core.target import Target
 from core.units import CATALOG
 
 INCHES, DPI = (10.0, 5.0), 120
+SMALL_INCHES, LEGEND_INCHES = (6.5, 2.3), 0.4
+MOST_TICKS = 7
+MOST_OF_A_NAME = 48
 # Okabe and Ito's palette: apart for colour-blind eyes too.
 HISTORY, AHEAD, LIMIT, CROSSING = "#222222", "#0072B2", "#D55E00", "#009E73"
 # What is ahead fills at least this share of the picture, however long the history is.
@@ -24,21 +28,70 @@ _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 def forecast_png(view: ForecastView) -> bytes:
     """Return the picture of one forecast; times are UTC. Takes matplotlib, about half a second."""
+    figure, canvas = _figure(INCHES)
+    axes: Any = figure.add_subplot()
+    _draw(axes, view)
+    axes.set_xlabel("time (UTC)")
+    axes.set_ylabel(_quantity(view))
+    scored = f"\n{_skill(view)}" if _skill(view) else ""
+    axes.set_title(f"{_name(view)}{scored}", loc="left", fontsize=11)
+    figure.legend(loc="outside lower center", ncols=5, fontsize=9, frameon=False)
+    return _png(canvas)
+
+
+def forecasts_png(views: Sequence[ForecastView]) -> bytes:
+    """Return small pictures of several forecasts, in reading order, with one legend."""
+    columns = 1 if len(views) == 1 else 2
+    rows = -(-len(views) // columns)
+    figure, canvas = _figure((SMALL_INCHES[0] * columns, SMALL_INCHES[1] * rows + LEGEND_INCHES))
+    labels: dict[str, Any] = {}
+    for number, view in enumerate(views, 1):
+        axes: Any = figure.add_subplot(rows, columns, number)
+        _draw(axes, view)
+        axes.set_title(_shortened(_name(view)), loc="left", fontsize=9)
+        axes.set_title(_in_short(view), loc="right", fontsize=8, color="#555555")
+        axes.tick_params(labelsize=8)
+        axes.set_ylabel(_scale(view)[1], fontsize=8)
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            labels.setdefault(label.partition(" (")[0].partition(" at ")[0], handle)
+    figure.legend(
+        list(labels.values()),
+        list(labels),
+        loc="outside lower center",
+        ncols=5,
+        fontsize=9,
+        frameon=False,
+    )
+    return _png(canvas)
+
+
+def _figure(inches: tuple[float, float]) -> tuple[Any, Any]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415  # heavy
     from matplotlib.figure import Figure  # noqa: PLC0415  # heavy
 
-    figure = Figure(figsize=INCHES, dpi=DPI, layout="constrained")
-    canvas: Any = FigureCanvasAgg(figure)
-    axes: Any = figure.add_subplot()
+    figure = Figure(figsize=inches, dpi=DPI, layout="constrained")
+    return figure, FigureCanvasAgg(figure)
+
+
+def _png(canvas: Any) -> bytes:
+    out = io.BytesIO()
+    canvas.print_png(out)
+    return out.getvalue()
+
+
+def _draw(axes: Any, view: ForecastView) -> None:
+    from matplotlib import dates  # noqa: PLC0415  # heavy
+
     axes.set_xlim(*_utc(np.array(_span_s(view))))
     axes.set_ylim(*_range(view))
     _draw_series(axes, view)
     _draw_limit(axes, view)
-    _label(axes, view)
-    figure.legend(loc="outside lower center", ncols=5, fontsize=9, frameon=False)
-    out = io.BytesIO()
-    canvas.print_png(out)
-    return out.getvalue()
+    calendar: Any = dates
+    locator = calendar.AutoDateLocator(tz=UTC, maxticks=MOST_TICKS)
+    axes.xaxis.set_major_locator(locator)
+    axes.xaxis.set_major_formatter(calendar.ConciseDateFormatter(locator, tz=UTC))
+    axes.grid(alpha=0.25)
+    axes.spines[["top", "right"]].set_visible(False)
 
 
 def _draw_series(axes: Any, view: ForecastView) -> None:
@@ -82,23 +135,34 @@ def _draw_limit(axes: Any, view: ForecastView) -> None:
     )
 
 
-def _label(axes: Any, view: ForecastView) -> None:
-    from matplotlib import dates  # noqa: PLC0415  # heavy
+def _name(view: ForecastView) -> str:
+    where = "" if view.target == Target() else f" of {view.target}"
+    return f"{view.metric}{where}"
 
-    calendar: Any = dates
-    locator = calendar.AutoDateLocator(tz=UTC)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(calendar.ConciseDateFormatter(locator, tz=UTC))
-    axes.set_xlabel("time (UTC)")
+
+def _shortened(name: str) -> str:
+    """Cut the middle out of a long name: series differ at their ends."""
+    half = MOST_OF_A_NAME // 2
+    return name if len(name) <= MOST_OF_A_NAME else f"{name[:half]} ... {name[-half:]}"
+
+
+def _skill(view: ForecastView) -> str:
+    skill = float(view.forecast.skill[0])
+    return f"skill against seasonal naive {skill:.2f}" if math.isfinite(skill) else ""
+
+
+def _in_short(view: ForecastView) -> str:
+    """Return what a small picture says beside its name."""
+    skill = float(view.forecast.skill[0])
+    scored = f"skill {skill:.2f}" if math.isfinite(skill) else ""
+    likely = f"p = {view.probability:.2f}" if math.isfinite(view.probability) else ""
+    return ", ".join(filter(None, (likely, scored)))
+
+
+def _quantity(view: ForecastView) -> str:
     text = CATALOG[view.metric].text if view.metric in CATALOG else view.metric
     unit = _scale(view)[1]
-    axes.set_ylabel(f"{text}, {unit}" if unit else text)
-    where = "" if view.target == Target() else f" of {view.target}"
-    skill = float(view.forecast.skill[0])
-    scored = f"\nskill against seasonal naive {skill:.2f}" if math.isfinite(skill) else ""
-    axes.set_title(f"{view.metric}{where}{scored}", loc="left", fontsize=11)
-    axes.grid(alpha=0.25)
-    axes.spines[["top", "right"]].set_visible(False)
+    return f"{text}, {unit}" if unit else text
 
 
 def _span_s(view: ForecastView) -> tuple[float, float]:

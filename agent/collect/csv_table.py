@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.collect.csv_series import delimiter_of, number
+from agent.collect.csv_series import delimiter_of, is_cell, number
 from core.errors import InputError
 
 if TYPE_CHECKING:
@@ -30,6 +30,12 @@ class Head:
     comments: int
 
     @property
+    def named(self) -> bool:
+        """Say whether the first row holds names, so neither numbers nor times."""
+        comma = self.delimiter != ","
+        return not any(is_cell(cell, decimal_comma=comma) for cell in self.names if cell)
+
+    @property
     def numeric(self) -> tuple[bool, ...]:
         """Say of each column whether it begins with numbers, or with nothing."""
         comma = self.delimiter != ","
@@ -49,38 +55,41 @@ class Head:
 
 
 def head_of(path: Path) -> Head:
-    """Look at the start of a CSV file; InputError where it is none."""
+    """Look at the start of a CSV file with a header; InputError where it is none."""
+    head = start_of(path)
+    if len(head.names) < 2 or not head.rows:
+        raise InputError(
+            f"reading {path}: found {1 + len(head.rows)} rows of {len(head.names)} columns. It "
+            "needs a header, and rows of a time and values."
+        )
+    if not head.named:
+        raise InputError(
+            f"reading {path}: its first row holds numbers, so its columns have no names. Put a "
+            "header above it, or read one column of it with --column and its number."
+        )
+    return head
+
+
+def start_of(path: Path) -> Head:
+    """Look at the start of a CSV file; its first row is a header only if ``named``."""
     with path.open("rb") as file:
         raw = file.read(LOOKED_AT_BYTES)
     if not raw.strip():
         raise InputError(f"reading {path}: it is empty. It needs a header, times and values.")
     if b"\0" in raw[:65536]:
-        raise InputError(f"reading {path}: it is neither CSV nor Parquet, but binary.")
+        raise InputError(f"reading {path}: it is binary, not CSV or Parquet. Export it as one.")
     text = raw.decode("utf-8-sig", errors="replace")
     lines = text.splitlines()
     lines = lines[:-1] if len(raw) == LOOKED_AT_BYTES else lines
     comments = next((at for at, line in enumerate(lines) if line[:1] != "#"), len(lines))
-    delimiter = delimiter_of("\n".join(lines[comments : comments + 20]))
+    delimiter = delimiter_of("\n".join(lines[comments : comments + LOOKED_AT_ROWS]))
     body = io.StringIO("\n".join(lines[comments : comments + LOOKED_AT_ROWS + 1]))
     try:
-        rows = [
-            tuple(cell.strip() for cell in row) for row in csv.reader(body, delimiter=delimiter)
-        ]
+        cells = csv.reader(body, delimiter=delimiter)
+        rows = [row for cut in cells if any(row := tuple(cell.strip() for cell in cut))]
     except csv.Error as error:
         raise InputError(f"reading {path}: it is not CSV ({error}).") from error
-    rows = [row for row in rows if any(row)]
-    if len(rows) < 2 or len(rows[0]) < 2:
-        raise InputError(
-            f"reading {path}: found {len(rows)} rows of {len(rows[0]) if rows else 0} columns. "
-            "It needs a header, and rows of a time and values."
-        )
-    comma = delimiter != ","
-    if any(_is_number(cell, comma) for cell in rows[0]):
-        raise InputError(
-            f"reading {path}: its first row holds numbers, so its columns have no names. Put a "
-            "header above it, or read one column of it with --column."
-        )
-    return Head(delimiter, rows[0], tuple(rows[1:]), comments)
+    return Head(delimiter, rows[0] if rows else (), tuple(rows[1:]), comments)
 
 
 def _is_number(cell: str, comma: bool) -> bool:

@@ -9,21 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from agent.collect.csv_series import TIME_NAMES, in_seconds, iso, number, utc_s
-from agent.collect.csv_table import head_of, read_csv
+from agent.collect.csv_series import TIME_NAMES, read_csv_series
+from agent.collect.csv_table import head_of, read_csv, start_of
+from agent.collect.table_times import check_distinct, times_of
+from agent.even_grid import Values
 from core.errors import InputError
 from core.types import Floats
-
-Wide = NDArray[np.float32]
 
 # 120,000 series of a day of minutes are 173 million; as float32 that is 0.7 GB.
 MOST_READINGS = 200_000_000
 # Columns of a Parquet file that are in memory as Arrow's at once.
 PART = 256
-# Of a wide table each row has its own time; a few may be repeated where clocks were set.
-LEAST_DISTINCT = 0.9
 SERIES_NAMES = ("series", "unique_id", "metric", "name")
 # What pandas calls a data frame's index in a Parquet file, where it has no name.
 TIMES = (*TIME_NAMES, "__index_level_0__", "index")
@@ -35,12 +32,12 @@ class Table:
     """time_s (N,) as the rows come; names S, value (S, N), NaN where a cell is empty.
 
     Times may be unsorted or repeated. ``notes`` say what was left out and what was guessed.
-    float32 keeps 7 digits.
+    Tables of many columns are float32, which keeps 7 digits.
     """
 
     names: tuple[str, ...]
     time_s: Floats
-    value: Wide
+    value: Values
     notes: tuple[str, ...] = ()
 
 
@@ -72,26 +69,60 @@ def is_parquet(path: Path) -> bool:
         ) from error
 
 
-def columns_of(path: Path) -> tuple[str, ...]:
-    """Return a table's column names; InputError where the file is no table."""
+def read_series(
+    path: Path,
+    *,
+    column: str | None = None,
+    columns: str | None = None,
+    time_column: str | None = None,
+) -> Table:
+    """Read one column, or all that ``columns`` chooses, of a CSV or Parquet file.
+
+    A CSV file that holds one series is read cell by cell, however untidy it is: where ``column``
+    names it, or it has two columns, or one is called ``value`` and none names series.
+    """
     if is_parquet(path):
-        return tuple(_parquet(path).schema_arrow.names)
-    return head_of(path).names
+        return read_table(path, column=column, columns=columns, time_column=time_column)
+    if column is None and columns is None:
+        column = _only_column(path, time_column)
+    if column is None:
+        return read_table(path, columns=columns, time_column=time_column)
+    one = read_csv_series(path, column, time_column=time_column)
+    return Table((column,), one.time_s, one.value[None], one.notes)
 
 
-def read_table(path: Path, *, columns: str | None = None, time_column: str | None = None) -> Table:
+def _only_column(path: Path, time_column: str | None) -> str | None:
+    """Return the column of values of a file that holds one series, None where it holds more."""
+    head = start_of(path)
+    if "value" in head.names and not set(head.names) & set(SERIES_NAMES):
+        return "value"
+    if len(head.names) > 2:
+        return None
+    if not head.named or len(head.names) < 2:
+        return "value"
+    return head.names[1 - head.names.index(_time_of(path, head.names, time_column))]
+
+
+def read_table(
+    path: Path,
+    *,
+    column: str | None = None,
+    columns: str | None = None,
+    time_column: str | None = None,
+) -> Table:
     """Read every series of a table.
 
     A table with the columns ``series``, a time and ``value`` holds a reading a row; any other a
     series a column.
-    columns: which series: names with * and ?, or a regular expression between slashes; None: all
+    column: the name of one series; columns: names with * and ?, or a regular expression between
+    slashes; both None: all
     time_column: else a column with a usual name, or the first
     InputError says what the file has instead, or how much too large it is.
     """
-    chosen = _chooser(columns)
+    chosen = _chooser(column, columns)
     read = _read_parquet if is_parquet(path) else _read_csv
     found, table, rows_of = read(path, chosen, time_column)
-    time_s, said = _times(path, found.time, table[found.time])
+    time_s, said = times_of(path, found.time, table[found.time])
     notes = (*found.notes, *said)
     if found.series:
         return _pivoted(path, table, found, time_s, notes=notes, chosen=chosen)
@@ -102,11 +133,13 @@ def read_table(path: Path, *, columns: str | None = None, time_column: str | Non
             part = rows_of(names)
             for row, name in enumerate(names, start):
                 value[row] = part[name].to_numpy()
-    _check_times(path, found.time, time_s)
+    check_distinct(path, found.time, time_s)
     return Table(found.values, time_s, value, notes)
 
 
-def _chooser(pattern: str | None) -> Callable[[str], bool]:
+def _chooser(exact: str | None, pattern: str | None) -> Callable[[str], bool]:
+    if exact is not None:
+        return lambda name: name == exact
     if pattern is None:
         return lambda name: True
     if len(pattern) > 1 and pattern[0] == pattern[-1] == "/":
@@ -218,60 +251,6 @@ def _read_csv(
     text = [found.time, *([found.series] if found.series else [])]
     table = read_csv(path, head, text, found.values)
     return found, table, lambda names: table
-
-
-def _times(path: Path, name: str, column: Any) -> tuple[Floats, tuple[str, ...]]:
-    """Return (N,) seconds since the epoch of a column of any kind, and what was guessed."""
-    import pyarrow as pa  # noqa: PLC0415  # heavy
-    import pyarrow.types as kinds  # noqa: PLC0415  # heavy
-
-    if kinds.is_timestamp(column.type) or kinds.is_date(column.type):
-        exact = column.cast(pa.timestamp("us", getattr(column.type, "tz", None)), safe=False)
-        whole = exact.cast(pa.int64()).to_numpy()
-        return np.asarray(whole, np.float64) * 1e-6, ()
-    if kinds.is_integer(column.type) or kinds.is_floating(column.type):
-        return in_seconds(np.asarray(column.to_numpy(), np.float64))
-    if not (kinds.is_string(column.type) or kinds.is_large_string(column.type)):
-        raise InputError(
-            f"reading {path}: the column {name!r} holds {column.type}, which is no time. Name the "
-            "time column with --time."
-        )
-    coded = column.combine_chunks().dictionary_encode()
-    texts = [text or "" for text in coded.dictionary.to_pylist()]
-    parsed, notes = _parsed(path, name, texts)
-    code = np.asarray(coded.indices.to_numpy(zero_copy_only=False), np.float64)
-    known = np.isfinite(code)
-    time_s = np.full(len(code), np.nan)
-    time_s[known] = parsed[code[known].astype(np.int64)]
-    return time_s, notes
-
-
-def _parsed(path: Path, name: str, texts: Sequence[str]) -> tuple[Floats, tuple[str, ...]]:
-    """Read texts as times, all of one kind: epoch times by their size, or ISO 8601."""
-    epochs = [number(text, decimal_comma=False) for text in texts]
-    if all(epoch is not None for epoch in epochs):
-        return in_seconds(np.array(epochs, np.float64))
-    dates = [iso(text) if text else None for text in texts]
-    wrong = [t for t, date in zip(texts, dates, strict=True) if t and date is None]
-    if wrong:
-        raise InputError(
-            f"reading {path}: the column {name!r} holds {wrong[0][:40]!r}, which is no time. Times "
-            "are epoch seconds or ISO 8601, all of one kind; name their column with --time."
-        )
-    zoneless = any(date is not None and date.tzinfo is None for date in dates)
-    note = ("times without a zone were taken as UTC",) if zoneless else ()
-    return np.array([utc_s(date) for date in dates]), note
-
-
-def _check_times(path: Path, name: str, time_s: Floats) -> None:
-    known = time_s[np.isfinite(time_s)]
-    distinct = len(np.unique(known))
-    if distinct < LEAST_DISTINCT * len(known) or not distinct:
-        raise InputError(
-            f"reading {path}: the column {name!r} has {distinct} distinct times in {len(time_s)} "
-            "rows, so it is not the time of a row. Name the time column with --time; a table of a "
-            "reading a row needs the columns series, time and value."
-        )
 
 
 def _pivoted(
