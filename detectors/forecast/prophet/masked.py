@@ -1,0 +1,54 @@
+"""Gram matrices of series with readings missing, or weighed down, from the shared one.
+
+A missing reading takes its row's product z z' out of the Gram matrix; a reading of weight w takes
+(1 - w) z z' out. Few are missing as a rule, so correcting the shared matrix costs (P + K)^2 / 2
+operations for each one that is; a series with more missing than present is summed anew.
+"""
+
+import numpy as np
+
+from core.types import Floats, Ints
+from detectors.compiled import compiled
+from detectors.forecast.prophet.moments import Bools
+
+
+def distinct_masks(present: Bools) -> tuple[Bools, Ints]:
+    """Return (masks (M, T), which (N,)): the different rows of ``present`` and each row's."""
+    packed = np.packbits(present, axis=1)
+    as_bytes = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1])))
+    _, first, which = np.unique(as_bytes[:, 0], return_index=True, return_inverse=True)
+    return present[first], which.astype(np.int64)
+
+
+def weighted_grams(rows: Floats, full: Floats, weights: Floats) -> Floats:
+    """Return (M, p, p) matrices Z' diag(w) Z.
+
+    rows: (T, p) design;  full: (p, p) Z'Z;  weights: (M, T) between 0 and 1
+    """
+    out = np.empty((len(weights), *full.shape))
+    _correct(rows, full, weights, out)
+    return out
+
+
+@compiled
+def _correct(rows: Floats, full: Floats, weights: Floats, out: Floats) -> None:
+    length, width = rows.shape
+    for m in range(len(weights)):
+        weight, gram = weights[m], out[m]
+        missing = 0.0
+        for t in range(length):
+            missing += 1.0 - weight[t]
+        from_full = missing <= 0.5 * length
+        gram[:] = 0.0
+        if from_full:
+            gram[:] = full
+        for t in range(length):
+            change = weight[t] - 1.0 if from_full else weight[t]
+            if change != 0.0:
+                for i in range(width):
+                    value = change * rows[t, i]
+                    for j in range(i + 1):
+                        gram[i, j] += value * rows[t, j]
+        for i in range(width):
+            for j in range(i):
+                gram[j, i] = gram[i, j]
