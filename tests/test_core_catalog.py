@@ -16,6 +16,8 @@ BARE_COUNTS = {
     "gpu_rows_remap_failed",
     "gpu_rows_remap_pending",
     "gpu_xid_code",
+    "job_grad_norm",
+    "job_loss",
     "job_queue_depth",
     "job_replicas",
     "node_up",
