@@ -1,51 +1,51 @@
-"""Keep forecasts fresh: screen every series, give those at risk to Prophet in a worker."""
+"""Keep forecasts fresh: every series with a limit, in chunks, in worker processes."""
 
 import asyncio
 import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
 
 import numpy as np
 import structlog
 
+from agent.forecast_table import CHUNK, FORECAST
 from agent.history import History
 from agent.metrics import Metrics
+from agent.recent import Recent, recent
 from agent.view import ForecastView
 from agent.workers import WorkerPool
 from core.clock import Clock
 from core.errors import WorkerFailed
-from core.types import Breach, Ints, Window
+from core.types import Breach, Floats, Forecast
 from core.units import CATALOG
-from detectors.forecast.forecaster import Fitted, SeriesForecast, task_of
-from detectors.forecast.screen import screen
+from detectors.forecast.task import FleetForecast, ForecastTask, Model
 
 log = structlog.get_logger()
 
-FIT = "detectors.forecast.fit:forecast"
-# Series to a call: one that runs out of time or memory takes no more than these with it.
-BATCH = 8
-# Series looked at in one go: 8 h of readings of so many are 31 MB.
-PART = 2048
+# Series whose forecast is kept for the page, those most at risk; each is 15 kB with its history.
+MOST_VIEWS = 200
+# A view looks back so many times as far as ahead.
+VIEW_BACK = 4.0
 
 
 @dataclass(frozen=True, slots=True)
 class ForecastSettings:
-    """What to forecast and how much work it may be.
+    """What to forecast, by which model, and what of it is worth a warning.
 
-    limits: metric -> limit, over the catalogue's own; a metric without one is not forecast
-    min_probability: a less likely breach is shown but is no symptom
-    max_fits: most series a refit gives to Prophet, the most urgent first
+    span_s:  how far back a forecast looks
+    limits:  metric -> limit, over the catalogue's own; a metric without one is not forecast
+    at_once: chunks of series that are worked on beside each other
     """
 
     horizon_s: float
     coverage: float
     min_probability: float
+    false_alarms_per_day: float
     sustain_s: float
-    max_fits: int
+    model: Model
     span_s: float
     limits: Mapping[str, float]
+    at_once: int = 1
 
 
 @dataclass(slots=True)
@@ -61,19 +61,16 @@ class Forecasting:
     _breaches: tuple[Breach, ...] = ()
 
     async def refit(self, now_s: float) -> None:
-        """Forecast the series most at risk; a worker that fails loses its batch for this time."""
-        views, breaches = [], []
-        for window in await self._batches(now_s):
-            for fitted in await self._fit(window):
-                if isinstance(fitted, SeriesForecast):
-                    views.append(view_of(fitted, window))
-                    breach = fitted.breach(self.settings.min_probability)
-                    breaches += [breach] if breach else []
-        self.views = tuple(sorted(views, key=lambda view: -view.probability))
-        self._breaches = tuple(breaches)
-        self.metrics.foresaw(
-            [view.forecast for view in views], shown=[view.metric for view in views]
-        )
+        """Forecast every series that has a limit; a worker that fails loses its chunk this time."""
+        found = _Found()
+        for metric in self._metrics():
+            seen = await recent(self.history, metric, now_s=now_s, span_s=self.settings.span_s)
+            tasks = self._tasks(metric, seen)
+            # All of them take from one iterator: no more chunks than are worked on are in memory.
+            workers = (self._work(tasks, found) for _ in range(self.settings.at_once))
+            await asyncio.gather(*workers)
+        self.views, self._breaches = tuple(found.views), tuple(found.breaches)
+        self.metrics.foresaw([view.forecast for view in self.views], found.skill())
 
     def breaches(self, now_s: float) -> tuple[Breach, ...]:
         """Return the expected breaches whose horizon has not passed."""
@@ -85,95 +82,110 @@ class Forecasting:
     def _limit(self, metric: str) -> float:
         return self.settings.limits.get(metric, CATALOG[metric].limit)
 
-    async def _batches(self, now_s: float) -> Sequence[Window]:
-        """Share the fits among the metrics, the most urgent series of each first."""
-        ranked = {metric: await self._at_risk(metric, now_s) for metric in self._metrics()}
-        turns = zip_longest(
-            *([(m, row) for row in range(len(w.targets))] for m, w in ranked.items())
-        )
-        order = [one for turn in turns for one in turn if one is not None]
-        fits = Counter(metric for metric, _ in order[: self.settings.max_fits])
-        return [
-            rows_of(ranked[metric], range(start, min(start + BATCH, count)))
-            for metric, count in fits.items()
-            for start in range(0, count, BATCH)
-        ]
-
-    async def _at_risk(self, metric: str, now_s: float) -> Window:
-        """Return the series of a metric that are worth a fit, the most urgent first.
-
-        Part by part, and in a thread: hours of every series of a large cluster are neither in
-        memory at once nor do they hold up the cycle and the page.
-        """
-        span_s, most = self.settings.span_s, self.settings.max_fits
-        targets = self.history.targets(metric)
-        found = []
-        for start in range(0, len(targets), PART):
-            part = self.history.window(
-                metric,
-                start_s=now_s - span_s,
-                end_s=now_s,
-                targets=targets[start : start + PART],
+    def _tasks(self, metric: str, seen: Recent) -> Iterator[ForecastTask]:
+        """Divide a metric's series into what one call of a worker takes."""
+        known, size = CATALOG[metric], CHUNK[self.settings.model]
+        for start in range(0, len(seen.targets) if len(seen.time_s) > 1 else 0, size):
+            yield ForecastTask(
+                metric=metric,
+                targets=seen.targets[start : start + size],
+                time_s=seen.time_s,
+                value=seen.value[start : start + size],
+                horizon_s=self.settings.horizon_s,
+                coverage=self.settings.coverage,
+                limit=self._limit(metric),
+                bad=known.bad,
+                low=known.low,
+                high=known.high,
+                sustain_s=self.settings.sustain_s,
+                model=self.settings.model,
             )
-            rows = await asyncio.to_thread(self._screen, part)
-            found.append(rows_of(part, rows[:most].tolist()))
-        if not found:
-            return Window(metric, (), np.empty(0), np.empty((0, 0)))
-        every = Window(
-            metric,
-            tuple(target for window in found for target in window.targets),
-            found[0].time_s,
-            np.concatenate([window.value for window in found]),
-        )
-        return rows_of(every, self._screen(every)[:most].tolist())
 
-    def _screen(self, window: Window) -> Ints:
-        limit, horizon_s = self._limit(window.metric), self.settings.horizon_s
-        return screen(window, limit=limit, horizon_s=horizon_s)
+    async def _work(self, tasks: Iterator[ForecastTask], found: "_Found") -> None:
+        for task in tasks:
+            try:
+                answer: FleetForecast = await self.pool.run(FORECAST, task)
+            except WorkerFailed as error:
+                self.metrics.workers_failed_total.labels(error.reason).inc()
+                self._count("failed", len(task.targets))
+                log.warning("forecast failed", metric=task.metric, problem=str(error))
+                continue
+            made = np.array([model != "" for model in answer.forecast.model], bool)
+            self._count("made", int(made.sum()))
+            self._count("too_short", int((~made).sum()))
+            found.take(task, answer)
 
-    async def _fit(self, window: Window) -> tuple[Fitted, ...]:
-        task = task_of(
-            window,
-            tuple(range(len(window.targets))),
-            horizon_s=self.settings.horizon_s,
-            limit=self._limit(window.metric),
-            coverage=self.settings.coverage,
-            sustain_s=self.settings.sustain_s,
-        )
-        try:
-            fitted: tuple[Fitted, ...] = await self.pool.run(FIT, task)
-        except WorkerFailed as error:
-            self.metrics.workers_failed_total.labels(error.reason).inc()
-            self.metrics.forecasts_total.labels("prophet", "failed").inc(len(window.targets))
-            log.warning("forecast failed", metric=window.metric, problem=str(error))
-            return ()
-        for one in fitted:
-            if isinstance(one, SeriesForecast):
-                self.metrics.forecasts_total.labels(one.forecast.model[0], "made").inc()
-            else:
-                self.metrics.forecasts_total.labels("none", "too_short").inc()
-        return fitted
+    def _count(self, outcome: str, series: int) -> None:
+        self.metrics.forecasts_total.labels(self.settings.model, outcome).inc(series)
 
 
-def rows_of(window: Window, rows: Sequence[int]) -> Window:
-    """Return some rows of a window, in the order given."""
-    targets = tuple(window.targets[row] for row in rows)
-    return Window(window.metric, targets, window.time_s, window.value[list(rows)])
+class _Found:
+    """What one refit has found so far; of the forecasts those most at risk are kept."""
+
+    def __init__(self) -> None:
+        self.views: list[ForecastView] = []
+        self.breaches: list[Breach] = []
+        self._skill: dict[str, list[Floats]] = {}
+
+    def take(self, task: ForecastTask, answer: FleetForecast) -> None:
+        """Note one chunk's answer."""
+        self._skill.setdefault(task.metric, []).append(answer.forecast.skill)
+        rows = at_risk(answer)[:MOST_VIEWS].tolist()
+        self.views = sorted(
+            [*self.views, *(view_of(answer, row, task) for row in rows)], key=_risk
+        )[:MOST_VIEWS]
+
+    def skill(self) -> Mapping[str, float]:
+        """Return the median skill of each metric's series, NaN where none was scored."""
+        return {metric: _median(parts) for metric, parts in self._skill.items()}
 
 
-def view_of(fitted: SeriesForecast, window: Window) -> ForecastView:
+def at_risk(answer: FleetForecast) -> Floats:
+    """Return the rows that have a forecast, the likeliest and soonest to cross first."""
+    probability = np.nan_to_num(answer.crossings.probability, nan=-1.0)
+    expected_s = np.nan_to_num(answer.crossings.expected_s, nan=np.inf)
+    order = np.lexsort((expected_s, -probability))
+    made = np.array([model != "" for model in answer.forecast.model], bool)
+    return np.asarray(order[made[order]])
+
+
+def view_of(answer: FleetForecast, row: int, task: ForecastTask) -> ForecastView:
     """Put a forecast and the history it was made from side by side, for a plot."""
-    target = fitted.forecast.targets[0]
-    seen = fitted.crossing
-    expected = seen is not None and math.isfinite(seen.expected_s)
+    made, seen = answer.forecast, answer.crossings
+    probability, expected_s = float(seen.probability[row]), float(seen.expected_s[row])
+    crosses = probability > 0 and math.isfinite(expected_s)
+    one = slice(row, row + 1)
+    ahead_s = float(made.time_s[-1]) - made.made_at_s
+    shown = task.time_s >= made.made_at_s - VIEW_BACK * ahead_s
     return ForecastView(
-        target=target,
-        metric=window.metric,
-        unit=CATALOG[window.metric].unit,
-        history_time_s=window.time_s,
-        history_value=window.value[window.targets.index(target)],
-        forecast=fitted.forecast,
-        limit=fitted.limit,
-        expected_s=seen.expected_s if seen is not None and expected else None,
-        probability=seen.probability if seen is not None else math.nan,
+        target=made.targets[row],
+        metric=made.metric,
+        unit=CATALOG[made.metric].unit,
+        history_time_s=task.time_s[shown],
+        history_value=task.value[row, shown].astype(np.float64),
+        forecast=Forecast(
+            metric=made.metric,
+            targets=made.targets[one],
+            made_at_s=made.made_at_s,
+            time_s=made.time_s,
+            mean=made.mean[one].copy(),
+            lower=made.lower[one].copy(),
+            upper=made.upper[one].copy(),
+            coverage=made.coverage,
+            model=made.model[one],
+            skill=made.skill[one].copy(),
+        ),
+        limit=float(np.broadcast_to(answer.limit, len(made.targets))[row]),
+        expected_s=expected_s if crosses else None,
+        probability=probability,
     )
+
+
+def _risk(view: ForecastView) -> tuple[float, float]:
+    probability = view.probability if math.isfinite(view.probability) else -1.0
+    return -probability, math.inf if view.expected_s is None else view.expected_s
+
+
+def _median(parts: Sequence[Floats]) -> float:
+    scored = np.concatenate([part[np.isfinite(part)] for part in parts])
+    return float(np.median(scored)) if scored.size else math.nan

@@ -7,7 +7,6 @@ ratios 0 to 1. They are stable: dashboards and rules outside this repository sta
 import math
 from collections.abc import Iterable, Mapping
 
-import numpy as np
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -20,7 +19,7 @@ from prometheus_client.exposition import choose_encoder, generate_latest
 
 from core.ports import Problem
 from core.target import Target
-from core.types import Anomaly, Floats, Forecast, Incident, OutcomeStatus, Severity
+from core.types import Anomaly, Forecast, Incident, OutcomeStatus, Severity
 
 # A ``_created`` series beside every counter doubles the page, and nobody reads them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -87,18 +86,17 @@ class Metrics:
         for severity in Severity:
             self.incidents_open.labels(severity).set(severities.count(severity))
 
-    def foresaw(self, forecasts: Iterable[Forecast], *, shown: Iterable[str]) -> None:
-        """Show each forecast's last step and its skill.
+    def foresaw(self, forecasts: Iterable[Forecast], skill: Mapping[str, float]) -> None:
+        """Show the last step of some forecasts, and each metric's median skill over all of them.
 
-        shown: the metrics whose every series is shown; one for each of 100,000 series would be
-        more than the page should carry, so the others show their skill only
+        One value for each of 100,000 series would be more than the page should carry.
         """
-        in_full = frozenset(shown)
         self.forecast_value.clear()
         self.forecast_skill_ratio.clear()
+        for metric, ratio in skill.items():
+            self.forecast_skill_ratio.labels(metric).set(ratio)
         for forecast in forecasts:
-            self.forecast_skill_ratio.labels(forecast.metric).set(_median(forecast.skill))
-            if forecast.metric in in_full and forecast.time_s.size:
+            if forecast.time_s.size:
                 self._show_last_step(forecast)
 
     def _show_last_step(self, forecast: Forecast) -> None:
@@ -199,9 +197,3 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, *labels: str) -> Histogram:
         return Histogram(f"{PREFIX}_{name}", text, labels, registry=self.registry, buckets=_SECONDS)
-
-
-def _median(value: Floats) -> float:
-    """Return the median of the finite entries; NaN where there is none."""
-    scored = value[np.isfinite(value)]
-    return float(np.median(scored)) if scored.size else math.nan

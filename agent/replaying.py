@@ -131,7 +131,6 @@ class PlaySettings:
     limits: Mapping[str, float] = field(default_factory=dict)
     duration_s: float = 0.0
     refit_steps: int = 10
-    max_fits: int = 8
 
     def limit(self, metric: str) -> float:
         """Return the limit of a metric, NaN where it has none."""
@@ -212,7 +211,6 @@ def _settings(folder: Path, step_s: float, wanted: PlaySettings) -> Settings:
         "detect": {"silence_after": f"{5 * step_s:.0f}s"},
         "forecast": {
             "horizon": f"{wanted.horizon_s:.0f}s",
-            "max_fits": wanted.max_fits,
             "limits": dict(wanted.limits),
         },
     }

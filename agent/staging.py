@@ -51,7 +51,6 @@ async def stage(script: Scenario, wanted: StageSettings, *, clock: Clock) -> Sta
         "state_dir": wanted.folder,
         "server": {"listen": wanted.listen},
         "cycle": {"refit": "5m"},
-        "forecast": {"max_fits": 8},
         "guards": {"max_ratio_out": 0.25},
         "autonomy": [{"mode": wanted.mode}],
         "log": {"level": wanted.log_level},

@@ -4,6 +4,7 @@ from agent.config import Settings
 from agent.forecasting import ForecastSettings
 from agent.watch import WatchSettings
 from detectors.detect import DetectSettings
+from detectors.forecast.task import Model
 from detectors.group import GroupSettings
 from rca.diagnose import DiagnoseSettings
 from remediation.guards import GuardSettings
@@ -11,8 +12,9 @@ from remediation.run import RunSettings
 
 # What the detectors see of the history; longer than any of their own spans.
 DETECT_SPAN_S = 600.0
-# A forecast looks back four times as far as ahead.
-LOOK_BACK = 4.0
+# A forecast looks back twelve times as far as ahead, where the history reaches: two hours ahead
+# rest on a day, so that a daily wave is not taken for a trend.
+LOOK_BACK = 12.0
 
 
 def watch_settings(settings: Settings) -> WatchSettings:
@@ -38,7 +40,9 @@ def forecast_settings(settings: Settings) -> ForecastSettings:
         coverage=wanted.coverage,
         min_probability=wanted.min_probability,
         sustain_s=wanted.sustain,
-        max_fits=wanted.max_fits,
+        false_alarms_per_day=wanted.false_alarms_per_day,
+        model=Model(wanted.model),
+        at_once=wanted.workers,
         span_s=min(settings.history.span, LOOK_BACK * wanted.horizon),
         limits=dict(wanted.limits),
     )

@@ -33,19 +33,19 @@ def test_each_layer_wins_over_those_before_it(tmp_path: Path) -> None:
     write(tmp_path / "config.toml", main)
     write(tmp_path / "conf.d" / "10.toml", '[history]\nspan = "40h"\n[forecast]\nworkers = 3\n')
     write(tmp_path / "conf.d" / "20.toml", "[forecast]\nworkers = 4\n")
-    environ = {"GPUMEDIC__FORECAST__WORKERS": "5", "GPUMEDIC__FORECAST__MAX_FITS": "9"}
+    environ = {"GPUMEDIC__FORECAST__WORKERS": "5", "GPUMEDIC__FORECAST__COVERAGE": "0.9"}
 
-    loaded = load([tmp_path], environ=environ, flags={"forecast.max_fits": 11, "cluster": None})
+    loaded = load([tmp_path], environ=environ, flags={"forecast.coverage": 0.5, "cluster": None})
 
     assert (loaded.settings.history.step, loaded.settings.history.span) == (20.0, 144000.0)
-    assert (loaded.settings.forecast.workers, loaded.settings.forecast.max_fits) == (5, 11)
+    assert (loaded.settings.forecast.workers, loaded.settings.forecast.coverage) == (5, 0.5)
     assert loaded.settings.cluster == "default"
     assert origins(loaded) | {
         "history.step": f"{tmp_path}/config.toml:2",
         "history.span": f"{tmp_path}/conf.d/10.toml:2",
         "forecast.horizon": f"{tmp_path}/config.toml:5",
         "forecast.workers": "environment GPUMEDIC__FORECAST__WORKERS",
-        "forecast.max_fits": "flag --max-fits",
+        "forecast.coverage": "flag --coverage",
         "cluster": "default",
     } == origins(loaded)
     assert [path.name for path in loaded.files] == ["config.toml", "10.toml", "20.toml"]

@@ -198,28 +198,26 @@ def test_open_incidents_fall_back_to_zero(metrics: Metrics) -> None:
     assert shown(metrics, "incidents_open")['{severity="critical"}'] == 0.0
 
 
-def test_a_forecast_shows_its_last_step_and_only_where_asked(metrics: Metrics) -> None:
-    forecasts = [
-        forecast("gpu_power_watts", [0.2, math.nan, 0.6]),
-        forecast("gpu_temperature_celsius", [math.nan]),
-    ]
+def test_a_forecast_shows_its_last_step_and_its_metric_the_skill(metrics: Metrics) -> None:
+    skill = {"gpu_power_watts": 0.4, "gpu_temperature_celsius": math.nan}
 
-    metrics.foresaw(forecasts, shown=iter(["gpu_power_watts"]))
+    metrics.foresaw([forecast("gpu_power_watts", [0.2, math.nan, 0.6])], skill)
 
     values = shown(metrics, "forecast_value")
     first = '{bound="%s",horizon="7200s",metric="gpu_power_watts",node="n0",target="n0/GPU-0"}'
     assert [values[first % bound] for bound in ("lower", "mean", "upper")] == [1.0, 2.0, 3.0]
     assert len(values) == 9
     skills = shown(metrics, "forecast_skill_ratio")
-    assert skills['{metric="gpu_power_watts"}'] == pytest.approx(0.4)
+    assert skills['{metric="gpu_power_watts"}'] == 0.4
     assert math.isnan(skills['{metric="gpu_temperature_celsius"}'])
 
 
 def test_a_forecast_that_is_gone_leaves_the_page(metrics: Metrics) -> None:
-    metrics.foresaw([forecast("gpu_power_watts", [0.2])], shown=["gpu_power_watts"])
-    metrics.foresaw([], shown=["gpu_power_watts"])
+    metrics.foresaw([forecast("gpu_power_watts", [0.2])], {"gpu_power_watts": 0.2})
+    metrics.foresaw([], {})
 
     assert shown(metrics, "forecast_value") == {}
+    assert shown(metrics, "forecast_skill_ratio") == {}
 
 
 def test_an_action_is_counted_by_what_came_of_it(metrics: Metrics) -> None:

@@ -87,7 +87,7 @@ async def test_recorded_pods_are_played_as_they_are(shared_data: Path) -> None:
     path = shared_data / "telemetry" / "gentd26_gpu_pods_1min.parquet"
     part = Part.of(read(path, "genai", metric=METRIC, step_s=60.0), now_at=0.5, speed=1.0)
 
-    found = await play(part, PlaySettings(duration_s=900.0, max_fits=2))
+    found = await play(part, PlaySettings(duration_s=900.0))
 
     assert found.series > 200
     assert found.foreseen <= min(found.crossings, len(found.warnings))

@@ -1,4 +1,4 @@
-"""``gpumedic forecast``: when a series in a file crosses its limit."""
+"""``gpumedic forecast``: when the series in a file cross their limits."""
 
 import asyncio
 import math
@@ -11,15 +11,15 @@ import typer
 
 from agent.commands.console import AsJson, at, err, lasting, print_json, say, tell
 from agent.commands.options import seconds
-from core.units import Bad
 
 if TYPE_CHECKING:
-    from agent.collect.csv_series import CsvSeries
+    from agent.collect.table import Table
     from agent.forecast_file import FileForecast
+    from agent.forecast_table import Question
     from agent.view import ForecastView
 
-FIT_LIMIT_S = 300.0
-FIT_MEMORY_BYTES = 4 << 30
+# What a forecaster cannot do without, and the base install has not.
+NEEDS = {"pool": "numba", "fleet-prophet": "numba", "prophet": "prophet"}
 
 
 class Side(StrEnum):
@@ -29,6 +29,14 @@ class Side(StrEnum):
     BELOW = "below"
 
 
+class ModelName(StrEnum):
+    """Which forecaster answers."""
+
+    POOL = "pool"
+    FLEET_PROPHET = "fleet-prophet"
+    PROPHET = "prophet"
+
+
 def _finite(number: float | None) -> float | None:
     if number is not None and not math.isfinite(number):
         raise typer.BadParameter(f"{number} is no limit: give a number such as 0.9")
@@ -36,8 +44,13 @@ def _finite(number: float | None) -> float | None:
 
 
 def forecast(
-    file: Annotated[Path, typer.Option("--file", help="A CSV file: times and values.")],
-    column: Annotated[str, typer.Option("--column", help="The column with the values.")] = "value",
+    file: Annotated[Path, typer.Option("--file", help="A CSV or Parquet file.")],
+    column: Annotated[
+        str | None, typer.Option("--column", help="One column. [default: every column of numbers]")
+    ] = None,
+    columns: Annotated[
+        str | None, typer.Option("--columns", help="Which ones: 'gpu*', or '/gpu[0-3]$/'.")
+    ] = None,
     time_column: Annotated[
         str | None, typer.Option("--time", help="The column with the times; found if left out.")
     ] = None,
@@ -52,36 +65,30 @@ def forecast(
     coverage: Annotated[
         float, typer.Option(min=0.01, max=0.99, help="Share of readings the band should hold.")
     ] = 0.8,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Draw it into this PNG.")] = None,
+    model: Annotated[ModelName, typer.Option(help="Which forecaster.")] = ModelName.POOL,
+    worst: Annotated[int, typer.Option(min=1, help="How many series to print and plot.")] = 10,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw into this PNG, or one each into a folder.")
+    ] = None,
+    bands: Annotated[
+        Path | None, typer.Option("--out", help="Write all bands into this .parquet or .csv.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Forecast a column of a CSV file: when it crosses a limit, how surely, by which model."""
-    from agent.collect.csv_series import read_csv_series
-    from core.codec import to_json
+    """Forecast the columns of a CSV or Parquet file: which cross a limit, when, how surely."""
+    from agent.collect.table import read_series
+    from agent.commands.forecast_many import many
 
-    horizon_s = seconds(horizon, "--horizon")
-    if horizon_s <= 0:
-        raise typer.BadParameter(f"{horizon!r} looks no time ahead", param_hint="--horizon")
-    _need_prophet()
-    series = read_csv_series(file, column, time_column=time_column)
-    with err.status("Fitting and back-testing ..."):
-        found, view = asyncio.run(
-            _fit(series, column, limit, side=side, horizon_s=horizon_s, coverage=coverage)
-        )
-    if plot is not None:
-        _draw(view, plot)
-    if as_json:
-        print_json({**to_json(found), **_moments(found), "notes": [*series.notes, *found.notes]})
+    asked = _question(horizon, coverage, limit, side=side, model=model)
+    if column is not None and columns is not None:
+        raise typer.BadParameter("give --column or --columns, not both", param_hint="--columns")
+    _need(NEEDS[model])
+    with err.status(f"Reading {file} ..."):
+        table = read_series(file, column=column, columns=columns, time_column=time_column)
+    if len(table.names) == 1 and bands is None:
+        _one(table, asked, plot=plot, as_json=as_json)
     else:
-        _print(found, (*series.notes, *found.notes))
-
-
-def _need_prophet() -> None:
-    """Say so before a worker does, where the base install is all there is."""
-    import importlib.util
-
-    if importlib.util.find_spec("prophet") is None:
-        raise ModuleNotFoundError(name="prophet")
+        many(table, asked, worst=worst, plot=plot, bands=bands, as_json=as_json)
 
 
 def register(app: typer.Typer) -> None:
@@ -89,28 +96,55 @@ def register(app: typer.Typer) -> None:
     app.command(rich_help_panel="Start here")(forecast)
 
 
-async def _fit(
-    series: "CsvSeries",
-    column: str,
-    limit: float | None,
-    *,
-    side: Side | None,
-    horizon_s: float,
-    coverage: float,
-) -> "tuple[FileForecast, ForecastView]":
+def _question(
+    horizon: str, coverage: float, limit: float | None, *, side: Side | None, model: ModelName
+) -> "Question":
+    from agent.forecast_table import Question
+    from core.units import Bad
+    from detectors.forecast.task import Model
+
+    horizon_s = seconds(horizon, "--horizon")
+    if horizon_s <= 0:
+        raise typer.BadParameter(f"{horizon!r} looks no time ahead", param_hint="--horizon")
+    return Question(
+        horizon_s=horizon_s,
+        coverage=coverage,
+        limit=limit,
+        bad=None if side is None else Bad.HIGH if side is Side.ABOVE else Bad.LOW,
+        model=Model(model),
+    )
+
+
+def _need(package: str) -> None:
+    """Say so before a worker does, where the base install is all there is."""
+    import importlib.util
+
+    if importlib.util.find_spec(package) is None:
+        raise ModuleNotFoundError(name=package)
+
+
+def _one(table: "Table", asked: "Question", *, plot: Path | None, as_json: bool) -> None:
+    from core.codec import to_json
+
+    with err.status("Forecasting ..."):
+        found, view = asyncio.run(_fit(table, asked))
+    if plot is not None:
+        _draw(view, plot)
+    notes = (*table.notes, *found.notes)
+    if as_json:
+        print_json({**to_json(found), **_moments(found), "notes": list(notes)})
+    else:
+        _print(found, notes)
+
+
+async def _fit(table: "Table", asked: "Question") -> "tuple[FileForecast, ForecastView]":
+    from agent.commands.forecast_many import FIT_LIMIT_S, FIT_MEMORY_BYTES
     from agent.forecast_file import forecast_series
     from agent.workers import WorkerPool
 
     async with WorkerPool(1, time_limit_s=FIT_LIMIT_S, memory_bytes=FIT_MEMORY_BYTES) as pool:
         return await forecast_series(
-            series.time_s,
-            series.value,
-            limit=limit,
-            horizon_s=horizon_s,
-            pool=pool,
-            name=column,
-            coverage=coverage,
-            bad=None if side is None else Bad.HIGH if side is Side.ABOVE else Bad.LOW,
+            table.time_s, table.value[0], asked, pool=pool, name=table.names[0]
         )
 
 

@@ -62,7 +62,7 @@ class Cycle(Section):
         default=duration("15s"), description="time between two cycles"
     )
     refit: OneSecondOrMore = Field(
-        default=duration("4m"), description="time between two fits of a series"
+        default=duration("4m"), description="time between two forecasts of a series"
     )
 
 
@@ -131,17 +131,21 @@ class Forecasts(Section):
         default=0.8, description="share of readings that the band should hold"
     )
     min_probability: Probability = Field(
-        default=0.7, description="probability of a crossing from which on an incident opens"
+        default=0.7, description="no incident opens on a crossing that is less likely"
     )
     sustain: Duration = Field(
         default=duration("1m"), description="a crossing counts when it lasts this long; 0s: at once"
     )
-    max_fits: Annotated[Count, Field(ge=1)] = Field(
-        default=40, description="most series fitted in a refit"
+    false_alarms_per_day: Annotated[Number, Field(gt=0, le=24)] = Field(
+        default=0.02, description="warnings a day and series that may turn out false"
+    )
+    model: Literal["pool", "fleet-prophet", "prophet"] = Field(
+        default="pool",
+        description="pool, fleet-prophet, or prophet: facebook's own, some thousand times slower",
     )
     workers: Annotated[Count, Field(ge=1, le=64)] = Field(default=1, description="worker processes")
     time_limit: OneSecondOrMore = Field(
-        default=duration("60s"), description="longest one fit may take"
+        default=duration("60s"), description="longest a chunk of 2,048 series may take"
     )
     memory_limit: Memory = Field(default=size("2GiB"), description="most memory a worker may have")
     limits: Mapping[MetricName, Number] = Field(
