@@ -8,15 +8,13 @@ import numpy as np
 from core.topology import Topology
 from core.types import Anomaly, Ints, Severity, Window
 from core.units import CATALOG, Bad
+from detectors.detector import Symptoms
+from detectors.progress import roles
+from detectors.progress.ranks import by_size, recent
 from detectors.robust import robust_z, row_median
 from detectors.words import amount, subject
 
 DETECTOR = "peer"
-# Fewer peers have no majority that one can differ from.
-MIN_PEERS = 4
-# When more than this share of a group differ, the group is split by role (a slower pipeline stage)
-# or by load, and blaming each of the many would be wrong. One is always allowed.
-MAX_SHARE = 0.2
 ALONE = -1
 
 
@@ -28,15 +26,62 @@ class Rule:
     effect: float
 
 
+# Of a rank's own step time ``detectors.progress.Stragglers`` knows more than its peers do.
 RULES = (
-    # FALCON (ATC'25) and Megatron's sniff test take 10 % of step time as the least that counts.
-    Rule("rank_step_time_s", 0.10),
     Rule("rank_data_wait_s", 0.50),
     Rule("gpu_sm_clock_hz", 0.10),
     # Places in a chassis differ by up to 10 degrees in steady air; 20 % of 65 is clear of that.
     Rule("gpu_temperature_celsius", 0.20),
     Rule("gpu_memory_temperature_celsius", 0.20),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """Finds series that are off from their peers in the bad direction.
+
+    Peers are the ranks of one job, or the GPUs that one job uses (of one node, for idle GPUs).
+    When many of them differ, the group is split by role or by load and nobody is blamed.
+
+    span_s: each series counts with the median of its last ``span_s``
+    sigmas: robust deviations from the median of the peers; 5 leaves 1 in 3 million to chance
+    """
+
+    span_s: float = 120.0
+    sigmas: float = 5.0
+    rules: tuple[Rule, ...] = RULES
+
+    def look(
+        self, windows: Mapping[str, Window], *, topology: Topology | None, now_s: float
+    ) -> Symptoms:
+        """Return an anomaly for each odd one."""
+        found: list[Anomaly] = []
+        for rule in self.rules:
+            window = windows.get(rule.metric)
+            if window is None or len(window.targets) < roles.MIN_PEERS:
+                continue
+            late = _since(window, now_s - self.span_s)
+            if late.value.size:
+                found += self._odd_ones(late, rule, _groups(window, topology))
+        return Symptoms(anomalies=tuple(found))
+
+    def _odd_ones(self, window: Window, rule: Rule, group: Ints) -> Iterator[Anomaly]:
+        sign = -1.0 if CATALOG[rule.metric].bad is Bad.LOW else 1.0
+        value = recent(window.value, window.time_s, -np.inf)
+        usable = np.flatnonzero(np.isfinite(value) & (group != ALONE))
+        for places in by_size(group[usable], usable):
+            members = usable[places]
+            if members.shape[1] < roles.MIN_PEERS:
+                continue
+            # Bad is up from here on; a difference stays relative to the same median.
+            which = roles.odd(sign * value[members], effect=rule.effect, sigmas=self.sigmas)
+            for at in zip(*np.nonzero(which & roles.few(which)[:, None]), strict=True):
+                peers = value[members[at[0]]]
+                median = float(row_median(peers[None])[0])
+                z = float(np.abs(robust_z(peers[None])[0, at[1]]))
+                band = median * (1 + sign * rule.effect)
+                score = min(1.0, z / (2 * self.sigmas))
+                yield _anomaly(window, int(members[at]), (median, band), score)
 
 
 def detect(
@@ -47,53 +92,15 @@ def detect(
     span_s: float,
     threshold: float,
 ) -> tuple[Anomaly, ...]:
-    """Return the series that are off from their peers in the bad direction.
-
-    Peers are the ranks of one job, or the GPUs that one job uses (of one node, for idle GPUs).
-    span_s:    each series counts with the median of its last ``span_s``
-    threshold: robust sigmas from the median of the peers
-    """
-    found: list[Anomaly] = []
-    for rule in RULES:
-        window = windows.get(rule.metric)
-        if window is not None and len(window.targets) >= MIN_PEERS:
-            recent = _recent(window, now_s - span_s)
-            if recent.value.size:
-                found += _odd_ones(recent, rule, _groups(window, topology), threshold)
-    return tuple(found)
+    """Return what ``Peers`` finds, of ranks' own step times too."""
+    rules = (Rule("rank_step_time_s", 0.10), *RULES)
+    peers = Peers(span_s, threshold, rules)
+    return peers.look(windows, topology=topology, now_s=now_s).anomalies
 
 
-def _recent(window: Window, start_s: float) -> Window:
+def _since(window: Window, start_s: float) -> Window:
     keep = window.time_s >= start_s
     return Window(window.metric, window.targets, window.time_s[keep], window.value[:, keep])
-
-
-def _odd_ones(window: Window, rule: Rule, group: Ints, threshold: float) -> Iterator[Anomaly]:
-    value = row_median(window.value)
-    sign = -1.0 if CATALOG[rule.metric].bad is Bad.LOW else 1.0
-    for members in _by_size(group, np.isfinite(value)):
-        peers = value[members]
-        median = row_median(peers)[:, None]
-        z = sign * robust_z(peers)
-        with np.errstate(invalid="ignore"):
-            odd = (z >= threshold) & (sign * (peers - median) >= rule.effect * np.abs(median))
-        few = odd.sum(axis=1) <= max(1, int(MAX_SHARE * members.shape[1]))
-        for at in zip(*np.nonzero(odd & few[:, None]), strict=True):
-            band = float(median[at[0], 0]) * (1 + sign * rule.effect)
-            score = min(1.0, float(z[at]) / (2 * threshold))
-            yield _anomaly(window, int(members[at]), (float(median[at[0], 0]), band), score)
-
-
-def _by_size(
-    group: Ints, usable: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]
-) -> Iterator[Ints]:
-    """Yield (G, n) rows of all groups of one size n, so that numpy is called once for each size."""
-    rows = np.flatnonzero(usable & (group != ALONE))
-    rows = rows[np.argsort(group[rows], kind="stable")]
-    _, first, size = np.unique(group[rows], return_index=True, return_counts=True)
-    for n in np.unique(size[size >= MIN_PEERS]):
-        starts = first[size == n]
-        yield rows[starts[:, None] + np.arange(n)]
 
 
 def _groups(window: Window, topology: Topology | None) -> Ints:
