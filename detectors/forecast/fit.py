@@ -10,7 +10,7 @@ from core.target import Target
 from core.types import Floats, Forecast
 from core.units import Bad
 from detectors.forecast.backtest import errors, skill
-from detectors.forecast.crossing import NEVER, Edge, already_crossed, crossing
+from detectors.forecast.path_crossing import NEVER, Edge, already_crossed, crossing
 from detectors.forecast.forecaster import (
     Crossing,
     Fitted,
