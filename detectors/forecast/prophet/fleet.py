@@ -11,13 +11,15 @@ from core.types import Floats, Ints
 from core.units import Bad
 from detectors.forecast.prophet.breach import Outlook, breach
 from detectors.forecast.prophet.design import Design, make_design
-from detectors.forecast.prophet.gram import decompose
+from detectors.forecast.prophet.gram import Basis, Spectrum, decompose, whitened
 from detectors.forecast.prophet.intervals import RATE_FLOOR, Noise, TrendLaw, half_widths
 from detectors.forecast.prophet.masked import distinct_masks, weighted_grams
 from detectors.forecast.prophet.moments import Moments, Values, gather
+from detectors.forecast.prophet.path import follow_paths
+from detectors.forecast.prophet.polish import polish
+from detectors.forecast.prophet.problem import Solution, Start
 from detectors.forecast.prophet.residual import persistence
 from detectors.forecast.prophet.settings import ProphetSettings, as_times
-from detectors.forecast.prophet.solve import Solution, Start, solve
 from detectors.forecast.task import Crossings
 
 _CHUNK = 8192  # series whose statistics are held at once
@@ -232,9 +234,11 @@ class FleetProphet:
             )
         design = make_design(self.settings, times)
         fit = _empty(self.settings, design, data)
-        rows = design.rows(times)
+        basis = whitened(design)
+        shared = decompose(basis.gram(), design.smooth)
         for start in range(0, len(data), _CHUNK):
-            _fit_chunk(fit, slice(start, min(start + _CHUNK, len(data))), data, rows)
+            part = slice(start, min(start + _CHUNK, len(data)))
+            _fit_chunk(fit, part, data, (basis, shared))
         return fit
 
 
@@ -258,8 +262,9 @@ def _empty(settings: ProphetSettings, design: Design, data: Values) -> FleetFit:
     )
 
 
-def _fit_chunk(fit: FleetFit, part: slice, data: Values, rows: Floats) -> None:
-    moments = gather(data[part], rows, scaling=fit.settings.scaling)
+def _fit_chunk(fit: FleetFit, part: slice, data: Values, design: tuple[Basis, Spectrum]) -> None:
+    basis, shared = design
+    moments = gather(data[part], basis.rows, scaling=fit.settings.scaling)
     fit.floor[part], fit.scale[part] = moments.floor, moments.scale
     fit.readings[part] = moments.count
     fit.newest[part] = data[part, -1]
@@ -269,59 +274,54 @@ def _fit_chunk(fit: FleetFit, part: slice, data: Values, rows: Floats) -> None:
         np.where(moments.low == moments.high, Status.CONSTANT, Status.FITTED),
     )
     fitted = fit.status[part] == Status.FITTED
-    full = rows.T @ rows
-    complete = np.flatnonzero(fitted & moments.complete)
-    _solve_into(fit, part.start, moments, complete, full[np.newaxis], np.zeros(len(complete), int))
+    whole = np.flatnonzero(fitted & moments.complete)
+    _solve_into(fit.rows(part), moments, whole, basis, (shared, np.zeros(len(whole), np.int64)))
     gapped = np.flatnonzero(fitted & ~moments.complete)
     for first in range(0, len(gapped), _MASKS):
         some = gapped[first : first + _MASKS]
         masks, which = distinct_masks(np.isfinite(data[part][some]))
-        grams = weighted_grams(rows, full, masks.astype(np.float64))
-        _solve_into(fit, part.start, moments, some, grams, which)
+        grams = weighted_grams(basis.rows, basis.gram()[0], masks.astype(np.float64))
+        spectrum = decompose(grams, basis.smooth)
+        _solve_into(fit.rows(part), moments, some, basis, (spectrum, which))
     if fit.settings.ar:
         fit.persistence[part], fit.residual[part] = persistence(
-            data[part], rows, fit.coefficients[part], (fit.floor[part], fit.scale[part])
+            data[part], fit.design, fit.coefficients[part], (fit.floor[part], fit.scale[part])
         )
-    _set_constant(
-        fit,
-        part.start + np.flatnonzero(fit.status[part] == Status.CONSTANT),
-        moments.low,
-        part.start,
-    )
+    _set_constant(fit.rows(part), moments.low)
 
 
-def _set_constant(fit: FleetFit, series: Ints, low: Floats, start: int) -> None:
-    """Give a constant series prophet's special case: its level, nothing else, no noise."""
+def _set_constant(fit: FleetFit, level: Floats) -> None:
+    """Give series without any change prophet's special case: their level and next to no noise."""
+    series = np.flatnonzero(fit.status == Status.CONSTANT)
     fit.coefficients[series] = 0.0
-    level = (low[series - start] - fit.floor[series]) / fit.scale[series]
-    fit.coefficients[series, fit.design.offset_column] = level
+    scaled = (level[series] - fit.floor[series]) / fit.scale[series]
+    fit.coefficients[series, fit.design.offset_column] = scaled
     fit.sigma[series] = _CONSTANT_SIGMA
 
 
 def _solve_into(
-    fit: FleetFit, start: int, moments: Moments, part: Ints, grams: Floats, which: Ints
+    fit: FleetFit, moments: Moments, series: Ints, basis: Basis, grams: tuple[Spectrum, Ints]
 ) -> None:
-    """Solve some series of a chunk and write them to the fit."""
-    if not len(part):
+    """Solve some series of a chunk; write them to the fit, a view of the chunk's rows."""
+    if not len(series):
         return
-    design = fit.design
-    spectrum = decompose(grams, design.precision, design.offset_column)
-    count, knots = len(part), len(design.changepoints)
+    spectrum, which = grams
+    count, smooth, knots = len(series), basis.smooth, len(fit.design.changepoints)
+    start = Start(np.empty((count, knots)), np.empty(count))
     solution = Solution(
-        whitened=np.empty((count, design.smooth)),
+        whitened=np.empty((count, smooth)),
         knots=np.empty((count, knots)),
         variance=np.empty(count),
         loss=np.empty(count),
         rounds=np.zeros(count, dtype=np.int64),
     )
-    begin = Start(np.zeros((count, knots)), np.zeros(count))
-    targets = spectrum.targets(moments, part, which)
-    solve(spectrum.quadratic, targets, design.tau, begin, solution)
-    at = start + part
-    smooth = spectrum.smooth(solution.whitened, which)
-    smooth[:, design.offset_column] += moments.centre[part]
-    fit.coefficients[at, : design.smooth] = smooth
-    fit.coefficients[at, design.smooth :] = solution.knots
-    fit.sigma[at] = np.sqrt(solution.variance)
-    fit.loss[at] = solution.loss
-    fit.rounds[at] = solution.rounds
+    targets = spectrum.targets(moments, series, which, basis.offset)
+    follow_paths(spectrum.quadratic, targets, fit.design.tau, start)
+    polish(spectrum.quadratic, targets, fit.design.tau, start, solution)
+    coefficients = spectrum.unturned(solution.whitened, which) @ basis.whiten.T
+    coefficients[:, fit.design.offset_column] += moments.centre[series]
+    fit.coefficients[series, :smooth] = coefficients
+    fit.coefficients[series, smooth:] = solution.knots
+    fit.sigma[series] = np.sqrt(solution.variance)
+    fit.loss[series] = solution.loss
+    fit.rounds[series] = solution.rounds

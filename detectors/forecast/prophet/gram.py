@@ -1,7 +1,10 @@
-"""Gram matrices of the design, brought into the form that makes every noise level cheap.
+"""Gram matrices of the design, in coordinates where every noise level is cheap.
 
-The smooth columns' Gram matrix G and their prior precision L are diagonalised together:
-V' G V = diag(e), V' L V = 1. With L diagonal that is the eigen-decomposition of L^-1/2 G L^-1/2.
+The smooth columns are replaced by Z_u V with V' L V = 1 and (Z_u V)' Z_u V = diag(e), both at
+once: with L diagonal, V = L^-1/2 W from the singular value decomposition of Z_u L^-1/2. It is taken
+of the columns and not of their Gram matrix, which would lose the small e of a season that is hardly
+seen (measured: 5e-3 nats in the worst case). Series with readings missing have Gram matrices of
+their own; those are turned by one more rotation.
 """
 
 from dataclasses import dataclass
@@ -9,53 +12,88 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.types import Floats, Ints
+from detectors.forecast.prophet.design import Design
 from detectors.forecast.prophet.moments import Moments
-from detectors.forecast.prophet.solve import PATH_RIDGE, Quadratic, Targets
+from detectors.forecast.prophet.problem import PATH_RIDGE, Quadratic, Targets
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Basis:
+    """The whitened design of a grid.
+
+    rows:   (T, P + K) the columns Z_u V and the knots
+    whiten: (P, P) V: smooth coefficients of whitened ones
+    offset: (P,) V' L e_m: by how much a unit of centring moves the whitened coefficients
+    """
+
+    rows: Floats
+    whiten: Floats
+    offset: Floats
+
+    @property
+    def smooth(self) -> int:
+        """P."""
+        return len(self.whiten)
+
+    def gram(self) -> Floats:
+        """Return (1, P + K, P + K) the Gram matrix that complete series share."""
+        return np.asarray(self.rows.T @ self.rows)[np.newaxis]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Spectrum:
-    """M Gram matrices, decomposed; ``basis`` (M, P, P) is V, ``quadratic`` what the solver reads."""
+    """M Gram matrices, decomposed; ``turn`` (M, P, P) is the rotation of the whitened columns."""
 
-    basis: Floats
+    turn: Floats
     quadratic: Quadratic
-    prior_offset: Floats  # (M, P) V' L e_m: by how much a unit of centring moves q
 
-    def targets(self, moments: Moments, part: Ints, which: Ints) -> Targets:
-        """Return the solver's view of the series ``part`` (N,), which use the Grams ``which``."""
-        smooth = self.basis.shape[1]
-        cross = moments.cross[part]
-        if len(self.basis) == 1:
-            projected = cross[:, :smooth] @ self.basis[0]
-        else:
-            projected = np.einsum("np,npq->nq", cross[:, :smooth], self.basis[which])
+    def targets(self, moments: Moments, series: Ints, which: Ints, offset: Floats) -> Targets:
+        """Return the solver's view of the series (N,), which use the Grams ``which``."""
+        smooth = self.turn.shape[1]
+        cross = moments.cross[series]
         return Targets(
             which=which,
-            smooth=projected,
+            smooth=_each(cross[:, :smooth], self.turn, which),
             knots=np.ascontiguousarray(cross[:, smooth:]),
-            square=moments.square[part],
-            count=moments.count[part],
-            offset=moments.centre[part, np.newaxis] * self.prior_offset[which],
+            square=moments.square[series],
+            count=moments.count[series],
+            offset=_each(np.outer(moments.centre[series], offset), self.turn, which),
         )
 
-    def smooth(self, whitened: Floats, which: Ints) -> Floats:
-        """Return (N, P) smooth coefficients of the whitened ones."""
-        if len(self.basis) == 1:
-            return np.asarray(whitened @ self.basis[0].T)
-        return np.einsum("nq,npq->np", whitened, self.basis[which])
+    def unturned(self, whitened: Floats, which: Ints) -> Floats:
+        """Return (N, P) whitened coefficients in the basis that all series share."""
+        return _each(whitened, self.turn.transpose(0, 2, 1), which)
 
 
-def decompose(grams: Floats, precision: Floats, offset_column: int) -> Spectrum:
-    """Return the spectrum of (M, P + K, P + K) Gram matrices under the prior precision (P,)."""
-    smooth = len(precision)
-    root = 1.0 / np.sqrt(precision)
-    scaled = grams[:, :smooth, :smooth] * (root[:, np.newaxis] * root)
-    eigen, vectors = np.linalg.eigh(scaled)
+def whitened(design: Design) -> Basis:
+    """Return the whitened design."""
+    rows = design.rows(design.time_s)
+    smooth = design.smooth
+    root = 1.0 / np.sqrt(design.precision)
+    # As many rows as columns at least, or the decomposition would leave out directions.
+    tall = np.zeros((max(len(rows), smooth), smooth))
+    tall[: len(rows)] = rows[:, :smooth] * root
+    left, singular, right = np.linalg.svd(tall, full_matrices=False)
+    rows[:, :smooth] = (left * singular)[: len(rows)]
+    whiten = root[:, np.newaxis] * right.T
+    offset = design.precision[design.offset_column] * whiten[design.offset_column]
+    return Basis(rows, whiten, offset)
+
+
+def decompose(grams: Floats, smooth: int) -> Spectrum:
+    """Return the spectrum of (M, P + K, P + K) Gram matrices of the whitened design."""
+    eigen, turn = np.linalg.eigh(grams[:, :smooth, :smooth])
     eigen = np.maximum(eigen, 0.0)
-    basis = np.ascontiguousarray(root[:, np.newaxis] * vectors)
-    cross = np.ascontiguousarray(basis.transpose(0, 2, 1) @ grams[:, :smooth, smooth:])
+    turn = np.ascontiguousarray(turn)
+    cross = np.ascontiguousarray(turn.transpose(0, 2, 1) @ grams[:, :smooth, smooth:])
     knots = np.ascontiguousarray(grams[:, smooth:, smooth:])
     shrunk = cross / (eigen + PATH_RIDGE)[:, :, np.newaxis]
     path = np.ascontiguousarray(knots - cross.transpose(0, 2, 1) @ shrunk)
-    prior_offset = np.ascontiguousarray(precision[offset_column] * basis[:, offset_column, :])
-    return Spectrum(basis, Quadratic(eigen, cross, knots, path), prior_offset)
+    return Spectrum(turn, Quadratic(eigen, cross, knots, path))
+
+
+def _each(vectors: Floats, turn: Floats, which: Ints) -> Floats:
+    """Return (N, P) each vector times its own matrix, vectors (N, P) from the left."""
+    if len(turn) == 1:
+        return np.asarray(vectors @ turn[0])
+    return np.einsum("np,npq->nq", vectors, turn[which])

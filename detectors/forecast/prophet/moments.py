@@ -1,8 +1,8 @@
 """All that the fit needs of the readings: one pass over the data, one matrix product.
 
 For a series y of n readings, scaled and centred, the sufficient statistics are Z'y (P + K numbers),
-y'y and n. Rows are read in blocks of fixed size, so a block fits the processor's cache, the data stay
-float32 where they are, and a row's result does not depend on how many rows there are beside it.
+y'y and n. Rows are read in blocks of fixed size, so a block fits the processor's cache, the data
+stay float32 where they are, and a row's result does not depend on how many rows are beside it.
 """
 
 from dataclasses import dataclass

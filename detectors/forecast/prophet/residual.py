@@ -1,30 +1,31 @@
 """What the model leaves over, and how long it lasts: a first-order autoregression.
 
 Prophet has no local level: where a series stands above its fit now, it stands above it a minute
-later too. With the lag-one autocorrelation r of the residuals and the newest residual e, the forecast
-h steps ahead is the model's plus r^h e.
+later too. With the lag-one autocorrelation r of the residuals and the newest residual e, the
+forecast h steps ahead is the model's plus r^h e.
 """
 
 import numpy as np
 
 from core.types import Floats
+from detectors.forecast.prophet.design import Design
 from detectors.forecast.prophet.moments import ROWS, Values
 
 
 def persistence(
-    values: Values, rows: Floats, coefficients: Floats, scaling: tuple[Floats, Floats]
+    values: Values, design: Design, coefficients: Floats, scaling: tuple[Floats, Floats]
 ) -> tuple[Floats, Floats]:
     """Return (N,) lag-one autocorrelations, 0 to 1, and (N,) newest residuals, scaled.
 
-    values: (N, T);  rows: (T, p) design;  coefficients: (N, p);  scaling: (N,) floor and scale
+    values: (N, T);  coefficients: (N, P + K);  scaling: (N,) floor and scale
     Pairs with a reading missing are passed over; a newest reading that is missing leaves 0.
     """
     floor, scale = scaling
     series, length = values.shape
     lasting, newest = np.zeros(series), np.zeros(series)
-    transposed = np.ascontiguousarray(rows.T)
+    transposed = np.ascontiguousarray(design.rows(design.time_s).T)
     block, fitted = np.zeros((ROWS, length)), np.zeros((ROWS, length))
-    weight = np.zeros((ROWS, rows.shape[1]))
+    weight = np.zeros((ROWS, design.width))
     for start in range(0, series, ROWS):
         part = slice(start, min(start + ROWS, series))
         size = part.stop - start
