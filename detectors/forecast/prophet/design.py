@@ -238,4 +238,4 @@ def _changepoints(settings: ProphetSettings, time_s: Floats) -> Floats:
     if count < 1:
         return np.empty(0)
     at = np.linspace(0, candidates - 1, count + 1).round().astype(int)
-    return time_s[at[1:]]
+    return np.asarray(time_s[at[1:]])

@@ -15,9 +15,7 @@ from detectors.forecast.prophet.gram import Basis, Spectrum, decompose, whitened
 from detectors.forecast.prophet.intervals import RATE_FLOOR, Noise, TrendLaw, half_widths
 from detectors.forecast.prophet.masked import distinct_masks, weighted_grams
 from detectors.forecast.prophet.moments import Moments, Values, gather
-from detectors.forecast.prophet.path import follow_paths
-from detectors.forecast.prophet.polish import polish
-from detectors.forecast.prophet.problem import Solution, Start
+from detectors.forecast.prophet.posterior import maximise
 from detectors.forecast.prophet.residual import persistence
 from detectors.forecast.prophet.settings import ProphetSettings, as_times
 from detectors.forecast.task import Crossings
@@ -83,7 +81,7 @@ class FleetFit:
         if not self.design.has_rate:
             return np.zeros(len(self))
         dummy = self.coefficients[:, -1] if self.design.is_dummy else 0.0
-        return self.coefficients[:, 0] + dummy
+        return np.asarray(self.coefficients[:, 0] + dummy)
 
     @property
     def m(self) -> Floats:
@@ -306,22 +304,17 @@ def _solve_into(
     if not len(series):
         return
     spectrum, which = grams
-    count, smooth, knots = len(series), basis.smooth, len(fit.design.changepoints)
-    start = Start(np.empty((count, knots)), np.empty(count))
-    solution = Solution(
-        whitened=np.empty((count, smooth)),
-        knots=np.empty((count, knots)),
-        variance=np.empty(count),
-        loss=np.empty(count),
-        rounds=np.zeros(count, dtype=np.int64),
+    targets = spectrum.targets(
+        moments.cross[series],
+        moments.square[series],
+        moments.count[series],
+        (which, np.outer(moments.centre[series], basis.offset)),
     )
-    targets = spectrum.targets(moments, series, which, basis.offset)
-    follow_paths(spectrum.quadratic, targets, fit.design.tau, start)
-    polish(spectrum.quadratic, targets, fit.design.tau, start, solution)
-    coefficients = spectrum.unturned(solution.whitened, which) @ basis.whiten.T
-    coefficients[:, fit.design.offset_column] += moments.centre[series]
-    fit.coefficients[series, :smooth] = coefficients
-    fit.coefficients[series, smooth:] = solution.knots
+    solution = maximise(spectrum, targets, fit.design.tau)
+    smooth = solution.whitened @ basis.whiten.T
+    smooth[:, fit.design.offset_column] += moments.centre[series]
+    fit.coefficients[series, : basis.smooth] = smooth
+    fit.coefficients[series, basis.smooth :] = solution.knots
     fit.sigma[series] = np.sqrt(solution.variance)
     fit.loss[series] = solution.loss
     fit.rounds[series] = solution.rounds

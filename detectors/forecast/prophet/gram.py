@@ -13,7 +13,6 @@ import numpy as np
 
 from core.types import Floats, Ints
 from detectors.forecast.prophet.design import Design
-from detectors.forecast.prophet.moments import Moments
 from detectors.forecast.prophet.problem import PATH_RIDGE, Quadratic, Targets
 
 
@@ -47,17 +46,24 @@ class Spectrum:
     turn: Floats
     quadratic: Quadratic
 
-    def targets(self, moments: Moments, series: Ints, which: Ints, offset: Floats) -> Targets:
-        """Return the solver's view of the series (N,), which use the Grams ``which``."""
+    def targets(
+        self, cross: Floats, square: Floats, count: Floats, grams: tuple[Ints, Floats | None]
+    ) -> Targets:
+        """Return the solver's view of N series.
+
+        cross: (N, P + K) Z'y;  square, count: (N,) y'y and readings
+        grams: (N,) which of the Gram matrices each uses; (N, P) what centring moved, None nothing
+        """
+        which, offset = grams
         smooth = self.turn.shape[1]
-        cross = moments.cross[series]
+        moved = np.zeros((len(cross), smooth)) if offset is None else offset
         return Targets(
             which=which,
             smooth=_each(cross[:, :smooth], self.turn, which),
             knots=np.ascontiguousarray(cross[:, smooth:]),
-            square=moments.square[series],
-            count=moments.count[series],
-            offset=_each(np.outer(moments.centre[series], offset), self.turn, which),
+            square=square,
+            readings=count,
+            offset=_each(moved, self.turn, which),
         )
 
     def unturned(self, whitened: Floats, which: Ints) -> Floats:
@@ -96,4 +102,4 @@ def _each(vectors: Floats, turn: Floats, which: Ints) -> Floats:
     """Return (N, P) each vector times its own matrix, vectors (N, P) from the left."""
     if len(turn) == 1:
         return np.asarray(vectors @ turn[0])
-    return np.einsum("np,npq->nq", vectors, turn[which])
+    return np.asarray(np.einsum("np,npq->nq", vectors, turn[which]))

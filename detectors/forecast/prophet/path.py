@@ -77,7 +77,7 @@ def _follow(
     """Return how many knots are in use where lambda = v / tau, and that lambda."""
     s, tau = series
     block = quadratic.path[targets.which[s]]
-    count, length = 0, targets.count[s]
+    count, length = 0, targets.readings[s]
     left = _reduced(quadratic, targets, s, work.rhs)
     limit, gone = np.inf, -1
     for _ in range(8 * len(work.rhs) + 8):
@@ -188,7 +188,7 @@ def _reduced(quadratic: Quadratic, targets: Targets, s: int, rhs: Floats) -> flo
         left -= share * projected
         for j in range(cross.shape[1]):
             rhs[j] -= share * cross[i, j]
-    return max(left, LEAST_RSS * targets.square[s])
+    return float(max(left, LEAST_RSS * targets.square[s]))
 
 
 @compiled

@@ -81,7 +81,7 @@ def polish(
 @compiled
 def _variance_of(rss: float, count: float) -> float:
     """Return the root of 4 v^2 + n v = RSS: the best v for that residual."""
-    return max(2.0 * rss / (count + np.sqrt(count * count + 16.0 * rss)), LEAST_VARIANCE)
+    return float(max(2.0 * rss / (count + np.sqrt(count * count + 16.0 * rss)), LEAST_VARIANCE))
 
 
 @compiled
@@ -113,10 +113,10 @@ def _polish_one(
             continue
         added = -1
         rss, slope = _residual(quadratic, targets, (s, count, variance, tau), work, knots)
-        better = _variance_of(rss, targets.count[s])
+        better = _variance_of(rss, targets.readings[s])
         if rounds <= _NEWTON_ROUNDS:
-            excess = (4.0 * variance + targets.count[s]) * variance - rss
-            bend = 8.0 * variance + targets.count[s] - slope
+            excess = (4.0 * variance + targets.readings[s]) * variance - rss
+            bend = 8.0 * variance + targets.readings[s] - slope
             newton = variance - excess / bend if bend > 0.0 else 0.0
             better = newton if newton > 0.1 * better else better
         if abs(better - variance) > _NEWTON * variance:
@@ -136,7 +136,7 @@ def _polish_one(
     out.variance[s] = variance
     out.rounds[s] = rounds
     out.loss[s] = (
-        0.5 * targets.count[s] * np.log(variance)
+        0.5 * targets.readings[s] * np.log(variance)
         + 0.5 * rss / variance
         + 2.0 * variance
         + 0.5 * prior

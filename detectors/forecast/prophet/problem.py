@@ -48,7 +48,7 @@ class Targets(NamedTuple):
     """What N series bring along, centred.
 
     which:  (N,) row of the Quadratic
-    smooth: (N, P) V' Z_u' y;  knots: (N, K) Z_d' y;  square: (N,) y'y;  count: (N,) readings
+    smooth: (N, P) V' Z_u' y;  knots: (N, K) Z_d' y;  square: (N,) y'y;  readings: (N,) how many
     offset: (N, P) by how much centring moved the whitened coefficients
     """
 
@@ -56,7 +56,7 @@ class Targets(NamedTuple):
     smooth: Floats
     knots: Floats
     square: Floats
-    count: Floats
+    readings: Floats
     offset: Floats
 
 

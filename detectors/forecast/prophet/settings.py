@@ -134,8 +134,11 @@ class ProphetSettings:
     @property
     def is_additive(self) -> bool:
         """Whether the model is linear in its parameters: no product of trend and season."""
-        effects = (*self.seasonalities, *self.events, *self.regressors)
-        return self.seasonality_mode == "additive" and all(e.mode == "additive" for e in effects)
+        modes = {self.seasonality_mode}
+        modes |= {each.mode for each in self.seasonalities}
+        modes |= {each.mode for each in self.events}
+        modes |= {each.mode for each in self.regressors}
+        return modes == {"additive"}
 
 
 def as_times(time_s: ArrayLike) -> Floats:
