@@ -8,14 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from agent.forecast_table import catalogued
 from agent.view import ForecastView
 from core.target import Target
-from core.units import CATALOG
 
 INCHES, DPI = (10.0, 5.0), 120
 SMALL_INCHES, LEGEND_INCHES = (6.5, 2.3), 0.4
 MOST_TICKS = 7
-MOST_OF_A_NAME = 48
+MOST_OF_A_NAME = 64
 # Okabe and Ito's palette: apart for colour-blind eyes too.
 HISTORY, AHEAD, LIMIT, CROSSING = "#222222", "#0072B2", "#D55E00", "#009E73"
 # What is ahead fills at least this share of the picture, however long the history is.
@@ -47,13 +47,16 @@ def forecasts_png(views: Sequence[ForecastView]) -> bytes:
     labels: dict[str, Any] = {}
     for number, view in enumerate(views, 1):
         axes: Any = figure.add_subplot(rows, columns, number)
-        _draw(axes, view)
+        _draw(axes, view, small=True)
         axes.set_title(_shortened(_name(view)), loc="left", fontsize=9)
         axes.set_title(_in_short(view), loc="right", fontsize=8, color="#555555")
         axes.tick_params(labelsize=8)
+        axes.xaxis.get_offset_text().set_fontsize(8)
         axes.set_ylabel(_scale(view)[1], fontsize=8)
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            labels.setdefault(label.partition(" (")[0].partition(" at ")[0], handle)
+            # Series may have different models and limits; what the lines are is the same.
+            general = "limit" if label.startswith("limit ") else label.partition(" (")[0]
+            labels.setdefault(general, handle)
     figure.legend(
         list(labels.values()),
         list(labels),
@@ -79,15 +82,15 @@ def _png(canvas: Any) -> bytes:
     return out.getvalue()
 
 
-def _draw(axes: Any, view: ForecastView) -> None:
+def _draw(axes: Any, view: ForecastView, *, small: bool = False) -> None:
     from matplotlib import dates  # noqa: PLC0415  # heavy
 
     axes.set_xlim(*_utc(np.array(_span_s(view))))
     axes.set_ylim(*_range(view))
     _draw_series(axes, view)
-    _draw_limit(axes, view)
+    _draw_limit(axes, view, small=small)
     calendar: Any = dates
-    locator = calendar.AutoDateLocator(tz=UTC, maxticks=MOST_TICKS)
+    locator = calendar.AutoDateLocator(tz=UTC, minticks=3, maxticks=MOST_TICKS)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(calendar.ConciseDateFormatter(locator, tz=UTC))
     axes.grid(alpha=0.25)
@@ -107,7 +110,7 @@ def _draw_series(axes: Any, view: ForecastView) -> None:
     axes.axvline(_utc(np.array([made.made_at_s]))[0], color="#888888", lw=0.8, ls=":")
 
 
-def _draw_limit(axes: Any, view: ForecastView) -> None:
+def _draw_limit(axes: Any, view: ForecastView, *, small: bool) -> None:
     if math.isnan(view.limit):
         return
     scale, unit = _scale(view)
@@ -116,7 +119,7 @@ def _draw_limit(axes: Any, view: ForecastView) -> None:
     if view.expected_s is None:
         return
     when = _utc(np.array([view.expected_s]))[0]
-    axes.plot([when], [limit], "o", color=CROSSING, ms=9, zorder=5)
+    axes.plot([when], [limit], "o", color=CROSSING, ms=5 if small else 9, zorder=5)
     axes.axvline(when, color=CROSSING, lw=1.0, ls="-.", label="expected crossing")
     # Beside the line and away from the limit, where the curves are not.
     begin_s, end_s = _span_s(view)
@@ -124,7 +127,7 @@ def _draw_limit(axes: Any, view: ForecastView) -> None:
     low, high = _range(view)
     below = limit > (low + high) / 2
     axes.annotate(
-        f"{when:%H:%M:%S} UTC\nprobability {view.probability:.0%}",
+        f"{when:%H:%M:%S} UTC" + ("" if small else f"\nprobability {view.probability:.0%}"),
         (when, low if below else high),
         xytext=(-8 if left else 8, 8 if below else -8),
         textcoords="offset points",
@@ -132,6 +135,7 @@ def _draw_limit(axes: Any, view: ForecastView) -> None:
         va="bottom" if below else "top",
         color=CROSSING,
         fontweight="bold",
+        fontsize=8 if small else 10,
     )
 
 
@@ -154,13 +158,14 @@ def _skill(view: ForecastView) -> str:
 def _in_short(view: ForecastView) -> str:
     """Return what a small picture says beside its name."""
     skill = float(view.forecast.skill[0])
-    scored = f"skill {skill:.2f}" if math.isfinite(skill) else ""
+    scored = f"skill {round(skill, 2) + 0.0:.2f}" if math.isfinite(skill) else ""
     likely = f"p = {view.probability:.2f}" if math.isfinite(view.probability) else ""
     return ", ".join(filter(None, (likely, scored)))
 
 
 def _quantity(view: ForecastView) -> str:
-    text = CATALOG[view.metric].text if view.metric in CATALOG else view.metric
+    known = catalogued(view.metric)
+    text = known.text if known else _shortened(view.metric)
     unit = _scale(view)[1]
     return f"{text}, {unit}" if unit else text
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from agent.forecast_file import forecast_series
+from agent.forecast_table import Question
 from agent.workers import WorkerPool
 
 MINUTE_S = 60.0
@@ -19,10 +20,9 @@ async def main() -> None:
     value = 0.5 + 0.00025 * minute + 0.02 * np.sin(2 * np.pi * minute / 1440) + noise
     time_s = 1_700_000_000.0 + MINUTE_S * minute
 
+    asked = Question(horizon_s=4 * 3600.0, limit=0.9)
     async with WorkerPool(1, time_limit_s=120.0, memory_bytes=2 << 30) as pool:
-        found, _ = await forecast_series(
-            time_s, value, limit=0.9, horizon_s=4 * 3600.0, pool=pool, name="volume_used_ratio"
-        )
+        found, _ = await forecast_series(time_s, value, asked, pool=pool, name="volume_used_ratio")
 
     sys.stdout.write(f"model {found.model}, skill {found.skill:.2f} against seasonal naive\n")
     if found.expected_s is not None:

@@ -154,15 +154,15 @@ async def test_a_traceback_is_shown_when_asked_for() -> None:
 
 
 async def test_a_package_that_is_missing_is_named_with_its_remedy(tmp_path: Path) -> None:
-    """The base install is for GPU nodes and has no prophet."""
+    """The base install is for GPU nodes and has no numba."""
     script = (
-        "import sys; sys.modules['prophet'] = None; import agent.cli;"
+        "import sys; sys.modules['numba'] = None; import agent.cli;"
         "sys.argv = ['gpumedic', 'forecast', '--file', 'x.csv']; agent.cli.main()"
     )
     said = await run_python("-c", script, folder=tmp_path)
 
     assert said.code == 1
-    assert "needs the Python package prophet" in said.err
+    assert "needs the Python package numba" in said.err
     assert "pip install 'gpumedic[controller]'" in said.err
 
 

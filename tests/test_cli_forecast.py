@@ -1,4 +1,4 @@
-"""``gpumedic forecast`` answers for any CSV file there is, or says what the file lacks."""
+"""``gpumedic forecast`` answers for any table there is, or says what the file lacks."""
 
 import json
 from collections.abc import Iterable
@@ -42,7 +42,7 @@ async def test_it_says_when_how_surely_and_by_which_model(tmp_path: Path) -> Non
     assert said.code == 0
     assert ahead_s == pytest.approx(75 * 60, rel=0.2)
     assert found["earliest_s"] < found["expected_s"] < found["latest_s"]
-    assert found["model"] == "prophet"
+    assert found["model"]
     assert found["skill"] > 0
     assert found["probability"] > 0.8
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
@@ -101,7 +101,10 @@ async def test_a_missing_file_is_said_in_one_line(tmp_path: Path) -> None:
     said = await forecast(tmp_path)
 
     assert said.code == 1
-    assert said.err == "gpumedic: reading x.csv: No such file or directory. Name a CSV file.\n"
+    assert (
+        said.err
+        == "gpumedic: reading x.csv: No such file or directory. Name a CSV or Parquet file.\n"
+    )
 
 
 async def test_a_plot_that_cannot_be_written_is_said(tmp_path: Path) -> None:
@@ -122,3 +125,80 @@ async def test_the_bad_side_can_be_named(tmp_path: Path) -> None:
 
     assert guessed["crosses"] == "below"
     assert (named["crosses"], named["probability"]) == ("above", 1.0)
+
+
+def write_wide(path: Path, *, points: int = 300) -> None:
+    """Write nine series: eight rest, one is the ramp."""
+    rng = np.random.default_rng(4)
+    ramped = ramp(points=points)
+    rest = 0.3 + rng.normal(0, 0.003, (points, 8))
+    lines = [
+        f"{time},{value},{','.join(f'{other:.4f}' for other in others)}"
+        for (time, value), others in zip(ramped, rest, strict=True)
+    ]
+    names = ",".join(f"rest{number}" for number in range(8))
+    path.write_text("\n".join([f"time,ramp,{names}", *lines]) + "\n")
+
+
+async def wide(folder: Path, *more: str) -> Said:
+    return await gpumedic("forecast", "--file", "x.csv", "--limit", "0.9", *more, folder=folder)
+
+
+async def test_of_a_wide_table_the_worst_come_first(tmp_path: Path) -> None:
+    write_wide(tmp_path / "x.csv")
+
+    said = await wide(tmp_path, "--worst", "2", "--plot", "worst.png", "--out", "bands.parquet")
+    lines = said.out.splitlines()
+
+    assert said.code == 0
+    assert lines[0].startswith("9 series of 300 readings, 1 min apart, newest 2023-11-15T")
+    assert lines[1] == "1 cross their limit within 2 h with p >= 0.5."
+    assert lines[3].split()[:3] == ["ramp", lines[3].split()[1], ">"]
+    assert len(lines) == 5
+    assert (tmp_path / "worst.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "bands.parquet").read_bytes().startswith(b"PAR1")
+    assert "9/9" in said.err
+
+
+async def test_all_series_of_a_wide_table_are_in_the_json(tmp_path: Path) -> None:
+    write_wide(tmp_path / "x.csv")
+
+    said = await wide(tmp_path, "--json", "--columns", "r*", "--plot", "plots", "--worst", "2")
+    found = json.loads(said.out)
+
+    assert found["series"][0]["name"] == "ramp"
+    assert len(found["series"]) == 9
+    assert (found["readings"], found["step_s"], found["without_forecast"]) == (300, 60.0, 0)
+    assert {path.name[:8] for path in (tmp_path / "plots").iterdir()} == {"001-ramp", "002-rest"}
+
+
+async def test_one_column_of_a_wide_table_is_told_in_sentences(tmp_path: Path) -> None:
+    write_wide(tmp_path / "x.csv")
+
+    said = await wide(tmp_path, "--columns", "ramp", "--model", "fleet-prophet")
+
+    assert said.out.startswith("ramp is 0.")
+    assert "It goes above 0.9 within 2 h" in said.out
+
+
+@pytest.mark.parametrize(
+    ("more", "remedy"),
+    [
+        (("--columns", "none*"), "Name others with --columns"),
+        (("--columns", "r*", "--column", "ramp"), "not both"),
+        (("--time", "when"), "Name the time column with --time"),
+        (("--out", "bands.txt"), "Name a file with one of them"),
+        (("--plot", "plot.svg"), "only .png is drawn"),
+        (("--model", "magic"), "'fleet-prophet'"),
+    ],
+)
+async def test_what_cannot_be_done_with_a_table_is_told(
+    tmp_path: Path, more: tuple[str, ...], remedy: str
+) -> None:
+    write_wide(tmp_path / "x.csv", points=60)
+
+    said = await wide(tmp_path, *more)
+
+    assert said.code in (1, 2)
+    assert said.plain
+    assert remedy in " ".join(said.err.split())

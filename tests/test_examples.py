@@ -32,6 +32,13 @@ async def test_a_series_is_forecast() -> None:
     assert "above 0.9 with p = " in said.out
 
 
+async def test_a_thousand_series_are_forecast_without_the_agent() -> None:
+    said = await python(str(EXAMPLES / "fleet_prophet.py"))
+
+    assert said.err == ""
+    assert said.out.count("above 0.9 with p = ") == 5
+
+
 async def test_a_source_of_ones_own_feeds_the_controller() -> None:
     said = await python(str(EXAMPLES / "own_metric_source.py"))
 

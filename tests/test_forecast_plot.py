@@ -5,14 +5,20 @@ import struct
 import numpy as np
 import pytest
 
-from agent.plot import forecast_png
+from agent.plot import forecast_png, forecasts_png
 from agent.view import ForecastView
 from core.target import Target
 from core.types import Forecast
 from tests.forecast_series import fill
 
 
-def drawn(*, limit: float, expected_s: float | None, metric: str = "volume_used_ratio") -> bytes:
+def drawn(*, limit: float, expected_s: float | None) -> bytes:
+    return forecast_png(view(limit=limit, expected_s=expected_s))
+
+
+def view(
+    *, limit: float, expected_s: float | None, metric: str = "volume_used_ratio"
+) -> ForecastView:
     seen = fill(1, share=0.5).series
     ahead_s = seen.time_s[-1] + np.arange(1.0, 61.0)
     mean = np.linspace(seen.value[-1], 1.0, 60)[None]
@@ -25,10 +31,10 @@ def drawn(*, limit: float, expected_s: float | None, metric: str = "volume_used_
         lower=mean - 0.1,
         upper=mean + 0.1,
         coverage=0.8,
-        model=("prophet",),
+        model=("pool",),
         skill=np.array([0.9]),
     )
-    view = ForecastView(
+    return ForecastView(
         target=forecast.targets[0],
         metric=metric,
         unit="ratio",
@@ -39,7 +45,6 @@ def drawn(*, limit: float, expected_s: float | None, metric: str = "volume_used_
         expected_s=expected_s,
         probability=0.9,
     )
-    return forecast_png(view)
 
 
 @pytest.mark.parametrize("limit", [0.95, 0.05, float("nan")])
@@ -61,3 +66,20 @@ def test_a_limit_and_its_crossing_are_drawn() -> None:
     crossed = drawn(limit=0.9, expected_s=now_s + 40)
 
     assert len({plain, limited, crossed}) == 3
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_several_are_drawn_two_beside_each_other(count: int) -> None:
+    views = [
+        view(
+            limit=0.9 if number else float("nan"), expected_s=None, metric=f"{'long' * 30}{number}"
+        )
+        for number in range(count)
+    ]
+
+    png = forecasts_png(views)
+
+    width, height = struct.unpack(">II", png[16:24])
+    rows = -(-count // 2)
+    assert width == (780 if count == 1 else 1560)
+    assert height == 276 * rows + 48

@@ -1,50 +1,42 @@
-"""Of thousands of series those most at risk get the fits, shared among the metrics."""
+"""At a refit every series that has a limit is forecast, and those most at risk are kept."""
 
-from dataclasses import dataclass, field
-from typing import Any
+import asyncio
 
 import numpy as np
 import pytest
 
-from agent.forecasting import BATCH, PART, Forecasting, ForecastSettings
+from agent import forecasting as module
+from agent import recent as recents
+from agent.forecast_table import CHUNK
+from agent.forecasting import Forecasting, ForecastSettings
 from agent.history import History
 from agent.metrics import Metrics
+from agent.recent import recent
 from core.clock import ManualClock
 from core.target import Target
 from core.types import Floats, Window
-from detectors.forecast.forecaster import ForecastTask
+from detectors.forecast.task import Model
+from tests.forecast_workers import InProcess
 
 STEP_S, SPAN_S = 60.0, 7200.0
-MEMORY, VOLUME = "node_memory_used_ratio", "volume_used_ratio"
-SERIES = 2 * PART + 100
+MEMORY, VOLUME, POWER = "node_memory_used_ratio", "volume_used_ratio", "node_power_watts"
 SETTINGS = ForecastSettings(
     horizon_s=3600.0,
     coverage=0.8,
     min_probability=0.7,
+    false_alarms_per_day=0.1,
     sustain_s=60.0,
-    max_fits=12,
+    model=Model.POOL,
     span_s=SPAN_S,
     limits={},
 )
 
 
-@dataclass
-class NotedPool:
-    """Workers that note what they are asked and know no answer."""
-
-    asked: list[ForecastTask] = field(default_factory=list)
-
-    async def run(self, function: str, argument: Any) -> tuple[()]:
-        self.asked.append(argument)
-        return ()
+def nodes(count: int) -> list[Target]:
+    return [Target(node=f"node-{number}") for number in range(count)]
 
 
-@pytest.fixture
-def pool() -> NotedPool:
-    return NotedPool()
-
-
-def forecasting(pool: NotedPool, clock: ManualClock, *windows: Window) -> Forecasting:
+def forecasting(pool: InProcess, clock: ManualClock, *windows: Window) -> Forecasting:
     history = History(None, step_s=STEP_S, span_s=SPAN_S)
     for window in windows:
         history.merge(window, now_s=clock.now_s())
@@ -52,54 +44,145 @@ def forecasting(pool: NotedPool, clock: ManualClock, *windows: Window) -> Foreca
     return Forecasting(history, pool, SETTINGS, metrics, clock)  # type: ignore[arg-type]
 
 
-def climbing(metric: str, targets: list[Target], slopes: dict[int, float], now_s: float) -> Window:
+def climbing(
+    metric: str, targets: list[Target], slopes: dict[int, float], now_s: float, minutes: int = 100
+) -> Window:
     """Return steady series at 0.5, some of which climb by a slope an hour."""
-    time_s: Floats = (now_s // STEP_S + np.arange(-100.0, 1.0)) * STEP_S
-    value = np.full((len(targets), len(time_s)), 0.5)
+    time_s: Floats = (now_s // STEP_S + np.arange(-float(minutes), 1.0)) * STEP_S
+    noise = np.random.default_rng(0).normal(0, 0.002, (len(targets), len(time_s)))
+    value = 0.5 + noise
     for row, slope in slopes.items():
         value[row] += slope * (time_s - time_s[0]) / 3600
     return Window(metric, tuple(targets), time_s, value)
 
 
-async def test_the_most_urgent_of_all_parts_come_first(pool: NotedPool, clock: ManualClock) -> None:
-    """Series are looked at part by part; which part one is in makes no difference."""
-    nodes = [Target(node=f"node-{number}") for number in range(SERIES)]
-    slopes = {7: 0.20, PART + 3: 0.24, SERIES - 1: 0.22}
-    given = forecasting(pool, clock, climbing(MEMORY, nodes, slopes, clock.now_s()))
-
-    await given.refit(clock.now_s())
-
-    (task,) = pool.asked
-    assert task.targets == (nodes[PART + 3], nodes[SERIES - 1], nodes[7])
-    assert np.isfinite(task.value).sum(axis=1).tolist() == [101] * 3
+def counted(given: Forecasting) -> dict[str, float]:
+    """Return how many forecasts there were, by outcome."""
+    (family,) = given.metrics.forecasts_total.collect()
+    return {each.labels["outcome"]: each.value for each in family.samples}
 
 
-async def test_the_fits_are_shared_among_the_metrics(pool: NotedPool, clock: ManualClock) -> None:
-    nodes = [Target(node=f"node-{number}") for number in range(40)]
-    volumes = [Target(node="node-0", volume=f"/{number}") for number in range(3)]
-    climbs = dict.fromkeys(range(40), 0.24)
+async def test_every_series_with_a_limit_is_forecast(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CHUNK, Model.POOL, 16)
+    pool, now_s = InProcess(), clock.now_s()
     given = forecasting(
         pool,
         clock,
-        climbing(MEMORY, nodes, climbs, clock.now_s()),
-        climbing(VOLUME, volumes, dict.fromkeys(range(3), 0.24), clock.now_s()),
+        climbing(MEMORY, nodes(40), {}, now_s),
+        climbing(VOLUME, nodes(3), {}, now_s),
+        climbing(POWER, nodes(5), {}, now_s),
     )
+
+    await given.refit(now_s)
+
+    assert [(task.metric, len(task.targets)) for task in pool.asked] == [
+        (MEMORY, 16),
+        (MEMORY, 16),
+        (MEMORY, 8),
+        (VOLUME, 3),
+    ]
+    assert {target for task in pool.asked[:3] for target in task.targets} == set(nodes(40))
+    assert (pool.asked[0].limit, pool.asked[0].high) == (0.95, 1)
+    assert counted(given) == {"made": 43, "too_short": 0}
+
+
+async def test_a_chunk_that_fails_loses_only_itself(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(CHUNK, Model.POOL, 16)
+    pool = InProcess(failing=frozenset({2}))
+    given = forecasting(pool, clock, climbing(MEMORY, nodes(40), {20: 0.24}, clock.now_s()))
 
     await given.refit(clock.now_s())
 
-    fits = dict.fromkeys((MEMORY, VOLUME), 0)
-    for task in pool.asked:
-        fits[task.metric] += len(task.targets)
-        assert len(task.targets) <= BATCH
-    assert fits == {MEMORY: SETTINGS.max_fits - 3, VOLUME: 3}
+    assert counted(given) == {"made": 24, "failed": 16, "too_short": 0}
+    assert {view.target for view in given.views} == {
+        target for row, target in enumerate(nodes(40)) if not 16 <= row < 32
+    }
+    assert given.metrics.workers_failed_total.labels("memory")._value.get() == 1
 
 
-async def test_a_history_without_series_is_forecast_too(
-    pool: NotedPool, clock: ManualClock
+async def test_the_most_at_risk_of_all_chunks_are_kept(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Which chunk a series is in makes no difference, and the others take no room."""
+    monkeypatch.setitem(CHUNK, Model.POOL, 16)
+    monkeypatch.setattr(module, "MOST_VIEWS", 3)
+    slopes = {7: 0.20, 20: 0.24, 39: 0.22}
+    given = forecasting(InProcess(), clock, climbing(MEMORY, nodes(40), slopes, clock.now_s()))
+
+    await given.refit(clock.now_s())
+
+    assert [view.target for view in given.views] == [nodes(40)[row] for row in (20, 39, 7)]
+    first = given.views[0]
+    assert first.expected_s is not None
+    assert first.expected_s > clock.now_s()
+    assert first.history_value.shape == first.history_time_s.shape
+    assert np.isfinite(first.history_value).sum() == 101
+
+
+async def test_a_series_that_just_began_is_counted_as_too_short(clock: ManualClock) -> None:
+    given = forecasting(InProcess(), clock, climbing(MEMORY, nodes(2), {}, clock.now_s(), 5))
+
+    await given.refit(clock.now_s())
+
+    assert counted(given) == {"made": 0, "too_short": 2}
+    assert (given.views, given.breaches(clock.now_s())) == ((), ())
+
+
+async def test_a_history_without_series_is_forecast_too(clock: ManualClock) -> None:
+    pool = InProcess()
     given = forecasting(pool, clock)
 
     await given.refit(clock.now_s())
 
     assert pool.asked == []
     assert given.breaches(clock.now_s()) == ()
+
+
+async def test_a_climb_is_a_breach_until_its_horizon_has_passed(clock: ManualClock) -> None:
+    now_s = clock.now_s()
+    given = forecasting(InProcess(), clock, climbing(MEMORY, nodes(4), {2: 0.24}, now_s))
+
+    await given.refit(now_s)
+
+    (breach,) = given.breaches(now_s)
+    assert (breach.target, breach.metric, breach.limit) == (nodes(4)[2], MEMORY, 0.95)
+    assert breach.probability >= SETTINGS.min_probability
+    assert now_s < breach.earliest_s <= breach.expected_s <= breach.latest_s
+    assert given.breaches(now_s + 3700) == ()
+
+
+@pytest.mark.parametrize("step_s", [15.0, 60.0])
+async def test_a_long_history_is_averaged_piece_by_piece(
+    clock: ManualClock, step_s: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However it is cut, a ramp stays where it was, and nothing older than a reading is given."""
+    monkeypatch.setattr(recents, "MOST", 240)
+    monkeypatch.setattr(recents, "BLOCKS", 7)
+    now_s = clock.now_s() // step_s * step_s
+    time_s = now_s - step_s * np.arange(1000.0)[::-1]
+    history = History(None, step_s=step_s, span_s=20_000 * step_s)
+    value = np.stack([time_s - now_s, np.where(time_s > now_s - 100 * step_s, 1.0, np.nan)])
+    history.merge(Window(POWER, tuple(nodes(2)), time_s, value + 1e4), now_s=now_s)
+
+    seen = await recent(history, POWER, now_s=now_s, span_s=960 * step_s)
+    young = await recent(history, POWER, now_s=now_s, span_s=20_000 * step_s)
+
+    assert seen.value.shape == (2, 240)
+    assert seen.value.dtype == np.float32
+    np.testing.assert_allclose(seen.value[0], seen.time_s - now_s + 1e4, rtol=1e-4)
+    assert np.allclose(np.diff(seen.time_s), 4 * step_s)
+    assert now_s - 4 * step_s < seen.time_s[-1] <= now_s
+    assert np.isfinite(young.value[0, 0])
+    assert young.time_s[0] >= time_s[0] - 83 * step_s
+
+
+async def test_what_is_no_series_yet_has_no_readings(clock: ManualClock) -> None:
+    history = History(None, step_s=STEP_S, span_s=SPAN_S)
+
+    seen = await asyncio.wait_for(recent(history, MEMORY, now_s=clock.now_s(), span_s=SPAN_S), 5)
+
+    assert (seen.targets, seen.value.shape[0], seen.value.size) == ((), 0, 0)

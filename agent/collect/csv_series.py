@@ -71,7 +71,9 @@ def _table(path: Path) -> _Table:
     try:
         raw = path.read_bytes()
     except OSError as error:
-        raise InputError(f"reading {path}: {error.strerror}. Name a CSV file.") from error
+        raise InputError(
+            f"reading {path}: {error.strerror}. Name a CSV or Parquet file."
+        ) from error
     if not raw.strip():
         raise InputError(f"reading {path}: it is empty. It needs a time and a value a row.")
     if b"\0" in raw[:65536]:
