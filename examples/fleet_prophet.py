@@ -11,7 +11,7 @@ SERIES, LEAKS = 1000, 20
 
 
 def made_up() -> tuple[np.ndarray, np.ndarray]:
-    """Return (T,) times and (S, T) memory in use: a day of minutes; the first 20 leak at its end."""
+    """Return (T,) times and (S, T) memory in use: a day of minutes; some leak at its end."""
     rng = np.random.default_rng(1)
     minute = np.arange(1440)
     phase = rng.uniform(0, 2 * np.pi, (SERIES, 1))
