@@ -1,0 +1,103 @@
+"""How rarely a series itself has scored this high: the conformal rank, in bounded memory.
+
+    surprise = -log10((scores at least this high + 1) / (scores + 1))
+
+(Vovk, Gammerman, Shafer 2005, ch. 2: with exchangeable scores the ratio is below p with probability
+at most p, whatever their law.) The scores of each series are counted in 32 bins, a quarter octave
+wide, one cache line a series; when a series has ``FULL`` of them all counts are halved, so that old
+ones fade. A score above all that were seen adds ``BEYOND`` decades an octave.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from detectors.compiled import compiled
+
+Array = NDArray[Any]
+BINS = 32
+A_OCTAVE = 4
+LEAST = 0.25  # sigmas: the end of the first bin
+FULL = 8192  # 1.4 days of readings 15 s apart; more are no rarer and settle later
+BEYOND = 0.5
+
+
+def empty(series: int, scorers: int) -> dict[str, Array]:
+    """Return the memory of series that have not been seen yet: (S, K, 32) counts, (S, K) sums."""
+    return {
+        "counts": np.zeros((series, scorers, BINS), np.uint16),
+        "total": np.zeros((series, scorers), np.uint16),
+    }
+
+
+def surprise(scores: Array, state: dict[str, Array]) -> tuple[Array, Array]:
+    """Return (S,) surprise, from before the scores are counted, and the scorer that said most.
+
+    scores: (K, S), NaN: that scorer has nothing to say. The surprise is the mean of the two highest
+    of a series' scorers: one scorer alone is easily fooled, and not every anomaly shows in all. NaN
+    (and scorer -1) where none scored.
+    """
+    out = np.empty(scores.shape[1], np.float32)
+    most = np.empty(scores.shape[1], np.int8)
+    _surprise(scores, state["counts"], state["total"], out, most)
+    return out, most
+
+
+@compiled
+def _surprise(scores: Array, counts: Array, total: Array, out: Array, most: Array) -> None:
+    for i in range(scores.shape[1]):
+        first: Any = np.float32(-1.0)
+        second: Any = np.float32(-1.0)
+        most[i] = -1
+        for k in range(scores.shape[0]):
+            if not np.isfinite(scores[k, i]):
+                continue
+            at = _bin(scores[k, i])
+            found = _rarity(counts[i, k], total[i, k], at)
+            total[i, k] = _count(counts[i, k], total[i, k], at)
+            if found > first:
+                first, second = found, first
+                most[i] = k
+            elif found > second:
+                second = found
+        if most[i] < 0:
+            out[i] = np.nan
+        else:
+            out[i] = 0.5 * (first + max(second, np.float32(0.0)))
+
+
+@compiled
+def _bin(score: float) -> int:
+    if score < LEAST:
+        return 0
+    return int(min(1 + int(A_OCTAVE * np.log2(score / np.float32(LEAST))), BINS - 1))
+
+
+@compiled
+def _rarity(counts: Array, total: int, at: int) -> Any:
+    if total == 0:
+        return np.float32(0.0)
+    as_high = 0
+    for b in range(at, BINS):
+        as_high += counts[b]
+    highest = at
+    if as_high == 0:
+        while highest > 0 and counts[highest] == 0:
+            highest -= 1
+    seen = np.float32((total + 1.0) / (as_high + 1.0))
+    return np.log10(seen) + np.float32(BEYOND / A_OCTAVE) * np.float32(at - highest)
+
+
+@compiled
+def _count(counts: Array, total: int, at: int) -> Any:
+    """Count a score and return how many there are; halve them all when there are enough."""
+    counts[at] += 1
+    total += 1
+    if total < FULL:
+        return total
+    left = 0
+    for b in range(BINS):
+        counts[b] >>= 1
+        left += counts[b]
+    return left
