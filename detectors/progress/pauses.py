@@ -13,8 +13,8 @@ DUE_TIMES = 1.5
 STRAY_TIMES = 1.3
 # Pauses are of one kind where the shorter is at least this part of the longer.
 ALIKE = 0.5
-# A period is known to this part of itself: work between two checkpoints varies.
-TOLERANCE = 0.03
+# A period is known to this part of itself, beside the readings' distance: steps vary in time.
+TOLERANCE = 0.01
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,14 +32,17 @@ THRESHOLD = 25.0
 # No reading counts for more than a fifth of the threshold: it takes five, however odd they are.
 MOST = THRESHOLD / 5
 CEILING = 1.5 * THRESHOLD
-# The sum falls from its ceiling to here in three usual readings; an alarm ends then.
+# From here on a series is slow for the time being, and nothing is learned from it.
 RELEASE = THRESHOLD / 2
 WARM = 20
+# What is not known to a tenth of the effect is no level to be off from: 100 spread^2 / effect^2.
+SURE = 100.0
 # Residuals count against at most this many earlier ones: a day of readings at 15 s.
 LONG = 5760.0
 PRIOR_SIGMA, PRIOR_COUNT = 0.02, 5.0
-# A level is the mean of about so many newest readings.
-NEWEST = 8.0
+# A level is the mean of about so many newest readings; of a noisy series, of so many that it is
+# known to a sixth of the effect: the variance of such a mean is half the newest one's weight.
+NEWEST, KNOWN_TO = 8.0, 6.0
 # Least part of the effect that must be there: below, it is a shift, but not one worth a word.
 WORTH = 0.75
 # Slow now and again: share of the last half hour, more or less, and in how many bouts.
@@ -84,15 +87,18 @@ class Shift:
         m = memory.value
         count, variance = m["count"][rows], m["variance"][rows]
         off = value - m["mean"][rows]
-        known = count >= WARM
         spread = np.maximum(np.sqrt(variance), self.floor)
+        clear = (self.effect / spread) ** 2
+        known = count >= np.clip(SURE / clear, WARM, LONG)
         up = np.where(known, self._up(memory, rows, off, spread), 0.0)
-        level = np.where(known, m["level"][rows] + (off - m["level"][rows]) / NEWEST, 0.0)
-        slow = known & (off >= np.maximum(WORTH * self.effect, STRAY_SIGMAS * spread))
+        weight = np.minimum(1 / NEWEST, 2 * clear / KNOWN_TO**2)
+        level = np.where(known, m["level"][rows] + weight * (off - m["level"][rows]), 0.0)
+        stray = off >= np.maximum(WORTH * self.effect, STRAY_SIGMAS * spread)
+        slow = known & (stray | (up >= RELEASE))
         since_s = np.where((up > 0) & (m["up"][rows] > 0), m["since_s"][rows], time_s)
         _remember_bouts(memory, rows, time_s, slow)
         m["up"][rows], m["level"][rows], m["since_s"][rows] = up, level, since_s
-        _learn(memory, rows, np.where(count > 0, off, 0.0), (up < MOST) & ~slow, spread)
+        _learn(memory, rows, np.where(count > 0, off, 0.0), ~slow, spread)
         m["mean"][rows] = np.where(count > 0, m["mean"][rows], value)
         m[SEEN][rows] = time_s
         old = (up > 0) & (time_s - since_s >= self.adopt_s)
