@@ -1,0 +1,67 @@
+"""Fits a fleet in a process of its own, so that its CPU time and memory are its alone.
+
+Run as ``python -m agent.bench.fleet_child JSON`` by ``forecasts``; prints JSON.
+"""
+
+import json
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass
+from statistics import median
+
+import numpy as np
+
+STEP_S, START_S = 60.0, 1.7e9
+STEPS_AHEAD = 120
+_PART = 2_000  # series generated at once
+_SEED = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to fit: ``runs`` times, the median counting; daily seasonality; AR on request."""
+
+    series: int
+    points: int
+    runs: int = 1
+    ar: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """CPU-seconds of one fit and one forecast of all series; peak memory; same bits each run."""
+
+    fit_s: float
+    predict_s: float
+    rss_mib: float
+    same: bool
+
+
+def measure(job: Job) -> Cost:
+    """Return what the job cost, compilation and making the series not counted."""
+    from agent.bench.look_alikes import look_alikes
+    from detectors.forecast.prophet.fleet import FleetProphet
+
+    time_s = START_S + STEP_S * np.arange(job.points, dtype=np.float64)
+    value = np.empty((job.series, job.points), dtype=np.float32)
+    for start in range(0, job.series, _PART):
+        count = min(_PART, job.series - start)
+        value[start : start + count] = look_alikes(count, time_s, seed=_SEED + start)
+    model = FleetProphet(daily=True, ar=job.ar)
+    model.fit(time_s, value[:64]).predict(STEPS_AHEAD * STEP_S)
+    fits, predicts, answers = [], [], set()
+    for _ in range(job.runs):
+        started_s = time.process_time()
+        fit = model.fit(time_s, value)
+        fitted_s = time.process_time()
+        ahead = fit.predict(STEPS_AHEAD * STEP_S)
+        fits.append(fitted_s - started_s)
+        predicts.append(time.process_time() - fitted_s)
+        answers.add((float(ahead.mean.sum()), float(ahead.upper.sum())))
+    rss_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return Cost(median(fits), median(predicts), rss_mib, len(answers) == 1)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(asdict(measure(Job(**json.loads(sys.argv[1]))))))
