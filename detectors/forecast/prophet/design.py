@@ -62,7 +62,8 @@ class Block:
 class Design:
     """How a time becomes a row of the design matrix.
 
-    time_s:       (T,) the grid of the fit
+    time_s:       (T,) the grid of the fit, and of readings added since
+    start_s, span_s: first reading and length of the fit's window: t is 0 and 1 at its ends
     changepoints: (K,) knots in scaled time; where prophet has none it keeps a dummy at 0, whose
                   coefficient is added to k after the fit: ``is_dummy``
     blocks:       the effects, in the order of beta
@@ -83,7 +84,7 @@ class Design:
     @property
     def step_s(self) -> float:
         """Spacing of the grid."""
-        return self.span_s / (len(self.time_s) - 1)
+        return float(self.time_s[-1] - self.time_s[0]) / (len(self.time_s) - 1)
 
     @property
     def smooth(self) -> int:

@@ -1,7 +1,6 @@
 """Fleet Prophet: fit all series of a grid, forecast them, ask when they cross a limit."""
 
 from dataclasses import dataclass, replace
-from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -9,28 +8,23 @@ from numpy.typing import ArrayLike, NDArray
 
 from core.types import Floats, Ints
 from core.units import Bad
+from detectors.forecast.prophet.batch import Found, Problem, Status, fit_moments
 from detectors.forecast.prophet.breach import Outlook, breach
+from detectors.forecast.prophet.curve import curve_at, is_curved
+from detectors.forecast.prophet.curved import bounds_of, fit_series
 from detectors.forecast.prophet.design import Design, make_design
-from detectors.forecast.prophet.gram import Basis, Spectrum, decompose, whitened
+from detectors.forecast.prophet.gram import Basis, decompose, whitened
 from detectors.forecast.prophet.intervals import RATE_FLOOR, Noise, TrendLaw, half_widths
-from detectors.forecast.prophet.masked import distinct_masks, weighted_grams
 from detectors.forecast.prophet.moments import Moments, Values, gather
-from detectors.forecast.prophet.posterior import maximise
+from detectors.forecast.prophet.problem import Start
 from detectors.forecast.prophet.residual import persistence
 from detectors.forecast.prophet.settings import ProphetSettings, as_times
+from detectors.forecast.prophet.update import extended_basis, extended_moments
 from detectors.forecast.task import Crossings
 
-_CHUNK = 8192  # series whose statistics are held at once
-_MASKS = 1024  # Gram matrices held at once: 35 x 35 doubles each
-_CONSTANT_SIGMA = 1e-9  # of a series without any change: prophet's own
+__all__ = ["FleetFit", "FleetProphet", "Prediction", "Status"]
 
-
-class Status(IntEnum):
-    """What became of a series."""
-
-    FITTED = 0
-    CONSTANT = 1  # all readings alike: the forecast is that value
-    TOO_SHORT = 2  # fewer than two readings: no forecast
+_CHUNK = 8192  # series forecast at once, and whose residuals are
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -53,8 +47,13 @@ class FleetFit:
     loss:     (S,) negative log posterior, as prophet.stan has it without its constants
     status:   (S,) a Status
     readings: (S,) usable readings
+    rounds:   (S,) of the search
+    newest:   (S,) reading at the last time; NaN where it is missing
     persistence, residual: (S,) lag-one autocorrelation of the residuals; the newest one, scaled
               (0 where the newest reading is missing)
+    cap:      (S,) capacity of logistic growth, scaled; 0 for other growth
+    moments, basis: sufficient statistics and the design's whitened rows, for ``update``; None
+              where the model is not linear or robust, which has none
     """
 
     settings: ProphetSettings
@@ -65,12 +64,15 @@ class FleetFit:
     loss: Floats
     floor: Floats
     scale: Floats
+    cap: Floats
     status: NDArray[np.int8]
     readings: Ints
+    rounds: Ints
     newest: Floats
     persistence: Floats
     residual: Floats
-    rounds: Ints
+    moments: Moments | None
+    basis: Basis | None
 
     def __len__(self) -> int:
         return len(self.sigma)
@@ -110,19 +112,28 @@ class FleetFit:
         """Return (S,) negative log posterior of prophet.stan, constants left out as Stan does."""
         return self.loss
 
+    @property
+    def is_curved(self) -> bool:
+        """Whether the model is not linear in its coefficients."""
+        return is_curved(self.design, self.settings.growth)
+
     def rows(self, rows: Ints | slice) -> "FleetFit":
         """Return the fit of some series."""
-        per_series = {
-            name: getattr(self, name)[rows]
-            for name in self.__dataclass_fields__
-            if name not in ("settings", "design", "dtype")
-        }
-        return replace(self, **per_series)
+        shared = ("settings", "design", "dtype", "basis")
+        names = [name for name in self.__dataclass_fields__ if name not in (*shared, "moments")]
+        per_series = {name: getattr(self, name)[rows] for name in names}
+        some = np.arange(len(self))[rows]
+        moments = None if self.moments is None else self.moments.rows(some)
+        return replace(self, **per_series, moments=moments)
 
     def mean_at(self, time_s: ArrayLike) -> Floats:
         """Return (S, H) the model's value at any times, without the residual's persistence."""
         times = np.asarray(time_s, dtype=np.float64)
-        scaled = self.coefficients @ self.design.rows(times).T
+        if self.is_curved:
+            curve = curve_at(self.design, times, self.settings.growth)
+            scaled = curve.value(self.coefficients, self.cap)
+        else:
+            scaled = self.coefficients @ self.design.rows(times).T
         scaled *= self.scale[:, np.newaxis]
         scaled += self.floor[:, np.newaxis]
         return np.asarray(scaled)
@@ -137,7 +148,7 @@ class FleetFit:
         steps = round(horizon_s / step_s)
         if steps < 1:
             raise ValueError(f"a horizon of {horizon_s} s holds no step of {step_s} s")
-        return self.design.time_s[-1] + step_s * np.arange(1, steps + 1)
+        return np.asarray(self.design.time_s[-1] + step_s * np.arange(1, steps + 1))
 
     def forecast(self, time_s: Floats) -> Floats:
         """Return (S, H) expected values at future times, the newest residual fading out."""
@@ -154,6 +165,19 @@ class FleetFit:
         design = self.design
         knots = 0 if design.is_dummy else len(design.changepoints)
         return TrendLaw(knots, (time_s[0] - design.time_s[-1]) / design.span_s, len(time_s))
+
+    def noise(self, time_s: Floats) -> Noise:
+        """Return what these (H,) evenly spaced times are unsure of, beside turns and noise."""
+        lasting = gain = None
+        if self.settings.ar:
+            lasting = self.persistence ** (
+                (time_s[0] - self.design.time_s[-1]) / self.design.step_s
+            )
+        if self.is_curved:
+            gain = curve_at(self.design, time_s, self.settings.growth).gain(
+                self.coefficients, self.cap
+            )
+        return Noise(persistence=lasting, gain=gain)
 
     def predict(
         self, horizon_s: float, step_s: float | None = None, *, coverage: float = 0.8
@@ -176,10 +200,42 @@ class FleetFit:
                 some.scale * some.sigma,
                 some.rate,
                 coverage=coverage,
-                noise=Noise(some.persistence if self.settings.ar else None),
+                noise=some.noise(time_s),
             )
             mean[part], lower[part], upper[part] = expected, expected - half, expected + half
         return Prediction(time_s, mean, lower, upper, coverage)
+
+    def update(self, time_s: ArrayLike, values: ArrayLike) -> "FleetFit":
+        """Return the fit with readings (S, N) at the next N times added; NaN where missing.
+
+        Costs P + K operations a reading and a warm start; old readings are not needed. Scaled time
+        and changepoints stay those of the last whole fit, as does the residuals' persistence.
+        """
+        if self.moments is None or self.basis is None:
+            raise ValueError(
+                "only a linear, additive fit that is not robust can be updated: call fit with all "
+                "readings instead"
+            )
+        new = _as_values(values)
+        times = np.atleast_1d(np.asarray(time_s, dtype=np.float64))
+        if new.shape != (len(self), len(times)):
+            raise ValueError(
+                f"new values have shape {new.shape}: give ({len(self)}, {len(times)}), a column "
+                f"a time"
+            )
+        design = extended_basis(self.design, self.basis, times)
+        moments = extended_moments(self.moments, design[1], new)
+        fit = _solved(self.settings, design, moments, self)
+        newest = new[:, -1].astype(np.float64)
+        residual = (newest - fit.mean_at(times[-1:])[:, 0]) / fit.scale
+        usable = np.isfinite(residual) & (fit.status == Status.FITTED)
+        return replace(
+            fit,
+            dtype=self.dtype,
+            newest=newest,
+            persistence=self.persistence,
+            residual=np.where(usable, residual, 0.0),
+        )
 
     def breach(
         self,
@@ -204,9 +260,18 @@ class FleetFit:
             law=self.trend_law(time_s),
             sigma=self.scale * self.sigma,
             rate=self.rate,
-            noise=Noise(self.persistence if self.settings.ar else None),
+            noise=self.noise(time_s),
         )
         return breach(outlook, limit, bad=bad, sustain_s=sustain_s)
+
+    def to_prophet(self, row: int, value: Floats | None = None) -> Any:
+        """Return one series as a fitted ``prophet.Prophet``, to plot or to cross-check.
+
+        value: (T,) its readings, for the plots; without them the fitted curve stands for them
+        """
+        from detectors.forecast.prophet.reference import to_prophet  # noqa: PLC0415  # heavy
+
+        return to_prophet(self, row, value)
 
 
 class FleetProphet:
@@ -219,102 +284,130 @@ class FleetProphet:
         self.settings = replace(settings or ProphetSettings(), **keywords)
 
     def fit(
-        self, time_s: ArrayLike, values: ArrayLike, *, warm: FleetFit | None = None
+        self,
+        time_s: ArrayLike,
+        values: ArrayLike,
+        *,
+        cap: ArrayLike | None = None,
+        floor: ArrayLike | None = None,
+        warm: FleetFit | None = None,
     ) -> FleetFit:
-        """Return the fit of values (S, T) at times (T,) of even spacing; NaN where missing."""
-        times = as_times(time_s)
-        data = np.asarray(values)
-        if data.dtype not in (np.float32, np.float64):
-            data = data.astype(np.float64)
+        """Return the fit of values (S, T) at times (T,) of even spacing; NaN where missing.
+
+        cap, floor: what logistic growth saturates at, in the values' unit; one for all or (S,)
+        warm: an earlier fit of the same series: the search begins at its changes of rate
+        Data are read twice and never copied as a whole. No series raises: see ``status``.
+        """
+        times, data = as_times(time_s), _as_values(values)
         if data.ndim != 2 or data.shape[1] != len(times):
             raise ValueError(
                 f"values have shape {data.shape}: give (series, {len(times)}), a column a time"
             )
         design = make_design(self.settings, times)
-        fit = _empty(self.settings, design, data)
+        if is_curved(design, self.settings.growth):
+            bounds = bounds_of(self.settings.growth, len(data), cap, floor)
+            found = fit_series(self.settings, design, data, bounds)._asdict()
+            return replace(_blank(self.settings, design, data), **found)
         basis = whitened(design)
-        shared = decompose(basis.gram(), design.smooth)
-        for start in range(0, len(data), _CHUNK):
-            part = slice(start, min(start + _CHUNK, len(data)))
-            _fit_chunk(fit, part, data, (basis, shared))
-        return fit
+        moments = gather(data, basis.rows)
+        fit = _solved(self.settings, (design, basis), moments, warm)
+        return _with_newest(replace(fit, dtype=data.dtype), data)
 
 
-def _empty(settings: ProphetSettings, design: Design, data: Values) -> FleetFit:
+def _as_values(values: ArrayLike) -> Values:
+    data = np.asarray(values)
+    return data if data.dtype in (np.float32, np.float64) else data.astype(np.float64)
+
+
+def _solved(
+    settings: ProphetSettings,
+    design: tuple[Design, Basis],
+    moments: Moments,
+    warm: FleetFit | None,
+) -> FleetFit:
+    """Return the fit from the statistics; what needs the readings themselves is left 0."""
+    floor, scale = moments.scaling(settings.scaling)
+    shared = decompose(design[1].gram(), design[1].smooth)
+    start = None if warm is None else _start(warm, scale, len(design[0].changepoints))
+    found: Found = fit_moments(Problem(*design, shared, floor, scale), moments, start)
+    zero = np.zeros(len(floor))
+    return FleetFit(
+        settings=settings,
+        design=design[0],
+        dtype=np.dtype(np.float64),
+        **found._asdict(),
+        floor=floor,
+        scale=scale,
+        cap=zero,
+        readings=moments.readings.astype(np.int64),
+        newest=zero,
+        persistence=zero,
+        residual=zero,
+        moments=moments,
+        basis=design[1],
+    )
+
+
+def _blank(settings: ProphetSettings, design: Design, data: Values) -> FleetFit:
+    """Return what is known of the series before any model is fitted to them."""
     series = len(data)
+    readings, constant = np.zeros(series, dtype=np.int64), np.zeros(series, dtype=bool)
+    for start in range(0, series, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        known = np.isfinite(data[part])
+        readings[part] = known.sum(axis=1)
+        low = np.where(known, data[part], np.inf).min(axis=1)
+        constant[part] = low == np.where(known, data[part], -np.inf).max(axis=1)
+    few = readings < 2
+    status = np.select([few, constant], [Status.TOO_SHORT, Status.CONSTANT], Status.FITTED)
+    zero = np.zeros(series)
     return FleetFit(
         settings=settings,
         design=design,
         dtype=data.dtype,
-        coefficients=np.full((series, design.width), np.nan),
-        sigma=np.full(series, np.nan),
-        loss=np.full(series, np.nan),
-        floor=np.zeros(series),
-        scale=np.ones(series),
-        status=np.full(series, Status.TOO_SHORT, dtype=np.int8),
-        readings=np.zeros(series, dtype=np.int64),
-        newest=np.full(series, np.nan),
-        persistence=np.zeros(series),
-        residual=np.zeros(series),
+        coefficients=np.empty((series, 0)),
+        sigma=zero,
+        loss=zero,
+        floor=zero,
+        scale=zero,
+        cap=zero,
+        status=status.astype(np.int8),
+        readings=readings,
         rounds=np.zeros(series, dtype=np.int64),
+        newest=data[:, -1].astype(np.float64),
+        persistence=zero,
+        residual=zero,
+        moments=None,
+        basis=None,
     )
 
 
-def _fit_chunk(fit: FleetFit, part: slice, data: Values, design: tuple[Basis, Spectrum]) -> None:
-    basis, shared = design
-    moments = gather(data[part], basis.rows, scaling=fit.settings.scaling)
-    fit.floor[part], fit.scale[part] = moments.floor, moments.scale
-    fit.readings[part] = moments.count
-    fit.newest[part] = data[part, -1]
-    fit.status[part] = np.where(
-        moments.count < 2,
-        Status.TOO_SHORT,
-        np.where(moments.low == moments.high, Status.CONSTANT, Status.FITTED),
-    )
-    fitted = fit.status[part] == Status.FITTED
-    whole = np.flatnonzero(fitted & moments.complete)
-    _solve_into(fit.rows(part), moments, whole, basis, (shared, np.zeros(len(whole), np.int64)))
-    gapped = np.flatnonzero(fitted & ~moments.complete)
-    for first in range(0, len(gapped), _MASKS):
-        some = gapped[first : first + _MASKS]
-        masks, which = distinct_masks(np.isfinite(data[part][some]))
-        grams = weighted_grams(basis.rows, basis.gram()[0], masks.astype(np.float64))
-        spectrum = decompose(grams, basis.smooth)
-        _solve_into(fit.rows(part), moments, some, basis, (spectrum, which))
-    if fit.settings.ar:
-        fit.persistence[part], fit.residual[part] = persistence(
-            data[part], fit.design, fit.coefficients[part], (fit.floor[part], fit.scale[part])
+def _start(warm: FleetFit, scale: Floats, knots: int) -> Start:
+    """Return where the search begins after an earlier fit of the same series."""
+    before = warm.coefficients[:, warm.design.smooth :]
+    if before.shape != (len(scale), knots):
+        raise ValueError(
+            f"the warm fit has {len(before)} series with {before.shape[1]} changepoints, these are "
+            f"{len(scale)} with {knots}: leave it out"
         )
-    _set_constant(fit.rows(part), moments.low)
-
-
-def _set_constant(fit: FleetFit, level: Floats) -> None:
-    """Give series without any change prophet's special case: their level and next to no noise."""
-    series = np.flatnonzero(fit.status == Status.CONSTANT)
-    fit.coefficients[series] = 0.0
-    scaled = (level[series] - fit.floor[series]) / fit.scale[series]
-    fit.coefficients[series, fit.design.offset_column] = scaled
-    fit.sigma[series] = _CONSTANT_SIGMA
-
-
-def _solve_into(
-    fit: FleetFit, moments: Moments, series: Ints, basis: Basis, grams: tuple[Spectrum, Ints]
-) -> None:
-    """Solve some series of a chunk; write them to the fit, a view of the chunk's rows."""
-    if not len(series):
-        return
-    spectrum, which = grams
-    targets = spectrum.targets(
-        moments.cross[series],
-        moments.square[series],
-        moments.count[series],
-        (which, np.outer(moments.centre[series], basis.offset)),
+    ratio = warm.scale / scale
+    known = warm.status == Status.FITTED
+    return Start(
+        np.where(known[:, np.newaxis], before * ratio[:, np.newaxis], 0.0),
+        np.where(known, (warm.sigma * ratio) ** 2, 1.0),
     )
-    solution = maximise(spectrum, targets, fit.design.tau)
-    smooth = solution.whitened @ basis.whiten.T
-    smooth[:, fit.design.offset_column] += moments.centre[series]
-    fit.coefficients[series, : basis.smooth] = smooth
-    fit.coefficients[series, basis.smooth :] = solution.knots
-    fit.sigma[series] = np.sqrt(solution.variance)
-    fit.loss[series] = solution.loss
-    fit.rounds[series] = solution.rounds
+
+
+def _with_newest(fit: FleetFit, values: Values) -> FleetFit:
+    """Return the fit with the newest reading, and its residual's persistence where wanted."""
+    newest = values[:, -1].astype(np.float64)
+    if not fit.settings.ar:
+        return replace(fit, newest=newest)
+    lasting, residual = persistence(values, fit.design, fit.coefficients, (fit.floor, fit.scale))
+    fitted = fit.status == Status.FITTED
+    return replace(
+        fit,
+        newest=newest,
+        persistence=np.where(fitted, lasting, 0.0),
+        residual=np.where(fitted, residual, 0.0),
+    )

@@ -100,6 +100,7 @@ def decompose(grams: Floats, smooth: int) -> Spectrum:
 
 def _each(vectors: Floats, turn: Floats, which: Ints) -> Floats:
     """Return (N, P) each vector times its own matrix, vectors (N, P) from the left."""
+    # einsum, not a matrix product: a row must not depend on how many others there are.
     if len(turn) == 1:
-        return np.asarray(vectors @ turn[0])
+        return np.asarray(np.einsum("np,pq->nq", vectors, turn[0]))
     return np.asarray(np.einsum("np,npq->nq", vectors, turn[which]))

@@ -9,15 +9,20 @@ import numpy as np
 
 from core.types import Floats, Ints
 from detectors.compiled import compiled
-from detectors.forecast.prophet.moments import Bools
+from detectors.forecast.prophet.moments import Bits
 
 
-def distinct_masks(present: Bools) -> tuple[Bools, Ints]:
-    """Return (masks (M, T), which (N,)): the different rows of ``present`` and each row's."""
-    packed = np.packbits(present, axis=1)
-    as_bytes = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1])))
+def distinct_masks(present: Bits) -> tuple[Bits, Ints]:
+    """Return (masks (M, T / 8), which (N,)): the different rows of ``present`` and each row's."""
+    as_bytes = np.ascontiguousarray(present).view(np.dtype((np.void, present.shape[1])))
     _, first, which = np.unique(as_bytes[:, 0], return_index=True, return_inverse=True)
     return present[first], which.astype(np.int64)
+
+
+def masked_grams(rows: Floats, full: Floats, present: Bits) -> Floats:
+    """Return (M, p, p) matrices Z' diag(mask) Z for packed masks (M, T / 8)."""
+    weights = np.unpackbits(present, axis=1, count=len(rows)).astype(np.float64)
+    return weighted_grams(rows, full, weights)
 
 
 def weighted_grams(rows: Floats, full: Floats, weights: Floats) -> Floats:
