@@ -56,6 +56,7 @@ def breach(
     """
     series = len(outlook.sigma)
     limits = np.broadcast_to(np.asarray(limit, dtype=np.float64), (series,))
+    bad = Bad(bad)
     side = -1.0 if bad is Bad.LOW else 1.0
     answer = np.full((4, series), np.nan)
     known = np.isfinite(limits) & np.isfinite(outlook.mean).all(axis=1) & (bad is not Bad.NEITHER)

@@ -15,10 +15,12 @@ from detectors.forecast.prophet.curved import bounds_of, fit_series
 from detectors.forecast.prophet.design import Design, make_design
 from detectors.forecast.prophet.gram import Basis, decompose, whitened
 from detectors.forecast.prophet.intervals import RATE_FLOOR, Noise, TrendLaw, half_widths
+from detectors.forecast.prophet.laplace import parameter_variance
 from detectors.forecast.prophet.moments import Moments, Values, gather
 from detectors.forecast.prophet.problem import Start
 from detectors.forecast.prophet.residual import persistence
 from detectors.forecast.prophet.settings import ProphetSettings, as_times
+from detectors.forecast.prophet.translate import settings_of
 from detectors.forecast.prophet.update import extended_basis, extended_moments
 from detectors.forecast.task import Crossings
 
@@ -166,9 +168,12 @@ class FleetFit:
         knots = 0 if design.is_dummy else len(design.changepoints)
         return TrendLaw(knots, (time_s[0] - design.time_s[-1]) / design.span_s, len(time_s))
 
-    def noise(self, time_s: Floats) -> Noise:
-        """Return what these (H,) evenly spaced times are unsure of, beside turns and noise."""
-        lasting = gain = None
+    def noise(self, time_s: Floats, *, parameters: bool = False) -> Noise:
+        """Return what these (H,) evenly spaced times are unsure of, beside turns and noise.
+
+        parameters: also of the coefficients themselves (Laplace approximation, linear models)
+        """
+        lasting = gain = extra = None
         if self.settings.ar:
             lasting = self.persistence ** (
                 (time_s[0] - self.design.time_s[-1]) / self.design.step_s
@@ -177,14 +182,38 @@ class FleetFit:
             gain = curve_at(self.design, time_s, self.settings.growth).gain(
                 self.coefficients, self.cap
             )
-        return Noise(persistence=lasting, gain=gain)
+        if parameters:
+            extra = self._parameter_variance(time_s)
+        return Noise(persistence=lasting, gain=gain, extra=extra)
+
+    def _parameter_variance(self, time_s: Floats) -> Floats:
+        if self.is_curved:
+            raise ValueError(
+                "parameter uncertainty is worked out for linear and flat growth with additive "
+                "seasons only: leave parameters out"
+            )
+        variance = parameter_variance(
+            self.design,
+            time_s,
+            self.coefficients,
+            self.sigma,
+            readings=self.readings.astype(np.float64),
+            persistence=self.persistence if self.settings.ar else None,
+        )
+        return np.asarray(variance * np.square(self.scale)[:, np.newaxis])
 
     def predict(
-        self, horizon_s: float, step_s: float | None = None, *, coverage: float = 0.8
+        self,
+        horizon_s: float,
+        step_s: float | None = None,
+        *,
+        coverage: float = 0.8,
+        parameters: bool = False,
     ) -> Prediction:
         """Return the forecast from the last reading to the horizon, with a central interval.
 
         coverage: share of readings that should fall within, 0 to 1
+        parameters: widen it by how unsure the coefficients are; upstream does not
         Numbers are float32 where the readings were.
         """
         time_s = self.future(horizon_s, step_s)
@@ -200,7 +229,7 @@ class FleetFit:
                 some.scale * some.sigma,
                 some.rate,
                 coverage=coverage,
-                noise=some.noise(time_s),
+                noise=some.noise(time_s, parameters=parameters),
             )
             mean[part], lower[part], upper[part] = expected, expected - half, expected + half
         return Prediction(time_s, mean, lower, upper, coverage)
@@ -245,10 +274,12 @@ class FleetFit:
         step_s: float | None = None,
         bad: Bad = Bad.HIGH,
         sustain_s: float = 60.0,
+        parameters: bool = False,
     ) -> Crossings:
         """Return how likely each series crosses its limit within the horizon, and when.
 
         limit: one for all, or (S,) one each, in the readings' unit; NaN: none
+        parameters: count how unsure the coefficients are
         A crossing counts when it lasts ``sustain_s``.
         """
         time_s = self.future(horizon_s, step_s)
@@ -260,7 +291,7 @@ class FleetFit:
             law=self.trend_law(time_s),
             sigma=self.scale * self.sigma,
             rate=self.rate,
-            noise=self.noise(time_s),
+            noise=self.noise(time_s, parameters=parameters),
         )
         return breach(outlook, limit, bad=bad, sustain_s=sustain_s)
 
@@ -282,6 +313,14 @@ class FleetProphet:
 
     def __init__(self, settings: ProphetSettings | None = None, **keywords: Any) -> None:
         self.settings = replace(settings or ProphetSettings(), **keywords)
+
+    @classmethod
+    def like(cls, model: Any, frame: Any = None, **keywords: Any) -> "FleetProphet":
+        """Return one with the settings of a configured ``prophet.Prophet``.
+
+        frame: a table with ``ds`` and the columns of its extra regressors, past and future
+        """
+        return cls(settings_of(model, frame), **keywords)
 
     def fit(
         self,

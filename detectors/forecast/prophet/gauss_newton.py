@@ -22,6 +22,7 @@ _ROUNDS = 60
 _HALVINGS = 8
 _SETTLED = 1e-4  # nat; the goal is 0.01 against upstream
 _TOGETHER = 64  # series at once: 64 Jacobians of 1,440 x 35 doubles are 26 MB
+_LEAST_RATE = 0.5  # of a first guess: with less m would have to start far out in its prior
 _FIT_SHARE = (0.01, 0.99)  # of the capacity: upstream's own bounds for its first guess
 
 
@@ -69,8 +70,10 @@ class _Problem:
 def fit_curved(design: Design, curve: Curve, scaled: Floats, cap: Floats) -> CurvedFit:
     """Return the MAP of scaled readings (S, T), NaN where missing; cap: (S,) scaled capacity.
 
-    Logistic growth is not convex, so it is begun twice, from upstream's first guess and from a line
-    through the readings' logits, and the better end is kept. 1 to 3 CPU-ms a series.
+    Logistic growth is not convex: no step leads from a rate above 0 to one below, as the offset
+    m = -level / k would pass through infinity. So it is begun three times, from upstream's first
+    guess and from a line through the readings' logits with its rate and with the opposite one, and
+    the best end is kept. 1 to 5 CPU-ms a series.
     """
     series, width = len(scaled), design.width
     out = CurvedFit(np.zeros((series, width)), np.zeros(series), np.full(series, np.inf))
@@ -117,9 +120,11 @@ def _beginnings(problem: _Problem) -> tuple[Floats, ...]:
     # A guess of no growth at all would leave m without effect: upstream moves it by 5 % as well.
     rise = np.where(np.abs(end - begin) < 0.01, 0.05, end - begin)
     ends[:, 0], ends[:, 1] = rise, -begin / rise
-    k = np.where(np.abs(k) < 0.01, 0.05, k)
-    plain[:, 0], plain[:, 1] = k, -level / k
-    return plain, ends
+    steep = np.where(k < 0, -1.0, 1.0) * np.maximum(np.abs(k), _LEAST_RATE)
+    falls = plain.copy()
+    plain[:, 0], plain[:, 1] = steep, -level / steep
+    falls[:, 0], falls[:, 1] = -steep, level / steep
+    return plain, ends, falls
 
 
 def _line(value: Floats, known: Floats, time: Floats) -> tuple[Floats, Floats]:
