@@ -2,7 +2,7 @@
 
 Surprises follow one another closely, so single readings would overstate how many alarms there are.
 What is counted is the highest surprise of each series in each hour. All series of a metric share
-one histogram of those, decayed over three days; the threshold is its quantile at ``rate`` x one hour.
+one histogram of those, decayed over a day; the threshold is its quantile at ``rate`` x one hour.
 Beyond what so many hours can resolve, the tail is taken for exponential above the highest
 ``ANCHOR`` of them (peaks over threshold, Pickands 1975, with shape 0).
 """
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 BINS, WIDTH = 600, 0.02  # decades of surprise
 BLOCK_S = 3600.0
-MEMORY_BLOCKS = 72.0  # three days
+MEMORY_BLOCKS = 24.0  # a day
 LEAST = 100.0  # highest-of-an-hour values before the threshold is believed
 ANCHOR = 40.0
 DAY_S = 86_400.0

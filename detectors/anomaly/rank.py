@@ -5,7 +5,9 @@
 (Vovk, Gammerman, Shafer 2005, ch. 2: with exchangeable scores the ratio is below p with probability
 at most p, whatever their law.) The scores of each series are counted in 32 bins, a quarter octave
 wide, one cache line a series; when a series has ``FULL`` of them all counts are halved, so that old
-ones fade. A score above all that were seen adds ``BEYOND`` decades an octave.
+ones fade. Where fewer than ``ANCHOR`` scores were as high, the tail is taken for Pareto's above
+them, with the exponent of those (Hill 1975): a rank alone would know nothing rarer than 1 in FULL,
+and would know less after each halving.
 """
 
 from typing import Any
@@ -16,11 +18,13 @@ from numpy.typing import NDArray
 from detectors.compiled import compiled
 
 Array = NDArray[Any]
+DECADE = 0.4342945  # of a factor e
 BINS = 32
 A_OCTAVE = 4
 LEAST = 0.25  # sigmas: the end of the first bin
 FULL = 8192  # 1.4 days of readings 15 s apart; more are no rarer and settle later
-BEYOND = 0.5
+ANCHOR = 16
+LEAST_TAIL = 2.0  # bins: mean excess of the tail over its anchor; a thinner tail is not believed
 
 
 def empty(series: int, scorers: int) -> dict[str, Array]:
@@ -53,9 +57,9 @@ def _surprise(scores: Array, counts: Array, total: Array, out: Array, most: Arra
         for k in range(scores.shape[0]):
             if not np.isfinite(scores[k, i]):
                 continue
-            at = _bin(scores[k, i])
-            found = _rarity(counts[i, k], total[i, k], at)
-            total[i, k] = _count(counts[i, k], total[i, k], at)
+            place = _place(scores[k, i])
+            found = _rarity(counts[i, k], total[i, k], place)
+            total[i, k] = _count(counts[i, k], total[i, k], int(place))
             if found > first:
                 first, second = found, first
                 most[i] = k
@@ -68,25 +72,33 @@ def _surprise(scores: Array, counts: Array, total: Array, out: Array, most: Arra
 
 
 @compiled
-def _bin(score: float) -> int:
+def _place(score: float) -> Any:
+    """Return the bin a score is in, and how far through it, as one number."""
     if score < LEAST:
-        return 0
-    return int(min(1 + int(A_OCTAVE * np.log2(score / np.float32(LEAST))), BINS - 1))
+        return np.float32(max(score, 0.0) / LEAST)
+    octaves = np.log2(score * np.float32(1.0 / LEAST))
+    return min(np.float32(1.0) + np.float32(A_OCTAVE) * octaves, np.float32(BINS - 0.01))
 
 
 @compiled
-def _rarity(counts: Array, total: int, at: int) -> Any:
-    if total == 0:
-        return np.float32(0.0)
-    as_high = 0
-    for b in range(at, BINS):
-        as_high += counts[b]
-    highest = at
-    if as_high == 0:
-        while highest > 0 and counts[highest] == 0:
-            highest -= 1
-    seen = np.float32((total + 1.0) / (as_high + 1.0))
-    return np.log10(seen) + np.float32(BEYOND / A_OCTAVE) * np.float32(at - highest)
+def _rarity(counts: Array, total: int, place: float) -> Any:
+    anchor = BINS - 1
+    as_high = int(counts[anchor])
+    excess = 0
+    while anchor > 0 and as_high < ANCHOR:
+        anchor -= 1
+        excess += as_high
+        as_high += int(counts[anchor])
+    if place >= anchor:
+        known = np.log10(np.float32(total + 1.0) / np.float32(as_high + 1.0))
+        tail: float = max(excess / max(as_high, 1) + 0.5, LEAST_TAIL)
+        return np.float32(known + DECADE * (place - anchor) / tail)
+    at = int(place)
+    while anchor > at + 1:
+        anchor -= 1
+        as_high += int(counts[anchor])
+    part = np.float32(as_high) + np.float32(counts[at]) * np.float32(at + 1 - place)
+    return np.float32(np.log10(np.float32(total + 1.0) / (part + np.float32(1.0))))
 
 
 @compiled
