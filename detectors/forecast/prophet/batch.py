@@ -55,7 +55,7 @@ def fit_moments(problem: Problem, moments: Moments, start: Start | None = None) 
     whole = fitted.copy()
     whole[moments.gapped] = False
     series = np.flatnonzero(whole)
-    _solve(problem, moments, (series, problem.shared, np.zeros_like(series)), start, found)
+    solve_some(problem, moments, (series, problem.shared, np.zeros_like(series)), start, found)
     with_gaps = np.flatnonzero(fitted[moments.gapped])
     full = problem.basis.gram()[0]
     for first in range(0, len(with_gaps), _MASKS):
@@ -63,7 +63,7 @@ def fit_moments(problem: Problem, moments: Moments, start: Start | None = None) 
         masks, which = distinct_masks(moments.present[some])
         grams = masked_grams(problem.basis.rows, full, masks)
         spectrum = decompose(grams, problem.basis.smooth)
-        _solve(problem, moments, (moments.gapped[some], spectrum, which), start, found)
+        solve_some(problem, moments, (moments.gapped[some], spectrum, which), start, found)
     _set_constant(problem, moments.low, found)
     return found
 
@@ -78,14 +78,17 @@ def _nothing(series: int, width: int) -> Found:
     )
 
 
-def _solve(
+def solve_some(
     problem: Problem,
     moments: Moments,
     part: tuple[Ints, Spectrum, Ints],
     start: Start | None,
     found: Found,
 ) -> None:
-    """Solve some series by these Gram matrices and write them to ``found``."""
+    """Solve some series and write them to ``found``.
+
+    part: (N,) which series, the Gram matrices, and (N,) which of those each uses
+    """
     series, spectrum, which = part
     if not len(series):
         return

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from core.types import Floats, Ints
 from core.units import Bad
-from detectors.forecast.prophet.batch import Found, Problem, Status, fit_moments
+from detectors.forecast.prophet.batch import Problem, Status, fit_moments
 from detectors.forecast.prophet.breach import Outlook, breach
 from detectors.forecast.prophet.curve import curve_at, is_curved
 from detectors.forecast.prophet.curved import bounds_of, fit_series
@@ -19,6 +19,7 @@ from detectors.forecast.prophet.laplace import parameter_variance
 from detectors.forecast.prophet.moments import Moments, Values, gather
 from detectors.forecast.prophet.problem import Start
 from detectors.forecast.prophet.residual import persistence
+from detectors.forecast.prophet.robust import reweigh
 from detectors.forecast.prophet.settings import ProphetSettings, as_times
 from detectors.forecast.prophet.translate import settings_of
 from detectors.forecast.prophet.update import extended_basis, extended_moments
@@ -254,7 +255,7 @@ class FleetFit:
             )
         design = extended_basis(self.design, self.basis, times)
         moments = extended_moments(self.moments, design[1], new)
-        fit = _solved(self.settings, design, moments, self)
+        fit = _solved(self.settings, design, moments, warm=self)
         newest = new[:, -1].astype(np.float64)
         residual = (newest - fit.mean_at(times[-1:])[:, 0]) / fit.scale
         usable = np.isfinite(residual) & (fit.status == Status.FITTED)
@@ -349,7 +350,7 @@ class FleetProphet:
             return replace(_blank(self.settings, design, data), **found)
         basis = whitened(design)
         moments = gather(data, basis.rows)
-        fit = _solved(self.settings, (design, basis), moments, warm)
+        fit = _solved(self.settings, (design, basis), moments, warm=warm, values=data)
         return _with_newest(replace(fit, dtype=data.dtype), data)
 
 
@@ -362,13 +363,21 @@ def _solved(
     settings: ProphetSettings,
     design: tuple[Design, Basis],
     moments: Moments,
+    *,
     warm: FleetFit | None,
+    values: Values | None = None,
 ) -> FleetFit:
-    """Return the fit from the statistics; what needs the readings themselves is left 0."""
+    """Return the fit from the statistics; what needs the readings themselves is left 0.
+
+    values: (S, T) the readings, which a robust fit looks at again
+    """
     floor, scale = moments.scaling(settings.scaling)
     shared = decompose(design[1].gram(), design[1].smooth)
     start = None if warm is None else _start(warm, scale, len(design[0].changepoints))
-    found: Found = fit_moments(Problem(*design, shared, floor, scale), moments, start)
+    problem = Problem(*design, shared, floor, scale)
+    found = fit_moments(problem, moments, start)
+    if settings.robust and values is not None:
+        reweigh(problem, moments, found, values)
     zero = np.zeros(len(floor))
     return FleetFit(
         settings=settings,
@@ -382,8 +391,8 @@ def _solved(
         newest=zero,
         persistence=zero,
         residual=zero,
-        moments=moments,
-        basis=design[1],
+        moments=None if settings.robust else moments,
+        basis=None if settings.robust else design[1],
     )
 
 
