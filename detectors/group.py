@@ -1,13 +1,15 @@
 """Symptoms that belong together become incidents: opened, kept up, damped and resolved."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from core.topology import Topology
 from core.types import Anomaly, Breach, Event, Incident, IncidentState, Severity
 from detectors.detector import Symptoms
-from detectors.related import FORECAST, Symptom, Tie, clusters, key_of, shared_places, ties
+from detectors.places import Places
+from detectors.placing import placed
+from detectors.related import FORECAST, Symptom, key_of
 from detectors.title import title
 
 Key = tuple[object, ...]
@@ -45,17 +47,26 @@ def group(
     of the result. The order of the symptoms does not matter, and the same look twice changes
     nothing.
     """
-    live = _newest_of_each(symptoms)
+    places = Places(topology)
     kept = [_not_ahead(i, now_s) for i in incidents if not _forgotten(i, now_s, settings)]
-    homes, homeless = _known(kept, live)
-    known = [_updated(i, homes.get(i.id, ()), topology, now_s) for i in kept]
-    for index, cluster in _placed(known, homeless, topology, now_s, settings):
-        if index is None:
-            known.append(_updated(_opened(new_id(), now_s), cluster, topology, now_s))
-        else:
-            seen = (*homes.get(known[index].id, ()), *cluster)
-            homes[known[index].id] = seen
-            known[index] = _updated(kept[index], seen, topology, now_s)
+    homes, homeless = _known(kept, _newest_of_each(symptoms))
+    known = [_updated(i, homes.get(i.id, ()), places, now_s) for i in kept]
+    for home in placed(
+        known,
+        homeless,
+        places,
+        near=_near(known, now_s, settings),
+        now_s=now_s,
+        window_s=settings.group_window_s,
+    ):
+        if home.index is None:
+            known.append(_updated(_opened(new_id(), now_s), home.placed, places, now_s))
+        elif home.absorbed_by is None:
+            before = kept[home.index]
+            seen = (*homes.get(before.id, ()), *home.placed)
+            known[home.index] = _updated(before, seen, places, now_s)
+        elif home.absorbed_by.incident is not None:
+            known[home.index] = _absorbed(known[home.index], home.absorbed_by.incident.id, now_s)
     settled = (_settled(incident, now_s, settings) for incident in known)
     return tuple(sorted(settled, key=lambda incident: (incident.opened_s, incident.id)))
 
@@ -92,56 +103,57 @@ def _not_ahead(incident: Incident, now_s: float) -> Incident:
 
 def _known(
     incidents: Sequence[Incident], live: Mapping[Key, Symptom]
-) -> tuple[dict[str, tuple[Symptom, ...]], tuple[Symptom, ...]]:
+) -> tuple[Mapping[str, Sequence[Symptom]], Sequence[Symptom]]:
     """Send each symptom that an incident has had before to it, an open one first, then the newest.
 
     Returns symptoms by incident id, and those that no incident knows. An incident of which nothing
     but its targets is left was one of breaches that cleared: a breach there belongs to it.
+    Information about an incident that is over is let go: it opens nothing again.
     """
     order = sorted(incidents, key=lambda i: (i.state is IncidentState.OPEN, i.updated_s, i.id))
     home: dict[Key, str] = {}
     for incident in order:
         had = [key_of(symptom) for symptom in _all_of(incident)]
         home |= dict.fromkeys(had or [(t, FORECAST) for t in incident.targets], incident.id)
-    homes: dict[str, tuple[Symptom, ...]] = {}
+    homes: dict[str, list[Symptom]] = {}
     homeless: list[Symptom] = []
+    quiet: list[tuple[str, Symptom]] = []
     for key, symptom in live.items():
         cleared = home.get((symptom.target, FORECAST)) if isinstance(symptom, Breach) else None
-        if found := home.get(key, cleared):
-            homes[found] = (*homes.get(found, ()), symptom)
-        else:
+        found = home.get(key, cleared)
+        if found is None:
             homeless.append(symptom)
-    return homes, tuple(homeless)
+        elif symptom.severity is Severity.INFO:
+            quiet.append((found, symptom))
+        else:
+            homes.setdefault(found, []).append(symptom)
+    awake = {i.id for i in incidents if i.state is IncidentState.OPEN} | homes.keys()
+    for found, symptom in quiet:
+        if found in awake:
+            homes.setdefault(found, []).append(symptom)
+    return homes, homeless
 
 
-def _placed(
-    incidents: Sequence[Incident],
-    homeless: Sequence[Symptom],
-    topology: Topology | None,
-    now_s: float,
-    settings: GroupSettings,
-) -> Iterator[tuple[int | None, tuple[Symptom, ...]]]:
-    """Yield clusters of new symptoms, each with the oldest open incident it is tied to, or None."""
-    if not homeless:
-        return
+def _near(incidents: Sequence[Incident], now_s: float, settings: GroupSettings) -> list[int]:
+    """Return the indices of the incidents that may be joined, oldest first."""
     near = [
         index
         for index, incident in enumerate(incidents)
         if incident.state is IncidentState.OPEN
         and now_s - incident.updated_s <= settings.group_window_s
     ]
-    near.sort(key=lambda index: (incidents[index].opened_s, incidents[index].id))
-    theirs = [(index, symptom) for index in near for symptom in _all_of(incidents[index])]
-    shared = shared_places([*(symptom for _, symptom in theirs), *homeless], topology)
-    rank: dict[Tie, int] = {}
-    age = {index: place for place, index in enumerate(near)}
-    for index, symptom in theirs:
-        for tie in ties(symptom, topology, shared):
-            rank.setdefault(tie, age[index])
-    held = [ties(symptom, topology, shared) for symptom in homeless]
-    for cluster in clusters(homeless, held):
-        ranks = [rank[tie] for member in cluster for tie in held[member] if tie in rank]
-        yield (near[min(ranks)] if ranks else None), tuple(homeless[i] for i in cluster)
+    return sorted(near, key=lambda index: (incidents[index].opened_s, incidents[index].id))
+
+
+def _absorbed(incident: Incident, by: str, now_s: float) -> Incident:
+    """Return an incident that turned out to be part of another one, which has its symptoms."""
+    return replace(
+        incident,
+        state=IncidentState.RESOLVED,
+        resolved_s=now_s,
+        title=f"Part of incident {by}: {incident.title}",
+        breaches=(),
+    )
 
 
 def _opened(incident_id: str, now_s: float) -> Incident:
@@ -158,9 +170,7 @@ def _opened(incident_id: str, now_s: float) -> Incident:
     )
 
 
-def _updated(
-    incident: Incident, seen: Sequence[Symptom], topology: Topology | None, now_s: float
-) -> Incident:
+def _updated(incident: Incident, seen: Sequence[Symptom], places: Places, now_s: float) -> Incident:
     """Return the incident with what was seen of it now; its breaches are those seen now only."""
     breaches = tuple(symptom for symptom in seen if isinstance(symptom, Breach))
     if not seen:
@@ -173,6 +183,7 @@ def _updated(
             record[key] = _merged(record[key], symptom) if key in record else symptom
     ordered = sorted(record.values(), key=_order)
     reopens = incident.state is IncidentState.RESOLVED
+    is_loud = any(symptom.severity is not Severity.INFO for symptom in seen)
     full = replace(
         incident,
         state=IncidentState.OPEN,
@@ -180,7 +191,8 @@ def _updated(
             (incident.severity, *(symptom.severity for symptom in seen)),
             key=lambda severity: severity.rank,
         ),
-        updated_s=now_s,
+        # Information keeps no incident open.
+        updated_s=now_s if is_loud else incident.updated_s,
         resolved_s=None,
         targets=tuple(sorted({*incident.targets, *(symptom.target for symptom in seen)})),
         anomalies=tuple(item for item in ordered if isinstance(item, Anomaly)),
@@ -188,7 +200,7 @@ def _updated(
         breaches=tuple(sorted(breaches, key=_order)),
         reopened=incident.reopened + reopens,
     )
-    return replace(full, jobs=_jobs(full, topology), title=title(full))
+    return replace(full, jobs=_jobs(full, places), title=title(full, places))
 
 
 def _settled(incident: Incident, now_s: float, settings: GroupSettings) -> Incident:
@@ -200,11 +212,9 @@ def _settled(incident: Incident, now_s: float, settings: GroupSettings) -> Incid
     return replace(incident, state=IncidentState.RESOLVED, resolved_s=now_s)
 
 
-def _jobs(incident: Incident, topology: Topology | None) -> tuple[str, ...]:
+def _jobs(incident: Incident, places: Places) -> tuple[str, ...]:
     """Return the jobs touched so far: a job that has left the node was still touched."""
-    found = {target.job for target in incident.targets if target.job}
-    if topology is not None:
-        found.update(job for target in incident.targets for job in topology.jobs_on(target))
+    found = {job for target in incident.targets for job in places.jobs_on(target)}
     return tuple(sorted({*incident.jobs, *found}))
 
 

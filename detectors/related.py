@@ -1,17 +1,72 @@
-"""Which symptoms belong together: by node, by job, by a switch or rack with several nodes in it."""
+"""Which symptoms belong together: by node, by job, by a switch, rack or storage that nodes share.
 
-from collections.abc import Sequence
+Three roles. Trouble of its *own* is what a node, a place or a volume shows itself. What a *job*
+shows follows from trouble on a node of it, where there is any. A *rank*'s own time lies in between:
+its node's trouble explains it, and where the node has none it is the job's.
+"""
 
-from core.target import Target
-from core.topology import Topology
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
+from types import MappingProxyType
+
 from core.types import Anomaly, Breach, Event
+from detectors.places import Places
 
 Symptom = Anomaly | Event | Breach
 Tie = tuple[str, ...]
 
-# So many nodes with the same symptom under one switch or in one rack are no coincidence.
+# So many nodes with the same kind of symptom in one place are no coincidence, nor so many places.
 SHARED_NODES = 3
+SHARED_PLACES = 3
+SHARED_JOBS = 2
+# Nodes of one job are many: so large a share of them at least must show the same (assumed).
+JOB_SHARE = 0.25
 FORECAST = "forecast"
+
+LOSS, LINK, STORAGE, HEAT = "loss", "link", "storage", "heat"
+# What is one kind of trouble by several names. Other kinds and metrics are a family each.
+_FAMILIES: Mapping[str, tuple[str, ...]] = {
+    LOSS: ("silent", "node_up", "node_down", "node_silent", "power_lost"),
+    LINK: ("link_down", "port_up", "port_errors_total", "switch_down"),
+    STORAGE: (
+        "storage_slow",
+        "rank_data_wait_s",
+        "volume_read_latency_s",
+        "volume_write_latency_s",
+        "node_pressure_io_ratio",
+    ),
+    HEAT: (
+        "gpu_temperature_celsius",
+        "gpu_memory_temperature_celsius",
+        "node_inlet_temperature_celsius",
+        "gpu_throttle_ratio",
+        "thermal",
+    ),
+}
+_FAMILY_OF = {what: family for family, names in _FAMILIES.items() for what in names}
+# Nodes behind a switch that is down cannot be reached.
+_REACH: Mapping[str, tuple[str, ...]] = MappingProxyType({LINK: (LINK, LOSS)})
+# What falls on every node of a job that stalls, whatever stalls it.
+_ECHOES = frozenset(
+    {
+        "gpu_utilization_ratio",
+        "gpu_power_watts",
+        "node_cpu_used_ratio",
+        "port_receive_bytes_total",
+        "port_transmit_bytes_total",
+        "rank_collective_time_s",
+        "volume_read_bytes_total",
+        "volume_written_bytes_total",
+    }
+)
+
+
+class Role(StrEnum):
+    """What a symptom says about where its cause lies."""
+
+    OWN = "own"
+    RANK = "rank"
+    JOB = "job"
 
 
 def key_of(symptom: Symptom) -> tuple[object, ...]:
@@ -25,12 +80,32 @@ def key_of(symptom: Symptom) -> tuple[object, ...]:
             return (symptom.target, symptom.metric, "", FORECAST)
 
 
-def clusters(
-    symptoms: Sequence[Symptom], ties: Sequence[Sequence[Tie]]
-) -> tuple[tuple[int, ...], ...]:
+def role_of(symptom: Symptom, places: Places) -> Role:
+    """Return whether a symptom is its target's own, a rank's, or its job's."""
+    target, echo = symptom.target, _what(symptom) in _ECHOES
+    node = places.node_of(target)
+    if target.job:
+        return Role.RANK if node and not echo else Role.JOB
+    return Role.JOB if echo and places.jobs_of(node) else Role.OWN
+
+
+def jobs_of(symptom: Symptom, places: Places) -> tuple[str, ...]:
+    """Return the job a symptom is of, or those on its node."""
+    target = symptom.target
+    return (target.job,) if target.job else places.jobs_of(places.node_of(target))
+
+
+def family_of(symptom: Symptom) -> str:
+    """Return the kind of trouble that a symptom is of."""
+    what = _what(symptom)
+    code = f" {symptom.code}" if isinstance(symptom, Event) and what == "xid" else ""
+    return _FAMILY_OF.get(what, what) + code
+
+
+def clusters(ties: Sequence[Sequence[Tie]]) -> tuple[tuple[int, ...], ...]:
     """Split symptoms into groups that belong together, as indices; ``ties`` are those of each."""
     owner: dict[Tie, int] = {}
-    parent = list(range(len(symptoms)))
+    parent = list(range(len(ties)))
 
     def root(index: int) -> int:
         while parent[index] != index:
@@ -43,60 +118,80 @@ def clusters(
             first, second = sorted((root(index), root(owner.setdefault(tie, index))))
             parent[second] = first
     groups: dict[int, list[int]] = {}
-    for index in range(len(symptoms)):
+    for index in range(len(ties)):
         groups.setdefault(root(index), []).append(index)
     return tuple(tuple(group) for group in groups.values())
 
 
-def ties(symptom: Symptom, topology: Topology | None, shared: frozenset[Tie]) -> tuple[Tie, ...]:
+def ties(symptom: Symptom, places: Places, shared: frozenset[Tie]) -> tuple[Tie, ...]:
     """Return what a symptom is tied to; two symptoms with a tie in common belong together.
 
     shared: the places of ``shared_places``
-    A job's or rank's own symptom ties it to the nodes the job runs on: what slows the job is likely
-    to be there. Two nodes of one job, each with trouble of its own, are not tied by the job alone.
+    Two nodes of one job, each with trouble of its own, are not tied by the job.
     """
-    target = symptom.target
-    nodes = _nodes(target, topology)
-    found: list[Tie] = [("node", node) for node in nodes]
-    if target.job:
-        found.append(("job", target.job))
-        running = topology.nodes_of_job(target.job) if topology is not None else ()
-        found += [("node", node) for node in running]
-    if target.switch:
-        found.append(("switch", target.switch))
-    if target.rack:
-        found.append(("rack", target.rack))
-    places = ((*place, _what(symptom)) for place in _places(nodes, topology))
-    found += [place for place in places if place in shared]
-    # A shared volume or the cluster itself: only its own symptoms belong to it.
+    target, node = symptom.target, places.node_of(symptom.target)
+    found = [tie for tie in _shareable(symptom, places) if tie in shared]
+    # Slow storage is not the trouble of the node that waits for it.
+    if node and ("cluster", STORAGE) not in found:
+        found.append(("node", node))
+    elif target.switch or target.rack:
+        found.append(("switch", target.switch) if target.switch else ("rack", target.rack))
     return tuple(found) or (("target", str(target)),)
 
 
-def shared_places(symptoms: Sequence[Symptom], topology: Topology | None) -> frozenset[Tie]:
-    """Return the switches and racks, with a kind of symptom that several of their nodes show."""
+def shared_places(symptoms: Iterable[Symptom], places: Places) -> frozenset[Tie]:
+    """Return switches, racks, jobs and the cluster, each with a family of trouble that is theirs.
+
+    It is a place's where several of its nodes show it, or the place itself does. It is the
+    cluster's where it is that of several places, and slow storage where several jobs wait for it.
+    """
     nodes_at: dict[Tie, set[str]] = {}
+    waiting: set[str] = set()
+    found: set[Tie] = set()
     for symptom in symptoms:
-        nodes = _nodes(symptom.target, topology)
-        for place in _places(nodes, topology):
-            nodes_at.setdefault((*place, _what(symptom)), set()).update(nodes)
-    return frozenset(place for place, nodes in nodes_at.items() if len(nodes) >= SHARED_NODES)
+        node, family = places.node_of(symptom.target), family_of(symptom)
+        if not node:
+            found.update(_shareable(symptom, places))
+        for tie in _shareable(symptom, places) if node else ():
+            nodes_at.setdefault(tie, set()).add(node)
+        if family == STORAGE and symptom.target.job:
+            waiting.add(symptom.target.job)
+    some = {tie for tie, nodes in nodes_at.items() if len(nodes) >= _enough(tie, places)}
+    found |= {tie for tie in some if tie[0] != "cluster"}
+    if len(waiting) >= SHARED_JOBS and ("cluster", STORAGE) in some:
+        found.add(("cluster", STORAGE))
+    return frozenset(found | set(_everywhere(found)))
 
 
-def _nodes(target: Target, topology: Topology | None) -> tuple[str, ...]:
-    """Return the one node the target lies on, or those of its switch or rack."""
-    if target.node:
-        return (target.node,)
-    if topology is None or target.job:
-        return ()
-    return topology.nodes_in(target)
+def _everywhere(found: Iterable[Tie]) -> Iterator[Tie]:
+    """Yield the cluster with each family that several racks or several switches share."""
+    count: dict[tuple[str, str], int] = {}
+    for tie in found:
+        if tie[0] in {"switch", "rack"}:
+            count[tie[0], tie[-1]] = count.get((tie[0], tie[-1]), 0) + 1
+    yield from (("cluster", family) for (_, family), n in count.items() if n >= SHARED_PLACES)
 
 
-def _places(nodes: Sequence[str], topology: Topology | None) -> tuple[tuple[str, str], ...]:
-    """Return the switch and rack of a single node."""
-    if topology is None or len(nodes) != 1:
-        return ()
-    found = (("switch", topology.switch_of(nodes[0])), ("rack", topology.rack_of(nodes[0])))
-    return tuple(place for place in found if place[1])
+def _enough(tie: Tie, places: Places) -> float:
+    """Return how many nodes make a family the place's."""
+    share = JOB_SHARE * len(places.nodes_of(tie[1])) if tie[0] == "job" else 0.0
+    return max(SHARED_NODES, share)
+
+
+def _shareable(symptom: Symptom, places: Places) -> Iterator[Tie]:
+    """Yield the places, each with the symptom's family, that may be what shows it."""
+    target, family = symptom.target, family_of(symptom)
+    if node := places.node_of(target):
+        yield from (("job", job, family) for job in jobs_of(symptom, places))
+        if not target.job:
+            found = (("switch", places.switch_of(node)), ("rack", places.rack_of(node)))
+            yield from ((*place, family) for place in found if place[1])
+        yield ("cluster", family)
+    elif target.switch or target.rack:
+        place = ("switch", target.switch) if target.switch else ("rack", target.rack)
+        yield from ((*place, reached) for reached in _REACH.get(family, (family,)))
+    elif not target.job and family in {STORAGE, LOSS}:
+        yield ("cluster", family)
 
 
 def _what(symptom: Symptom) -> str:

@@ -1,11 +1,12 @@
 """One sentence for an incident that an operator understands without opening it."""
 
 from core.types import Breach, Event, Incident
-from detectors.related import Symptom
+from detectors.places import Places
+from detectors.related import SHARED_NODES, Symptom
 from detectors.words import amount, duration, subject
 
 
-def title(incident: Incident) -> str:
+def title(incident: Incident, places: Places) -> str:
     """Say the worst and earliest symptom, and how much more there is.
 
     The sentence depends on the incident's content only, not on the order it came in.
@@ -14,7 +15,19 @@ def title(incident: Incident) -> str:
     if not symptoms:
         return incident.title
     worst = min(symptoms, key=_rank)
-    return f"{_say(worst)}{_more(incident, symptoms)}"
+    return f"{_where(worst, incident, places)}{_say(worst)}{_more(incident, symptoms)}"
+
+
+def _where(worst: Symptom, incident: Incident, places: Places) -> str:
+    """Name the switch, else the rack, that holds all of an incident's many nodes."""
+    nodes = {target.node for target in incident.targets if target.node and not target.job}
+    if len(nodes) < SHARED_NODES or not worst.target.node:
+        return ""
+    for kind, place_of in (("switch", places.switch_of), ("rack", places.rack_of)):
+        found = {place_of(node) for node in nodes}
+        if len(found) == 1 and "" not in found:
+            return f"{kind[:1].upper()}{kind[1:]} {found.pop()}: "
+    return ""
 
 
 def _rank(symptom: Symptom) -> tuple[object, ...]:

@@ -1,0 +1,286 @@
+"""Where symptoms that no incident has had before belong: to one that is open, or together to a new.
+
+Trouble of a node's own goes by node and by shared place. What a job shows goes to the trouble of
+one of its nodes, and stays with the job when it moves. Mere information only joins.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from core.types import Anomaly, Breach, Event, Incident, Severity
+from detectors.places import Places
+from detectors.related import (
+    LOSS,
+    STORAGE,
+    Role,
+    Symptom,
+    Tie,
+    clusters,
+    family_of,
+    jobs_of,
+    role_of,
+    shared_places,
+    ties,
+)
+
+# So many jobs that fail with the same error in one look have one cause (assumed).
+FAILING_JOBS = 3
+CLOCK = "gpu_sm_clock_hz"
+_WIDE = frozenset({STORAGE, LOSS})
+
+
+@dataclass(slots=True)
+class Home:
+    """An open incident, or one to be: its symptoms, and of them what was placed now.
+
+    index: of the incident; None for a new one
+    young: it opened, or a job's symptom came, so lately that a job that has left may be meant
+    """
+
+    index: int | None
+    incident: Incident | None = None
+    young: bool = True
+    own: list[Symptom] = field(default_factory=list)
+    following: list[Symptom] = field(default_factory=list)
+    placed: list[Symptom] = field(default_factory=list)
+    absorbed_by: "Home | None" = None
+    nodes: set[str] = field(default_factory=set)
+    jobs: set[str] = field(default_factory=set)
+
+    @property
+    def hard(self) -> bool:
+        """Say whether it has critical trouble of its own."""
+        return any(symptom.severity is Severity.CRITICAL for symptom in self.own)
+
+    @property
+    def is_wide(self) -> bool:
+        """Say whether it is about what all share."""
+        return any(
+            family_of(symptom) in _WIDE and not (symptom.target.node or symptom.target.job)
+            for symptom in self.own
+        )
+
+    def worst(self) -> tuple[int, int, float]:
+        """Return what orders homes by how likely they hold a job's cause, the likeliest least."""
+        return min(
+            ((-s.severity.rank, not isinstance(s, Event), since_s(s)) for s in self.own),
+            default=(0, 1, 0.0),
+        )
+
+
+def placed(
+    incidents: Sequence[Incident],
+    homeless: Sequence[Symptom],
+    places: Places,
+    *,
+    near: Sequence[int],
+    now_s: float,
+    window_s: float,
+) -> tuple[Home, ...]:
+    """Return the homes that got a symptom or were absorbed; the order of symptoms does not matter.
+
+    homeless: sorted; near: indices of the incidents that may be joined, oldest first
+    window_s: how long a job that has left its nodes is meant by what it shows
+    """
+    homes = [_home(i, incidents[i], places, now_s - window_s) for i in near]
+    loud = [symptom for symptom in homeless if symptom.severity is not Severity.INFO]
+    own, following = _split(homes, loud, places)
+    idle = [symptom for symptom in own if _idles(symptom, homes, own, places)]
+    own, following = [s for s in own if s not in idle], [*following, *idle]
+    known = [symptom for home in homes for symptom in (*home.own, *home.following)]
+    shared = shared_places((*known, *loud), places)
+    wide = [s for s in following if _is_wide(ties(s, places, shared))]
+    own, following = [*own, *wide], [s for s in following if s not in wide]
+    _place_own(homes, own, places, shared)
+    _place_following(homes, following, places)
+    for symptom in homeless:
+        if symptom.severity is Severity.INFO:
+            _place_evidence(homes, symptom, places)
+    return tuple(home for home in homes if home.placed or home.absorbed_by)
+
+
+def since_s(symptom: Symptom) -> float:
+    """Return when a symptom began; of a breach, when it was foreseen."""
+    match symptom:
+        case Anomaly():
+            return symptom.start_s
+        case Event():
+            return symptom.time_s
+        case Breach():
+            return symptom.made_at_s
+
+
+def _home(index: int, incident: Incident, places: Places, lately_s: float) -> Home:
+    home = Home(index, incident, young=incident.opened_s >= lately_s)
+    loud = [symptom for symptom in _all_of(incident) if symptom.severity is not Severity.INFO]
+    home.own, home.following = _split([], loud, places)
+    home.nodes = {places.node_of(symptom.target) for symptom in home.own} - {""}
+    home.jobs = set(incident.jobs)
+    return home
+
+
+def _all_of(incident: Incident) -> tuple[Symptom, ...]:
+    return (*incident.anomalies, *incident.events, *incident.breaches)
+
+
+def _split(
+    homes: Sequence[Home], symptoms: Sequence[Symptom], places: Places
+) -> tuple[list[Symptom], list[Symptom]]:
+    """Split symptoms into trouble of nodes and places, and what jobs show.
+
+    A rank's own time is its node's trouble where the node has other trouble, else its job's.
+    """
+    roles = [role_of(symptom, places) for symptom in symptoms]
+    troubled = {node for home in homes for node in home.nodes}
+    for symptom, role in zip(symptoms, roles, strict=True):
+        if role is Role.OWN:
+            troubled.add(places.node_of(symptom.target))
+    own: list[Symptom] = []
+    following: list[Symptom] = []
+    for symptom, role in zip(symptoms, roles, strict=True):
+        explained = role is Role.RANK and places.node_of(symptom.target) in troubled - {""}
+        (own if role is Role.OWN or explained else following).append(symptom)
+    return own, following
+
+
+def _idles(symptom: Symptom, homes: Sequence[Home], own: Sequence[Symptom], places: Places) -> bool:
+    """Say whether clocks are low because their job has just been hit hard elsewhere."""
+    node = places.node_of(symptom.target)
+    jobs = set(places.jobs_of(node))
+    if family_of(symptom) != CLOCK or not any(h.hard and h.young and h.jobs & jobs for h in homes):
+        return False
+    others = (s for s in own if family_of(s) != CLOCK and places.node_of(s.target) == node)
+    return not any(others) and all(node not in home.nodes for home in homes)
+
+
+def _is_wide(held: Sequence[Tie]) -> bool:
+    return any(tie[0] == "cluster" for tie in held)
+
+
+def _place_own(
+    homes: list[Home], own: Sequence[Symptom], places: Places, shared: frozenset[Tie]
+) -> None:
+    held_by: dict[Tie, list[Home]] = {}
+    for home in homes:
+        for tie in {tie for symptom in home.own for tie in ties(symptom, places, shared)}:
+            held_by.setdefault(tie, []).append(home)
+    held = [ties(symptom, places, shared) for symptom in own]
+    found = sorted(clusters(held), key=lambda cluster: min((since_s(own[i]), i) for i in cluster))
+    for cluster in found:
+        tied = {tie for member in cluster for tie in held[member]}
+        symptoms = [own[member] for member in cluster]
+        nodes = {places.node_of(symptom.target) for symptom in symptoms} - {""}
+        owners = {id(home) for tie in tied for home in held_by.get(tie, ())}
+        home = next((h for h in homes if id(h) in owners and not h.absorbed_by), None)
+        if home is None:
+            home = _unexplained(homes, nodes, places) or _new(homes)
+        else:
+            _absorb(home, [h for h in homes if id(h) in owners], (tied & shared, places, shared))
+        home.own += symptoms
+        home.placed += symptoms
+        home.nodes |= nodes
+        home.jobs |= {job for symptom in symptoms for job in places.jobs_on(symptom.target)}
+
+
+def _absorb(
+    home: Home, owners: Sequence[Home], by: tuple[set[Tie], Places, frozenset[Tie]]
+) -> None:
+    """Let the oldest incident take over those whose whole trouble is the shared place's."""
+    theirs, places, shared = by
+    for other in owners:
+        if other is home or other.absorbed_by or other.index is None:
+            continue
+        if all(theirs.intersection(ties(symptom, places, shared)) for symptom in other.own):
+            other.absorbed_by = home
+            home.placed += _all_of(other.incident) if other.incident else ()
+            home.own, home.following = home.own + other.own, home.following + other.following
+            home.nodes |= other.nodes
+            home.jobs |= other.jobs
+
+
+def _unexplained(homes: Sequence[Home], nodes: set[str], places: Places) -> Home | None:
+    """Return the oldest incident of a job on one of the nodes that has no trouble of a node yet."""
+    for home in homes:
+        of = {job for symptom in home.following for job in jobs_of(symptom, places)}
+        on = {node for job in of for node in places.nodes_of(job)}
+        on |= {places.node_of(symptom.target) for symptom in home.following}
+        if not home.own and not home.absorbed_by and on & nodes:
+            return home
+    return None
+
+
+def _place_following(homes: list[Home], following: Sequence[Symptom], places: Places) -> None:
+    """Place what jobs show, all of a job together."""
+    for symptoms in _together(following, places):
+        jobs = {job for symptom in symptoms for job in jobs_of(symptom, places)}
+        home = _home_of_jobs(homes, symptoms, jobs, places) or _new(homes)
+        home.following += symptoms
+        home.placed += symptoms
+        home.jobs |= jobs
+
+
+def _together(following: Sequence[Symptom], places: Places) -> Iterator[list[Symptom]]:
+    """Yield what each job shows; jobs that fail with the same error at once, if many, as one."""
+    failing: dict[Tie, set[str]] = {}
+    for symptom in following:
+        if isinstance(symptom, Event):
+            jobs = failing.setdefault(("error", symptom.kind, symptom.code), set())
+            jobs.update(jobs_of(symptom, places))
+    held: list[list[Tie]] = []
+    for symptom in following:
+        tied: list[Tie] = [("job", job) for job in jobs_of(symptom, places)]
+        if isinstance(symptom, Event):
+            error = ("error", symptom.kind, symptom.code)
+            tied += [error] if len(failing[error]) >= FAILING_JOBS else []
+        held.append(tied)
+    for cluster in clusters(held):
+        yield [following[member] for member in cluster]
+
+
+def _home_of_jobs(
+    homes: Sequence[Home], symptoms: Sequence[Symptom], jobs: set[str], places: Places
+) -> Home | None:
+    """Return the home that most likely holds the cause of what jobs show.
+
+    Where only ranks are slow, trouble elsewhere in the job must be critical to be the cause: a
+    rank's own time is not spent on waiting for others.
+    """
+    mild = all(role_of(symptom, places) is Role.RANK for symptom in symptoms)
+    on = {node for job in jobs for node in places.nodes_of(job)}
+    near = {places.node_of(symptom.target) for symptom in symptoms} - {""}
+    best: tuple[tuple[object, ...], Home] | None = None
+    for age, home in enumerate(homes):
+        of = {job for symptom in home.following for job in jobs_of(symptom, places)}
+        if home.absorbed_by or (mild and home.own and not home.hard):
+            continue
+        if of & jobs and home.young:
+            kind = 0
+        elif home.nodes & (on | near):
+            kind = 1 if home.nodes & near else 2
+        elif (home.young and home.jobs & jobs) or of & jobs:
+            kind = 3
+        elif home.is_wide:
+            kind = 4
+        else:
+            continue
+        rank = (kind, *home.worst(), age)
+        if best is None or rank < best[0]:
+            best = (rank, home)
+    return best[1] if best else None
+
+
+def _place_evidence(homes: Sequence[Home], symptom: Symptom, places: Places) -> None:
+    """Let information join the oldest incident of its node, else of its job; else it is let go."""
+    node, jobs = places.node_of(symptom.target), set(jobs_of(symptom, places))
+    live = [home for home in homes if home.absorbed_by is None]
+    of_node = (home for home in live if node and node in home.nodes)
+    of_job = (home for home in live if jobs & home.jobs)
+    same = (home for home in live if any(s.target == symptom.target for s in home.own))
+    home = next(of_node, None) or next(same, None) or next(of_job, None)
+    if home is not None:
+        home.placed.append(symptom)
+
+
+def _new(homes: list[Home]) -> Home:
+    homes.append(Home(index=None))
+    return homes[-1]
