@@ -37,11 +37,15 @@ JOBS = (
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """One hang that was made: on ``job`` at ``onset_s``, to be found within ``bound_s``."""
+    """One hang that was made: on ``job`` at ``onset_s``, to be found within ``bound_s``.
+
+    in_pause: a checkpoint would have had the job stand within that time anyway
+    """
 
     job: str
     onset_s: float
     bound_s: float
+    in_pause: bool = False
 
 
 def training_cluster(name: str, faults: Sequence[FaultSpec], jobs: Sequence[JobSpec]) -> Scenario:
@@ -73,10 +77,27 @@ def hangs(*, seed: int) -> tuple[World, tuple[Hang, ...]]:
         faults.append(FaultSpec(kind, where, onset_s))
         made.append(Hang(job.id, onset_s, max(3 * job.ideal_step_s, 10.0)))
     scenario = training_cluster("hangs", faults, JOBS)
+    well = World.build(replace(scenario, faults=()), seed=seed)
     world = World.build(scenario, seed=seed)
-    world.advance(scenario.start_s + 1000.0)
+    for one in (well, world):
+        one.advance(scenario.start_s + 1000.0)
     began_s = scenario.start_s
-    return world, tuple(replace(one, onset_s=one.onset_s + began_s) for one in made)
+    hung = (replace(one, onset_s=one.onset_s + began_s) for one in made)
+    return world, tuple(replace(one, in_pause=_pauses(well, one)) for one in hung)
+
+
+def _pauses(well: World, hang: Hang) -> bool:
+    """Say whether the job stands for more than a step around then, where nothing hangs."""
+    span_s = hang.bound_s + 60.0
+    time_s = np.arange(hang.onset_s - span_s, hang.onset_s + span_s)
+    (steps,) = readings(well, ["job_steps_total"], time_s)
+    job = next(job for job in JOBS if job.id == hang.job)
+    count = steps.value[[target.job for target in steps.targets].index(hang.job)]
+    moves = np.flatnonzero(np.diff(count) > 0) + 1
+    begin_s, end_s = time_s[moves[:-1]], time_s[moves[1:]]
+    stands = end_s - begin_s > job.ideal_step_s + 3.0
+    around = (end_s > hang.onset_s) & (begin_s < hang.onset_s + hang.bound_s)
+    return bool((stands & around).any())
 
 
 def busy(*, hours: float, seed: int, nodes: int = 256) -> World:

@@ -43,24 +43,19 @@ class Case:
     role: float = 0.0
     lengths: float = 0.0
 
-    @property
-    def name(self) -> str:
-        """Return what it is, in words."""
-        return f"{self.manner} {self.magnitude:.0%} on {self.job} with {self.noise} noise"
 
-
-def cases(seeds: range) -> Iterator[Case]:
+def cases(seed: int) -> Iterator[Case]:
     """Yield cases of every magnitude, manner and noise, and those where nobody is at fault."""
     jobs = [job.id for job in JOBS if job.nodes >= 4][:2]
-    for seed in seeds:
-        for noise in NOISES:
-            for place, magnitude in enumerate(MAGNITUDES):
-                for turn, manner in enumerate(MANNERS):
-                    at = seed + place + turn
-                    yield Case(seed, jobs[at % len(jobs)], noise, magnitude, manner, at % 4 == 0)
-            yield Case(seed, jobs[0], noise, role=0.3)
-            yield Case(seed, jobs[1], noise, lengths=0.2)
-            yield Case(seed, jobs[1], noise)
+    for noise in NOISES:
+        for place, magnitude in enumerate(MAGNITUDES):
+            for turn, manner in enumerate(MANNERS):
+                at = seed + place + turn
+                job = jobs[at % len(jobs)]
+                yield Case(seed, job, noise, magnitude, manner, whole_node=at % 4 == 0)
+        yield Case(seed, jobs[0], noise, role=0.3)
+        yield Case(seed, jobs[1], noise, lengths=0.2)
+        yield Case(seed, jobs[1], noise)
 
 
 def base(seed: int) -> dict[str, Window]:

@@ -18,7 +18,7 @@ EVERY_S = 15.0
 
 def timeline(recorded: Path, name: str) -> tuple[Window, Ints] | tuple[None, None]:
     """Return each rank's own seconds a step and (S,) its replica; None where it is not there."""
-    import pyarrow.parquet as pq
+    from pyarrow import parquet as pq  # noqa: PLC0415
 
     path = recorded / "telemetry" / f"bytedance_straggler_trace_{name}.parquet"
     if not path.is_file():

@@ -37,11 +37,13 @@ FIELDS: Mapping[str, tuple[tuple[int, ...], float]] = {
 # A hang is to be found within so many step times or so long: not after the collective's time-out.
 WITHIN_STEPS, WITHIN_S = 3.0, 10.0
 # The count stands for at most one step where nothing is wrong: two are no chance. Shorter than 6 s
-# is a pause of the host and no news.
-LEAST_STEPS, LEAST_S = 2.0, 6.0
+# is a pause of the host and no news, and so is one reading without a step: a checkpoint's pause
+# can hide between two readings many times before it shows in one.
+LEAST_STEPS, LEAST_S, LEAST_READINGS = 2.0, 6.0, 2.0
 # A count seen rising this often after a start: the job is past compiling and filling caches.
 STARTED = 3
-# What a job does every now and then is known after so many checkpoints, or so long.
+# What a job does now and then is known after so many checkpoints; of one that tells of none, after
+# so long.
 KNOWN_SAVED, KNOWN_S = 3, 3600.0
 # Until then: NVRx gives an unlearned section its learned time five times over; longest stalls of
 # first checkpoints and compilations published for large jobs are some minutes.
@@ -57,7 +59,7 @@ _DOUBLINGS = np.array([2.0, 4.0, 8.0])
 @dataclass(frozen=True, slots=True)
 class Hangs:
     """Finds jobs whose step count stands still: within three of their steps or 10 s, at readings a
-    second or two apart; with rarer ones at the second or third that shows no step.
+    second or two apart; with rarer ones at the third that shows no step.
 
     Each job's own step time and pauses are learned: a checkpoint or an evaluation that is due, by
     steps or by time since those before, may take half as long again as the longest of them. A job
@@ -106,8 +108,10 @@ class Hangs:
         anew = np.isnan(ahead) | (ahead < 0) | blind
         moved = (ahead > 0) & ~anew
         stood_s = m[SEEN][rows] - m["progress_s"][rows]
-        paused = moved & (m["made"][rows] >= 1) & (stood_s >= WORTH * limit_s)
-        self._add_pauses(rows[paused], stood_s[paused], limit_s[paused])
+        worth_s = np.maximum(WORTH * limit_s - every_s, every_s)
+        paused = moved & (m["made"][rows] >= 1) & (stood_s >= worth_s)
+        # It ended between two readings: it may have lasted until the later one.
+        self._add_pauses(rows[paused], since_s[paused], limit_s[paused])
         timed = moved & (m["made"][rows] >= 1) & ~paused
         self._add_paces(rows[timed], since_s[timed], ahead[timed])
         m["made"][rows] = np.where(anew & (ahead != 0), 0.0, m["made"][rows] + moved)
@@ -188,7 +192,8 @@ class Hangs:
         m = self._memory.value
         step_s = float(self._step_s(np.array([row]))[0])
         usual_s = float(_limit_s(np.array([step_s]), every_s)[0])
-        known = m["saved"][row] >= KNOWN_SAVED or m["watched_s"][row] >= KNOWN_S
+        saves = np.isfinite(m["age_seen_s"][row])
+        known = m["saved"][row] >= KNOWN_SAVED if saves else m["watched_s"][row] >= KNOWN_S
         if not known or m["made"][row] < STARTED:
             usual_s = max(usual_s, UNKNOWN_S, UNKNOWN_TIMES * step_s)
         there = np.isfinite(m["length"][row])
@@ -230,7 +235,8 @@ def _limit_s(step_s: Floats, every_s: float) -> Floats:
     """
     with np.errstate(invalid="ignore"):
         in_time_s = np.maximum(WITHIN_STEPS * step_s, WITHIN_S) - 2 * every_s
-        limit_s = np.maximum(in_time_s, np.maximum(LEAST_STEPS * step_s, LEAST_S))
+        least_s = np.maximum(LEAST_STEPS * step_s, max(LEAST_S, LEAST_READINGS * every_s))
+        limit_s = np.maximum(in_time_s, least_s)
     return np.asarray(np.where(np.isfinite(step_s), limit_s, np.inf))
 
 

@@ -9,8 +9,9 @@ from detectors.progress.memory import Bools
 
 # A pause that is due may take half as long again as the longest of its kind.
 DUE_TIMES = 1.5
-# One that comes when it likes has to have come twice.
-STRAY_TIMES = 1.3
+# One that comes when it likes may come again, but not if it was the longest of several, and not
+# for longer than a job may stand that nothing is known of: that may have been a hang itself.
+STRAY_TIMES, STRAY_S = 1.3, 300.0
 # Pauses are of one kind where the shorter is at least this part of the longer.
 ALIKE = 0.5
 # A period is known to this part of itself, beside the readings' distance: steps vary in time.
@@ -37,10 +38,8 @@ class Pauses:
         everyone = np.ones(len(self.length), dtype=np.bool_)
         due = self.length[self._due(everyone, step, time_s)]
         stray = np.sort(self.length[~self._regular()])
-        return max(
-            DUE_TIMES * float(due.max(initial=0.0)),
-            STRAY_TIMES * (float(stray[-2]) if len(stray) >= 2 else 0.0),
-        )
+        again_s = float(stray[-2:][0]) if len(stray) else 0.0
+        return max(DUE_TIMES * float(due.max(initial=0.0)), min(STRAY_TIMES * again_s, STRAY_S))
 
     def _regular(self) -> Bools:
         """Return (K,) which pauses came where two others would have them."""

@@ -32,13 +32,14 @@ class Stragglers:
     to do stays what it is), and one that never was like them only where no role explains it.
 
     effect:  least relative slowness; sigmas: robust deviations from the peers
-    span_s:  the peers are compared by the medians of so long
+    span_s:  a rank is odd among its peers by the medians of both halves of so long: a change is
+             seen sooner against what it was, and lengths of sequences differ for minutes
     fresh_s: a rank with nothing newer says nothing about now
     """
 
     effect: float = 0.10
     sigmas: float = 5.0
-    span_s: float = 120.0
+    span_s: float = 600.0
     fresh_s: float = 120.0
     _memory: Memory = field(default_factory=lambda: Memory(shift.FIELDS))
     _ranks: LastRanks = field(default_factory=LastRanks)
@@ -56,6 +57,8 @@ class Stragglers:
         usual, value = self._against_peers(ranks, window, now_s)
         fresh = self._memory.value[SEEN][rows] >= now_s - self.fresh_s
         odd = self._odd(ranks, value) & fresh
+        for half in self._halves(window, now_s) if odd.any() else ():
+            odd &= self._odd(ranks, half)
         moved = self._moved(ranks, rows, fresh)
         usual, value = self._against_itself(rows, moved & ~odd, usual, value)
         found = _Found(window, ranks, value, usual, self._since(rows, moved, now_s))
@@ -87,6 +90,13 @@ class Stragglers:
         """Return (S,) what a rank should take now and (S,) what it takes, in seconds."""
         value = recent(window.value, window.time_s, now_s - self.span_s)
         return ranks.per_job(value[:, None], USUAL_SHARE)[ranks.job, 0], value
+
+    def _halves(self, window: Window, now_s: float) -> Iterator[Floats]:
+        time_s = window.time_s[window.time_s >= now_s - self.span_s]
+        middle_s = float(np.median(time_s)) if len(time_s) else now_s
+        early = (window.time_s >= now_s - self.span_s) & (window.time_s < middle_s)
+        yield recent(window.value[:, early], window.time_s[early], -np.inf)
+        yield recent(window.value, window.time_s, middle_s)
 
     def _against_itself(
         self, rows: Ints, which: Bools, usual: Floats, value: Floats
