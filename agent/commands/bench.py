@@ -26,7 +26,7 @@ def _fleet(quick: bool) -> "Sequence[Row]":
 def _forecast(quick: bool) -> "Sequence[Row]":
     from agent.bench.forecasts import forecast_rows
 
-    return forecast_rows(series=4 if quick else 16)
+    return forecast_rows(quick=quick)
 
 
 def _detect(quick: bool) -> "Sequence[Row]":
