@@ -20,7 +20,11 @@ STEP_S = 60.0
 
 
 def ahead(
-    mean: Floats, half: Floats | float = 0.0, *, now: float = 0.0, persistence: float = 1.0
+    mean: Floats | list[float],
+    half: Floats | float = 0.0,
+    *,
+    now: float = 0.0,
+    persistence: float = 1.0,
 ) -> Ahead:
     """Forecasts with an 80 % band of ``half`` on either side; means of shape (S, H)."""
     mean = np.atleast_2d(np.asarray(mean, dtype=float))
@@ -156,7 +160,7 @@ def test_a_series_is_judged_alike_alone_and_among_ten_thousand() -> None:
 
 
 def times(readings: int) -> Floats:
-    return NOW_S + STEP_S * np.arange(1 - readings, 1)
+    return NOW_S + STEP_S * np.arange(1.0 - readings, 1.0)
 
 
 def test_a_limit_crossed_a_while_ago_is_known_as_such_across_a_gap() -> None:

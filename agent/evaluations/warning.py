@@ -79,12 +79,14 @@ def _levels(watched: Watched, method: str, score: Floats) -> Mapping[float, floa
 def _held_to_goals(
     name: str, seen: Mapping[float, Tally], static: Mapping[float, Tally]
 ) -> Iterator[Row]:
+    # The goals are for real telemetry: what is generated may be made as easy as one likes.
+    real = name == "S1"
     if name in LEAK_SETS:
         for budget in BUDGETS:
             metric = f"recall_at_{budget:g}"
-            yield _recall(metric, seen[budget], GOALS.get(metric))
-        yield _precision(f"precision_at_{DAILY:g}", seen[DAILY], GOAL_PRECISION)
-        yield _lead("median_lead_s", seen[DAILY], GOAL_LEAD_S)
+            yield _recall(metric, seen[budget], GOALS.get(metric) if real else None)
+        yield _precision(f"precision_at_{DAILY:g}", seen[DAILY], GOAL_PRECISION if real else None)
+        yield _lead("median_lead_s", seen[DAILY], GOAL_LEAD_S if real else None)
         return
     label = f'{{set="{name}"}}'
     rate = seen[DAILY].false_per_series_day

@@ -30,7 +30,7 @@ Progress = Callable[[str, int, int], None]
 def method_scores(watched: Watched, progress: Progress) -> Mapping[str, Floats]:
     """Return (S, G) scores of every method; -inf where a method has nothing to say."""
     level = watched.value[:, watched.at]
-    hour, hour_sigma = _line(watched, 60)
+    hour, _ = _line(watched, 60)
     rule, _ = _line(watched, 60, ahead=RULE_AHEAD_MIN)
     four, four_sigma = _line(watched, 240)
     plain, _ = _prophet(watched, ar=False, progress=progress)

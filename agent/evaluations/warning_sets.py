@@ -52,7 +52,7 @@ class Watched:
     @property
     def days(self) -> float:
         """Return the days that one series is decided on."""
-        return (self.value.shape[1] - int(self.at[0])) / DAY_MIN
+        return float(self.value.shape[1] - int(self.at[0])) / DAY_MIN
 
     @property
     def beyond(self) -> NDArray[np.bool_]:
@@ -88,7 +88,7 @@ def leaks(panel: Panel, *, seeds: int, name: str = "S1") -> Watched:
         pod.append(np.flatnonzero(keep))
     pods = np.concatenate(pod)
     limit = np.full(len(pods), MEMORY_LIMIT)
-    return _watched(name, np.concatenate(value), limit, pods, dev[pods])
+    return _watched(name, (np.concatenate(value), limit), pods, dev[pods])
 
 
 def recorded_sets(folder: Path) -> tuple[Watched, ...]:
@@ -117,7 +117,8 @@ def generated_pods(*, seed: int = 0) -> Panel:
     level = rng.uniform(0.2, 0.7, (shape[0], 1))
     value = np.clip(level + wander + jump.cumsum(axis=1) + noise, 0.02, 1.0)
     names = tuple(f"pod-{i:03d}" for i in range(shape[0]))
-    return Panel("generated", "node_memory_used_ratio", names, np.arange(DAY_MIN) * 60.0, value)
+    time_s: Floats = np.arange(float(DAY_MIN)) * 60.0
+    return Panel("generated", "node_memory_used_ratio", names, time_s, value)
 
 
 def _leak(value: Floats, rng: np.random.Generator) -> tuple[Floats, NDArray[np.bool_]]:
@@ -163,17 +164,18 @@ def _at_percentile(
 
 def _of_panel(name: str, panel: Panel, value: Floats, limit: Floats, first_min: int) -> Watched:
     dev = np.array([is_dev(series) for series in panel.names])
-    return _watched(name, value, limit, np.arange(len(value)), dev, first_min)
+    return _watched(name, (value, limit), np.arange(len(value)), dev, first_min)
 
 
 def _watched(
     name: str,
-    value: Floats,
-    limit: Floats,
+    series: tuple[Floats, Floats],
     pod: Ints,
     dev: NDArray[np.bool_],
     first_min: int = WARM_UP_MIN,
 ) -> Watched:
+    """Find the events of series (S, T) with limits (S,)."""
+    value, limit = series
     at = np.arange(first_min, value.shape[1], DECIDE_MIN)
     events = tuple(
         begin[begin >= first_min]

@@ -185,6 +185,23 @@ def _unit_normals(steps: int) -> Floats:
 
 
 @compiled
+def _first(path: Floats, before: float, when: tuple[Floats, float, float]) -> float:
+    """Return when a path (H,) first rises to 0 for long enough, or to its end; NaN: never."""
+    time_s, before_s, sustain_s = when
+    begin_s = np.nan
+    for step in range(len(path)):
+        here, here_s = path[step], time_s[step]
+        if here >= 0.0 and before < 0.0:
+            begin_s = before_s + before / (before - here) * (here_s - before_s)
+        elif here < 0.0 and not np.isnan(begin_s):
+            if here_s - begin_s >= sustain_s:
+                return begin_s
+            begin_s = np.nan
+        before, before_s = here, here_s
+    return begin_s
+
+
+@compiled
 def _walk(
     normals: Floats,
     series: tuple[Floats, Floats, Floats, Floats],
@@ -194,27 +211,13 @@ def _walk(
 ) -> None:
     """Write (R, K) when each path first rises to 0 for long enough; NaN where never."""
     excess, over, under, together = series
-    time_s, now_s, sustain_s = when
-    steps = len(time_s)
+    path = np.empty(excess.shape[1])
     for row in range(first.shape[0]):
-        for path in range(first.shape[1]):
-            z, begin_s = 0.0, np.nan
-            before, before_s = excess_now[row], now_s
-            answer = np.nan
-            for step in range(steps):
+        for draw in range(first.shape[1]):
+            z = 0.0
+            for step in range(len(path)):
                 keep = together[row, step] if step else 0.0
-                z = keep * z + np.sqrt(1.0 - keep * keep) * normals[path, step]
-                here = excess[row, step] + z * (over[row, step] if z > 0 else under[row, step])
-                if here >= 0.0:
-                    if before < 0.0:
-                        share = -before / (here - before)
-                        begin_s = before_s + share * (time_s[step] - before_s)
-                elif not np.isnan(begin_s):
-                    if time_s[step] - begin_s >= sustain_s:
-                        answer = begin_s
-                        break
-                    begin_s = np.nan
-                before, before_s = here, time_s[step]
-            if np.isnan(answer):
-                answer = begin_s
-            first[row, path] = answer
+                z = keep * z + np.sqrt(1.0 - keep * keep) * normals[draw, step]
+                sigma = over[row, step] if z > 0 else under[row, step]
+                path[step] = excess[row, step] + z * sigma
+            first[row, draw] = _first(path, excess_now[row], when)

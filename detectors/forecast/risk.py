@@ -108,8 +108,11 @@ def from_plain(plain: Mapping[str, Any]) -> Risk:
         np.array(plain["feature_threshold"], dtype=np.float64),
         np.array(plain["answer"], dtype=np.float64),
     )
-    levels = (np.array(plain[name], dtype=np.float64) for name in ("budget", "threshold"))
-    return Risk(trees, *levels, *(float(plain[name]) for name in ("early", "middle", "late")))
+    budget, threshold = (
+        np.array(plain[name], dtype=np.float64) for name in ("budget", "threshold")
+    )
+    early, middle, late = (float(plain[name]) for name in ("early", "middle", "late"))
+    return Risk(trees, budget, threshold, early, middle, late)
 
 
 def to_plain(risk: Risk) -> dict[str, Any]:

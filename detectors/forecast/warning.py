@@ -151,14 +151,16 @@ class Warnings:
         counted, now_s = Outcomes(), float(time_s[-1])
         rows = self._rows(metric, targets)
         for name, each in list(self._open.items()):
+            if name[0] != metric:
+                continue
             row = rows.get(name[1])
             after_s = np.inf
-            if name[0] == metric and row is not None:
+            if row is not None:
                 after_s = _crossed_after(each.breach, time_s, value[row], bad)
             if now_s < each.breach.made_at_s + HOLDS_S and not np.isfinite(after_s):
                 continue
             del self._open[name]
-            if name[0] == metric and row is not None and np.isfinite(value[row]).any():
+            if row is not None and np.isfinite(value[row]).any():
                 counted += _outcome(after_s)
         self.outcomes += counted
         return counted
@@ -249,7 +251,7 @@ def with_sudden(watch: Watch) -> FleetForecast:
 
 def _breach(watch: Watch, row: int, log_odds: float, left_s: float, risk: Risk) -> Breach:
     seen, made = watch.forecast, watch.forecast.forecast
-    chance = float(probability(np.float64(log_odds)))
+    chance = float(probability(np.array(log_odds)))
     middle_s = left_s if np.isfinite(left_s) else AHEAD_S
     spread = np.array([risk.early, risk.middle, risk.late]) / risk.middle
     early_s, expected_s, late_s = np.minimum(spread * middle_s, AHEAD_S)
