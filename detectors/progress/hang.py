@@ -33,6 +33,7 @@ FIELDS: Mapping[str, tuple[tuple[int, ...], float]] = {
     "age_s": ((), np.nan),
     "age_seen_s": ((), -np.inf),
     "saved": ((), 0.0),  # checkpoints seen
+    "first": ((), np.nan),  # rank that stopped first, while the job hangs
 }
 # A hang is to be found within so many step times or so long: not after the collective's time-out.
 WITHIN_STEPS, WITHIN_S = 3.0, 10.0
@@ -117,6 +118,7 @@ class Hangs:
         m["made"][rows] = np.where(anew & (ahead != 0), 0.0, m["made"][rows] + moved)
         m["watched_s"][rows] += np.where(moved, since_s, 0.0)
         m["progress_s"][rows] = np.where(moved | anew, time_s, m["progress_s"][rows])
+        m["first"][rows] = np.where(moved | anew, np.nan, m["first"][rows])
         m["steps"][rows], m[SEEN][rows] = steps, time_s
 
     def _step_s(self, rows: Ints) -> Floats:
@@ -182,10 +184,22 @@ class Hangs:
             if stood_s[place] < limit_s or gone:
                 continue
             since_s = float(m["progress_s"][row])
-            if _goes_on(windows.get(OWN), target.job, since_s + limit_s):
+            if _goes_on(windows.get(OWN), target.job, since_s + float(step_s[place])):
                 continue
-            first = first_rank(windows, target.job, since_s, every_s)
+            first = self._first(windows, target.job, row, every_s)
             yield self._anomaly(first or target, target.job, row, limit_s)
+
+    def _first(
+        self, windows: Mapping[str, Window], job: str, row: int, every_s: float
+    ) -> Target | None:
+        """Return the rank that stopped first, also when the window no longer shows that moment."""
+        m = self._memory.value
+        if np.isfinite(m["first"][row]):
+            return _rank(windows, job, str(int(m["first"][row])))
+        first = first_rank(windows, job, float(m["progress_s"][row]), every_s)
+        if first is not None and first.rank.isdecimal():
+            m["first"][row] = int(first.rank)
+        return first
 
     def _allowed_s(self, row: int, every_s: float) -> float:
         """Return how long the job may stand where it stands now."""
@@ -244,12 +258,19 @@ def _interval_s(time_s: Floats) -> float:
     return float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0
 
 
-def _goes_on(window: Window | None, job: str, after_s: float) -> bool:
+def _rank(windows: Mapping[str, Window], job: str, rank: str) -> Target:
+    """Return the job's rank with its node and GPU, where they are still known."""
+    ranks = (target for window in windows.values() for target in window.targets if target.rank)
+    mine = (target for target in ranks if target.rank == rank and target.job == job)
+    return next(mine, Target(job=job, rank=rank))
+
+
+def _goes_on(window: Window | None, job: str, from_s: float) -> bool:
     """Say whether most of the job's ranks report ever new times: it is the count that is stuck."""
     if window is None:
         return False
     mine = ranks_of(window, job)
-    late = window.value[mine][:, window.time_s > after_s]
+    late = window.value[mine][:, window.time_s >= from_s]
     if late.shape[1] < 2 or not len(mine):
         return False
     changes = (np.diff(late, axis=1) != 0) & np.isfinite(late[:, 1:]) & np.isfinite(late[:, :-1])
