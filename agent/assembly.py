@@ -50,6 +50,7 @@ log = structlog.get_logger()
 PUMP_EVERY_S = 1.0
 PRUNE_EVERY_S = 3600.0
 LEARNED = "learned.npz"
+WARNINGS = "warnings"
 KEEP_LEARNED_EVERY_S = 600.0
 # Incidents, plans and their journal are looked at again for a quarter of a year.
 KEEP_S = 90 * 86400.0
@@ -140,7 +141,10 @@ class Assembly:
 
     async def _keep_learned(self) -> None:
         """Put away what the detectors know; a start without it is a start among strangers."""
-        memory = self.controller.watch.senses.memory()
+        memory = {
+            **self.controller.watch.senses.memory(),
+            WARNINGS: self.controller.forecasting.warned.state(),
+        }
         await asyncio.to_thread(write_memory, self.settings.state_dir / LEARNED, memory)
 
     async def _reload(self, reloader: Reloader | None) -> None:
@@ -251,12 +255,15 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
     )
     watch = watch_settings(settings)
     senses = Senses(metrics, watch.detect)
-    senses.remember(read_memory(settings.state_dir / LEARNED))
+    memory = read_memory(settings.state_dir / LEARNED)
+    senses.remember(memory)
+    forecasting = Forecasting(history, held.pool, forecast_settings(settings), metrics, clock)
+    forecasting.remember(memory.get(WARNINGS, {}))
     return Controller(
         cluster=settings.cluster,
         clock=clock,
         gatherer=gatherer,
-        forecasting=Forecasting(history, held.pool, forecast_settings(settings), metrics, clock),
+        forecasting=forecasting,
         watch=Watch(history, store, teller, metrics, senses, watch),
         heal=Heal(RulesPolicy(), runner, store, metrics, settings.autonomy_of),
         teller=teller,

@@ -54,6 +54,11 @@ async def forecast_series(
     InputError says what is missing; WorkerFailed where the fit itself went wrong.
     """
     rows = tidy(time_s, value[None], name=name)
+    if len(rows.time_s) < 2:
+        raise InputError(
+            f"Forecasting {name}: found {len(rows.time_s)} usable readings, need half an hour of "
+            "them. Give it a file with more."
+        )
     found = await forecast_table((name,), rows.time_s, rows.value, asked, pool=pool)
     if not found.made[0]:
         readings, needed = int(found.readings[0]), found.needed

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from agent.even_grid import Values
+from agent.pace import pace_of, paced, unpaced
 from agent.view import ForecastView
 from agent.workers import WorkerPool
 from core.errors import WorkerFailed
@@ -130,14 +131,15 @@ async def forecast_table(
     names: S; time_s: (T,); value: (S, T) with NaN for gaps; progress: told of each chunk's size
     A chunk that fails leaves its series without a forecast; WorkerFailed where all do.
     """
-    gathered = _Gathered(names)
+    gathered, pace = _Gathered(names), pace_of(asked.horizon_s, asked.model)
     tasks = _tasks(names, time_s, value, asked)
 
     async def ask() -> None:
         # All of us take from one iterator, so no more chunks than are worked on are in memory.
         for rows, task in tasks:
             try:
-                gathered.add(rows, task, await pool.run(FORECAST, task))
+                answer = await pool.run(FORECAST, paced(task, pace))
+                gathered.add(rows, task, unpaced(answer, pace))
             except WorkerFailed as error:
                 gathered.failed.append((len(rows), error))
             progress(len(rows))

@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
@@ -11,13 +11,16 @@ import structlog
 from agent.forecast_table import CHUNK, FORECAST
 from agent.history import History
 from agent.metrics import Metrics
+from agent.pace import pace_of, paced, unpaced
 from agent.recent import Recent, recent
 from agent.view import ForecastView
+from agent.warned import Warned
 from agent.workers import WorkerPool
 from core.clock import Clock
 from core.errors import WorkerFailed
 from core.types import Breach, Floats, Forecast
 from core.units import CATALOG
+from detectors.detector import Array
 from detectors.forecast.task import FleetForecast, ForecastTask, Model
 
 log = structlog.get_logger()
@@ -32,6 +35,8 @@ VIEW_BACK = 4.0
 class ForecastSettings:
     """What to forecast, by which model, and what of it is worth a warning.
 
+    min_probability: a less likely crossing is shown but is no symptom
+    false_alarms_per_day: the budget of each series; cluster_...: of all together
     span_s:  how far back a forecast looks
     limits:  metric -> limit, over the catalogue's own; a metric without one is not forecast
     at_once: chunks of series that are worked on beside each other
@@ -41,6 +46,7 @@ class ForecastSettings:
     coverage: float
     min_probability: float
     false_alarms_per_day: float
+    cluster_false_alarms_per_day: float
     sustain_s: float
     model: Model
     span_s: float
@@ -57,24 +63,36 @@ class Forecasting:
     settings: ForecastSettings
     metrics: Metrics
     clock: Clock
+    warned: Warned = field(default_factory=Warned)
     views: tuple[ForecastView, ...] = ()
-    _breaches: tuple[Breach, ...] = ()
 
     async def refit(self, now_s: float) -> None:
         """Forecast every series that has a limit; a worker that fails loses its chunk this time."""
         found = _Found()
+        self.warned.begin(now_s, self.settings)
         for metric in self._metrics():
             seen = await recent(self.history, metric, now_s=now_s, span_s=self.settings.span_s)
+            self.warned.score(metric, seen)
             tasks = self._tasks(metric, seen)
             # All of them take from one iterator: no more chunks than are worked on are in memory.
             workers = (self._work(tasks, found) for _ in range(self.settings.at_once))
             await asyncio.gather(*workers)
-        self.views, self._breaches = tuple(found.views), tuple(found.breaches)
+        self.views = tuple(found.views)
         self.metrics.foresaw([view.forecast for view in self.views], found.skill())
+        for outcome, count in self.warned.end().items():
+            self.metrics.warnings_scored_total.labels(outcome).inc(count)
+
+    def remember(self, warned: Mapping[str, Array]) -> None:
+        """Take up the warnings of an earlier process; what does not fit is said and lost."""
+        if warned:
+            try:
+                self.warned.restore(warned)
+            except (ValueError, KeyError, IndexError) as error:
+                log.warning("earlier warnings are lost", problem=str(error))
 
     def breaches(self, now_s: float) -> tuple[Breach, ...]:
-        """Return the expected breaches whose horizon has not passed."""
-        return tuple(b for b in self._breaches if now_s < b.made_at_s + b.horizon_s)
+        """Return the warnings in force whose horizon has not passed."""
+        return self.warned.standing(now_s)
 
     def _metrics(self) -> tuple[str, ...]:
         return tuple(name for name in self.history.metrics() if not math.isnan(self._limit(name)))
@@ -102,9 +120,10 @@ class Forecasting:
             )
 
     async def _work(self, tasks: Iterator[ForecastTask], found: "_Found") -> None:
+        pace = pace_of(self.settings.horizon_s, self.settings.model)
         for task in tasks:
             try:
-                answer: FleetForecast = await self.pool.run(FORECAST, task)
+                answer: FleetForecast = await self.pool.run(FORECAST, paced(task, pace))
             except WorkerFailed as error:
                 self.metrics.workers_failed_total.labels(error.reason).inc()
                 self._count("failed", len(task.targets))
@@ -113,7 +132,8 @@ class Forecasting:
             made = np.array([model != "" for model in answer.forecast.model], bool)
             self._count("made", int(made.sum()))
             self._count("too_short", int((~made).sum()))
-            found.take(task, answer)
+            await self.warned.look(task, answer)
+            found.take(task, unpaced(answer, pace))
 
     def _count(self, outcome: str, series: int) -> None:
         self.metrics.forecasts_total.labels(self.settings.model, outcome).inc(series)
@@ -124,7 +144,6 @@ class _Found:
 
     def __init__(self) -> None:
         self.views: list[ForecastView] = []
-        self.breaches: list[Breach] = []
         self._skill: dict[str, list[Floats]] = {}
 
     def take(self, task: ForecastTask, answer: FleetForecast) -> None:

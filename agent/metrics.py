@@ -30,6 +30,7 @@ PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0)
 _RELOADS = ("applied", "unchanged", "refused")
 _RECEIVED = ("accepted", "duplicate", "malformed", "unsigned", "too_large", "rate_limited")
+_SCORED = ("right", "late", "false")
 _FORECAST_LABELS = ("metric", "node", "target", "bound", "horizon")
 
 
@@ -145,6 +146,11 @@ class Metrics:
         self.forecasts_total = self._counter(
             "forecasts_total", "Forecasts that were asked for.", "model", "outcome"
         )
+        self.warnings_scored_total = self._counter(
+            "warnings_scored_total",
+            "Warnings by what came of them: right, late (in under half an hour) or false.",
+            "outcome",
+        )
         self.forecast_value = self._gauge(
             "forecast_value", "Forecast at the horizon, in the metric's unit.", *_FORECAST_LABELS
         )
@@ -183,6 +189,8 @@ class Metrics:
 
     def _start_at_zero(self) -> None:
         """Show what can be counted before it happens, so that the first rise is a rise."""
+        for outcome in _SCORED:
+            self.warnings_scored_total.labels(outcome)
         for outcome in _RELOADS:
             self.config_reloads_total.labels(outcome)
         for outcome in _RECEIVED:

@@ -41,6 +41,7 @@ def forecast_settings(settings: Settings) -> ForecastSettings:
         min_probability=wanted.min_probability,
         sustain_s=wanted.sustain,
         false_alarms_per_day=wanted.false_alarms_per_day,
+        cluster_false_alarms_per_day=wanted.cluster_false_alarms_per_day,
         model=Model(wanted.model),
         at_once=wanted.workers,
         span_s=min(settings.history.span, LOOK_BACK * wanted.horizon),

@@ -77,7 +77,7 @@ async def test_an_untidy_file_works_and_it_says_what_it_did(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [
-        ("time,value\n1,2\n2,3\n", "need at least 20. Give it a file with 18 more"),
+        ("time,value\n1,2\n2,3\n", "need at least 1440. Give it a file with 1438 more"),
         ("time,other\n1,2\n", "it has no column 'value', only time, other"),
         ("", "it is empty"),
         ("time,value\n", "no row has both a time and a value"),

@@ -88,8 +88,8 @@ async def test_the_answer_is_json_and_comes_back(pool: InProcess) -> None:
 
 
 async def test_too_few_rows_say_how_many_are_needed(pool: InProcess) -> None:
-    for length in (0, 1, 7):
-        with pytest.raises(InputError, match=f"found {length} usable readings, need at least 20"):
+    for length, need in ((0, "half an hour"), (1, "half an hour"), (7, "at least 24")):
+        with pytest.raises(InputError, match=f"found {length} usable readings, need {need}"):
             await forecast(*ramp(length), asked(0.9), pool)
 
 

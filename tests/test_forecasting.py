@@ -1,6 +1,7 @@
 """At a refit every series that has a limit is forecast, and those most at risk are kept."""
 
 import asyncio
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,13 +19,14 @@ from core.types import Floats, Window
 from detectors.forecast.task import Model
 from tests.forecast_workers import InProcess
 
-STEP_S, SPAN_S = 60.0, 7200.0
+STEP_S, SPAN_S = 60.0, 28_800.0
 MEMORY, VOLUME, POWER = "node_memory_used_ratio", "volume_used_ratio", "node_power_watts"
 SETTINGS = ForecastSettings(
-    horizon_s=3600.0,
+    horizon_s=7200.0,
     coverage=0.8,
-    min_probability=0.7,
+    min_probability=0.4,
     false_alarms_per_day=0.1,
+    cluster_false_alarms_per_day=24.0,
     sustain_s=60.0,
     model=Model.POOL,
     span_s=SPAN_S,
@@ -54,6 +56,17 @@ def climbing(
     for row, slope in slopes.items():
         value[row] += slope * (time_s - time_s[0]) / 3600
     return Window(metric, tuple(targets), time_s, value)
+
+
+def leaking(now_s: float, *, later_s: float = 0.0) -> Window:
+    """Four nodes; after five quiet hours the third leaks, and reaches 0.95 in 73 minutes.
+
+    later_s: look at it so much later
+    """
+    time_s = (now_s // STEP_S + np.arange(-400.0, 1.0)) * STEP_S
+    value = 0.4 + np.random.default_rng(1).normal(0, 0.004, (4, len(time_s)))
+    value[2] += 0.0035 * np.maximum(0, (time_s - time_s[-1] + later_s) / 60 + 84)
+    return Window(MEMORY, tuple(nodes(4)), time_s, np.minimum(value, 1.0))
 
 
 def counted(given: Forecasting) -> dict[str, float]:
@@ -142,9 +155,10 @@ async def test_a_history_without_series_is_forecast_too(clock: ManualClock) -> N
     assert given.breaches(clock.now_s()) == ()
 
 
-async def test_a_climb_is_a_breach_until_its_horizon_has_passed(clock: ManualClock) -> None:
+async def test_a_climb_is_warned_of_until_its_horizon_has_passed(clock: ManualClock) -> None:
+    """Reached in 73 minutes, after hours of quiet: early enough to do something about it."""
     now_s = clock.now_s()
-    given = forecasting(InProcess(), clock, climbing(MEMORY, nodes(4), {2: 0.24}, now_s))
+    given = forecasting(InProcess(), clock, leaking(now_s))
 
     await given.refit(now_s)
 
@@ -152,7 +166,57 @@ async def test_a_climb_is_a_breach_until_its_horizon_has_passed(clock: ManualClo
     assert (breach.target, breach.metric, breach.limit) == (nodes(4)[2], MEMORY, 0.95)
     assert breach.probability >= SETTINGS.min_probability
     assert now_s < breach.earliest_s <= breach.expected_s <= breach.latest_s
-    assert given.breaches(now_s + 3700) == ()
+    assert breach.expected_s == pytest.approx(now_s + 73 * 60, abs=1800)
+    assert given.breaches(now_s + 7300) == ()
+
+
+async def test_a_warning_outlives_the_process_and_is_scored(clock: ManualClock) -> None:
+    """The crossing comes after an hour, in the next process's time: it counts as right, once."""
+    first = forecasting(InProcess(), clock, leaking(clock.now_s()))
+    await first.refit(clock.now_s())
+    state = first.warned.state()
+    await clock.advance(4800)
+
+    second = forecasting(InProcess(), clock, leaking(clock.now_s(), later_s=4800))
+    second.remember(state)
+    before = second.breaches(clock.now_s() - 4000)
+    await second.refit(clock.now_s())
+    await second.refit(clock.now_s())
+
+    assert [each.target for each in before] == [nodes(4)[2]]
+    (family,) = second.metrics.warnings_scored_total.collect()
+    counts = {each.labels["outcome"]: each.value for each in family.samples}
+    assert counts == {"right": 1, "late": 0, "false": 0}
+
+
+async def test_a_state_that_does_not_fit_is_lost_and_said(clock: ManualClock) -> None:
+    given = forecasting(InProcess(), clock)
+
+    given.remember({"numbers": np.zeros((1, 2)), "texts": np.zeros((1, 1), "<U1")})
+
+    assert given.breaches(clock.now_s()) == ()
+
+
+async def test_a_short_horizon_is_looked_at_on_a_faster_clock(clock: ManualClock) -> None:
+    """A volume that fills within two minutes, read each second, is warned of half a minute ahead."""
+    now_s = clock.now_s()
+    history = History(None, step_s=1.0, span_s=3600.0)
+    second = np.arange(-60.0, 1.0)
+    value = 0.05 + 0.011 * np.maximum(0, second + 45)[None]
+    value += np.random.default_rng(0).normal(0, 0.001, value.shape)
+    where = (Target(node="n", volume="/scratch"),)
+    history.merge(Window(VOLUME, where, now_s + second, value), now_s=now_s)
+    settings = replace(SETTINGS, horizon_s=120.0, sustain_s=1.0)
+    metrics = Metrics(version="0", mode="test")
+    given = Forecasting(history, InProcess(), settings, metrics, clock)  # type: ignore[arg-type]
+
+    await given.refit(now_s)
+
+    (breach,) = given.breaches(now_s)
+    left_s = (0.95 - value[0, -1]) / 0.011
+    assert breach.made_at_s == pytest.approx(now_s, abs=1)
+    assert breach.expected_s - now_s == pytest.approx(left_s, rel=0.3)
+    assert given.views[0].forecast.time_s[-1] == pytest.approx(now_s + 120, abs=1)
 
 
 @pytest.mark.parametrize("step_s", [15.0, 60.0])

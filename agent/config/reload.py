@@ -15,6 +15,7 @@ LIVE = (
     "autonomy*",
     "detect.*",
     "diagnose.*",
+    "forecast.cluster_false_alarms_per_day",
     "forecast.coverage",
     "forecast.false_alarms_per_day",
     "forecast.horizon",

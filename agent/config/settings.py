@@ -131,13 +131,16 @@ class Forecasts(Section):
         default=0.8, description="share of readings that the band should hold"
     )
     min_probability: Probability = Field(
-        default=0.7, description="no incident opens on a crossing that is less likely"
+        default=0.4, description="no incident opens on a crossing that is less likely"
     )
     sustain: Duration = Field(
         default=duration("1m"), description="a crossing counts when it lasts this long; 0s: at once"
     )
     false_alarms_per_day: Annotated[Number, Field(gt=0, le=24)] = Field(
-        default=0.02, description="warnings a day and series that may turn out false"
+        default=0.1, description="warnings a day and series that may turn out false"
+    )
+    cluster_false_alarms_per_day: Annotated[Number, Field(gt=0)] = Field(
+        default=24.0, description="the same for all series together; the lower of both counts"
     )
     model: Literal["pool", "fleet-prophet", "prophet"] = Field(
         default="pool",
