@@ -10,10 +10,10 @@ learned on S1 alone 0.30 / 0.76, on all sets 0.60 / 0.73; 50 trees 0.26 / 0.73, 
 0.39 / 0.79 (both S1 alone); one question a tree 0.60 / 0.74, with the onset of the trend as further
 evidence 0.69 / 0.83 (scikit-learn's trees), which costs eight times the evidence's time.
 
-A budget holds for what rises as the leaks did that it was learned on. Learned on straight leaks only
-and scored on held-out pods with straight, slowing and quickening ones, recall stays (0.70) but false
-alarms are 0.34 instead of 0.1 a series and day; learned on slowing and quickening ones only, 0.67
-at 0.08. ``Warnings.keep_budget`` corrects such a threshold where it is used.
+A budget holds for what rises as the leaks did that it was learned on. Learned on straight leaks
+alone and scored on held-out pods with straight, slowing and quickening ones, recall stays (0.70)
+but false alarms are 0.34 instead of 0.1 a series and day; learned on slowing and quickening ones,
+0.67 at 0.08. ``Warnings.keep_budget`` corrects such a threshold where it is used.
 """
 
 import json
