@@ -2,17 +2,21 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from functools import reduce
+from operator import attrgetter
 
+from core.target import Target
 from core.topology import Topology
 from core.types import Anomaly, Breach, Event, Incident, IncidentState, Severity
 from detectors.detector import Symptoms
 from detectors.places import Places
 from detectors.placing import placed
-from detectors.related import FORECAST, Symptom, key_of
+from detectors.related import Key, Symptom, key_of
 from detectors.title import title
 
-Key = tuple[object, ...]
+# A target's parts, in the order in which targets are compared.
+PARTS = attrgetter(*(part.name for part in fields(Target)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ def group(
         homeless,
         places,
         near=_near(known, now_s, settings),
+        over=[i for i, each in enumerate(known) if each.state is IncidentState.RESOLVED],
         now_s=now_s,
         window_s=settings.group_window_s,
     ):
@@ -73,16 +78,25 @@ def group(
 
 def _newest_of_each(symptoms: Symptoms) -> dict[Key, Symptom]:
     """Return one symptom of each key; of several, what comes last by time and then by value."""
-    newest: dict[Key, Symptom] = {}
+    of_key: dict[Key, list[Symptom]] = {}
     every: list[Symptom] = [*symptoms.anomalies, *symptoms.events, *symptoms.breaches]
-    for symptom in sorted(every, key=_order):
-        key = key_of(symptom)
-        newest[key] = _merged(newest[key], symptom) if key in newest else symptom
-    return newest
+    for symptom in every:
+        of_key.setdefault(key_of(symptom), []).append(symptom)
+    found = {
+        key: same[0] if len(same) == 1 else reduce(_merged, sorted(same, key=_age))
+        for key, same in of_key.items()
+    }
+    return {key: found[key] for key in sorted(found, key=_place)}
 
 
-def _order(symptom: Symptom) -> tuple[str, ...]:
-    return (*map(str, key_of(symptom)), f"{_time_s(symptom):020.6f}", repr(symptom))
+def _age(symptom: Symptom) -> tuple[float, str]:
+    return _time_s(symptom), repr(symptom)
+
+
+def _place(key: Key) -> tuple[str, ...]:
+    """Return what orders keys as they order themselves, in less time."""
+    target, *rest = key
+    return (*PARTS(target), *rest)
 
 
 def _forgotten(incident: Incident, now_s: float, settings: GroupSettings) -> bool:
@@ -112,14 +126,17 @@ def _known(
     """
     order = sorted(incidents, key=lambda i: (i.state is IncidentState.OPEN, i.updated_s, i.id))
     home: dict[Key, str] = {}
+    cleared_at: dict[Target, str] = {}
     for incident in order:
         had = [key_of(symptom) for symptom in _all_of(incident)]
-        home |= dict.fromkeys(had or [(t, FORECAST) for t in incident.targets], incident.id)
+        home |= dict.fromkeys(had, incident.id)
+        if not had:
+            cleared_at |= dict.fromkeys(incident.targets, incident.id)
     homes: dict[str, list[Symptom]] = {}
     homeless: list[Symptom] = []
     quiet: list[tuple[str, Symptom]] = []
     for key, symptom in live.items():
-        cleared = home.get((symptom.target, FORECAST)) if isinstance(symptom, Breach) else None
+        cleared = cleared_at.get(symptom.target) if isinstance(symptom, Breach) else None
         found = home.get(key, cleared)
         if found is None:
             homeless.append(symptom)
@@ -181,7 +198,7 @@ def _updated(incident: Incident, seen: Sequence[Symptom], places: Places, now_s:
         if not isinstance(symptom, Breach):
             key = key_of(symptom)
             record[key] = _merged(record[key], symptom) if key in record else symptom
-    ordered = sorted(record.values(), key=_order)
+    ordered = [record[key] for key in sorted(record, key=_place)]
     reopens = incident.state is IncidentState.RESOLVED
     is_loud = any(symptom.severity is not Severity.INFO for symptom in seen)
     full = replace(
@@ -194,10 +211,10 @@ def _updated(incident: Incident, seen: Sequence[Symptom], places: Places, now_s:
         # Information keeps no incident open.
         updated_s=now_s if is_loud else incident.updated_s,
         resolved_s=None,
-        targets=tuple(sorted({*incident.targets, *(symptom.target for symptom in seen)})),
+        targets=tuple(sorted({*incident.targets, *(s.target for s in seen)}, key=PARTS)),
         anomalies=tuple(item for item in ordered if isinstance(item, Anomaly)),
         events=tuple(item for item in ordered if isinstance(item, Event)),
-        breaches=tuple(sorted(breaches, key=_order)),
+        breaches=tuple(sorted(breaches, key=lambda each: _place(key_of(each)))),
         reopened=incident.reopened + reopens,
     )
     return replace(full, jobs=_jobs(full, places), title=title(full, places))
@@ -219,13 +236,12 @@ def _jobs(incident: Incident, places: Places) -> tuple[str, ...]:
 
 
 def _merged(before: Symptom, now: Symptom) -> Symptom:
-    """Return the newer symptom; an anomaly keeps its first start and its latest end."""
+    """Return the newer symptom, as bad as the worse; an anomaly keeps its first start."""
     older, newer = (before, now) if _time_s(before) <= _time_s(now) else (now, before)
+    worst = max((older.severity, newer.severity), key=lambda severity: severity.rank)
     if isinstance(newer, Anomaly) and isinstance(older, Anomaly):
-        start_s = min(older.start_s, newer.start_s)
-        worst = max((older.severity, newer.severity), key=lambda severity: severity.rank)
-        return replace(newer, start_s=start_s, severity=worst)
-    return newer
+        return replace(newer, start_s=min(older.start_s, newer.start_s), severity=worst)
+    return newer if newer.severity is worst else replace(newer, severity=worst)
 
 
 def _all_of(incident: Incident) -> tuple[Symptom, ...]:

@@ -5,7 +5,7 @@ one of its nodes, and stays with the job when it moves. Mere information only jo
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.types import Anomaly, Breach, Event, Incident, Severity
 from detectors.places import Places
@@ -34,18 +34,22 @@ class Home:
     """An open incident, or one to be: its symptoms, and of them what was placed now.
 
     index: of the incident; None for a new one
-    young: it opened, or a job's symptom came, so lately that a job that has left may be meant
+    young: it opened so lately that a job that has left its nodes may still be meant
+    jobs, shown: that it touches, and that show it themselves
+    is_over: it is resolved; only what its job shows opens it again
     """
 
     index: int | None
     incident: Incident | None = None
     young: bool = True
+    is_over: bool = False
     own: list[Symptom] = field(default_factory=list)
     following: list[Symptom] = field(default_factory=list)
     placed: list[Symptom] = field(default_factory=list)
     absorbed_by: "Home | None" = None
     nodes: set[str] = field(default_factory=set)
     jobs: set[str] = field(default_factory=set)
+    shown: set[str] = field(default_factory=set)
 
     @property
     def hard(self) -> bool:
@@ -74,12 +78,14 @@ def placed(
     places: Places,
     *,
     near: Sequence[int],
+    over: Sequence[int],
     now_s: float,
     window_s: float,
 ) -> tuple[Home, ...]:
     """Return the homes that got a symptom or were absorbed; the order of symptoms does not matter.
 
     homeless: sorted; near: indices of the incidents that may be joined, oldest first
+    over: of those that are resolved, the newest last
     window_s: how long a job that has left its nodes is meant by what it shows
     """
     homes = [_home(i, incidents[i], places, now_s - window_s) for i in near]
@@ -92,6 +98,8 @@ def placed(
     wide = [s for s in following if _is_wide(ties(s, places, shared))]
     own, following = [*own, *wide], [s for s in following if s not in wide]
     _place_own(homes, own, places, shared)
+    ended = [_home(i, incidents[i], places, now_s) for i in over]
+    homes += [replace(home, is_over=True) for home in ended if home.is_wide or not home.own]
     _place_following(homes, following, places)
     for symptom in homeless:
         if symptom.severity is Severity.INFO:
@@ -116,6 +124,7 @@ def _home(index: int, incident: Incident, places: Places, lately_s: float) -> Ho
     home.own, home.following = _split([], loud, places)
     home.nodes = {places.node_of(symptom.target) for symptom in home.own} - {""}
     home.jobs = set(incident.jobs)
+    home.shown = {job for symptom in home.following for job in jobs_of(symptom, places)}
     return home
 
 
@@ -160,63 +169,62 @@ def _is_wide(held: Sequence[Tie]) -> bool:
 def _place_own(
     homes: list[Home], own: Sequence[Symptom], places: Places, shared: frozenset[Tie]
 ) -> None:
-    held_by: dict[Tie, list[Home]] = {}
-    for home in homes:
+    held_by: dict[Tie, list[int]] = {}
+    for number, home in enumerate(homes):
         for tie in {tie for symptom in home.own for tie in ties(symptom, places, shared)}:
-            held_by.setdefault(tie, []).append(home)
+            held_by.setdefault(tie, []).append(number)
     held = [ties(symptom, places, shared) for symptom in own]
     found = sorted(clusters(held), key=lambda cluster: min((since_s(own[i]), i) for i in cluster))
+    of_jobs = [(home, _reached(home, places)) for home in homes if not home.own]
     for cluster in found:
         tied = {tie for member in cluster for tie in held[member]}
         symptoms = [own[member] for member in cluster]
         nodes = {places.node_of(symptom.target) for symptom in symptoms} - {""}
-        owners = {id(home) for tie in tied for home in held_by.get(tie, ())}
-        home = next((h for h in homes if id(h) in owners and not h.absorbed_by), None)
-        if home is None:
-            home = _unexplained(homes, nodes, places) or _new(homes)
+        numbers = {number for tie in tied for number in held_by.get(tie, ())}
+        owners = [homes[n] for n in sorted(numbers) if homes[n].absorbed_by is None]
+        if owners:
+            home = owners[0]
+            _absorb(home, owners[1:], (tied & shared, places, shared))
         else:
-            _absorb(home, [h for h in homes if id(h) in owners], (tied & shared, places, shared))
+            unexplained = (h for h, on in of_jobs if on & nodes and not (h.own or h.absorbed_by))
+            home = next(unexplained, None) or _new(homes)
         home.own += symptoms
         home.placed += symptoms
         home.nodes |= nodes
         home.jobs |= {job for symptom in symptoms for job in places.jobs_on(symptom.target)}
 
 
+def _reached(home: Home, places: Places) -> set[str]:
+    """Return the nodes on which the cause of what a home's jobs show may be."""
+    on = {node for job in home.shown for node in places.nodes_of(job)}
+    return on | {places.node_of(symptom.target) for symptom in home.following} - {""}
+
+
 def _absorb(
-    home: Home, owners: Sequence[Home], by: tuple[set[Tie], Places, frozenset[Tie]]
+    home: Home, others: Sequence[Home], by: tuple[set[Tie], Places, frozenset[Tie]]
 ) -> None:
     """Let the oldest incident take over those whose whole trouble is the shared place's."""
     theirs, places, shared = by
-    for other in owners:
-        if other is home or other.absorbed_by or other.index is None:
-            continue
+    for other in others:
         if all(theirs.intersection(ties(symptom, places, shared)) for symptom in other.own):
             other.absorbed_by = home
             home.placed += _all_of(other.incident) if other.incident else ()
             home.own, home.following = home.own + other.own, home.following + other.following
             home.nodes |= other.nodes
             home.jobs |= other.jobs
-
-
-def _unexplained(homes: Sequence[Home], nodes: set[str], places: Places) -> Home | None:
-    """Return the oldest incident of a job on one of the nodes that has no trouble of a node yet."""
-    for home in homes:
-        of = {job for symptom in home.following for job in jobs_of(symptom, places)}
-        on = {node for job in of for node in places.nodes_of(job)}
-        on |= {places.node_of(symptom.target) for symptom in home.following}
-        if not home.own and not home.absorbed_by and on & nodes:
-            return home
-    return None
+            home.shown |= other.shown
 
 
 def _place_following(homes: list[Home], following: Sequence[Symptom], places: Places) -> None:
     """Place what jobs show, all of a job together."""
+    candidates = _Candidates(homes, places)
     for symptoms in _together(following, places):
         jobs = {job for symptom in symptoms for job in jobs_of(symptom, places)}
-        home = _home_of_jobs(homes, symptoms, jobs, places) or _new(homes)
+        home = candidates.best(symptoms, jobs) or _new(homes)
         home.following += symptoms
         home.placed += symptoms
         home.jobs |= jobs
+        home.shown |= jobs
 
 
 def _together(following: Sequence[Symptom], places: Places) -> Iterator[list[Symptom]]:
@@ -237,42 +245,65 @@ def _together(following: Sequence[Symptom], places: Places) -> Iterator[list[Sym
         yield [following[member] for member in cluster]
 
 
-def _home_of_jobs(
-    homes: Sequence[Home], symptoms: Sequence[Symptom], jobs: set[str], places: Places
-) -> Home | None:
-    """Return the home that most likely holds the cause of what jobs show.
+class _Candidates:
+    """The homes by node and job, to find the one that most likely holds the cause of a job's."""
 
-    Where only ranks are slow, trouble elsewhere in the job must be critical to be the cause: a
-    rank's own time is not spent on waiting for others.
+    def __init__(self, homes: Sequence[Home], places: Places) -> None:
+        self.places = places
+        self.homes = [home for home in homes if home.absorbed_by is None]
+        self.by: dict[Tie, list[int]] = {}
+        for age, home in enumerate(self.homes):
+            keys: set[Tie] = {("node", node) for node in home.nodes}
+            keys |= {("job", job) for job in home.jobs | home.shown}
+            for key in keys | ({("wide",)} if home.is_wide else set()):
+                self.by.setdefault(key, []).append(age)
+
+    def best(self, symptoms: Sequence[Symptom], jobs: set[str]) -> Home | None:
+        """Return the home of what these jobs show, None where there is no cause in sight.
+
+        Where only ranks are slow, trouble elsewhere in the job must be critical to be the cause: a
+        rank's own time is not spent on waiting for others.
+        """
+        mild = all(role_of(symptom, self.places) is Role.RANK for symptom in symptoms)
+        waits = any(family_of(symptom) == STORAGE for symptom in symptoms)
+        on = {node for job in jobs for node in self.places.nodes_of(job)}
+        near = {self.places.node_of(symptom.target) for symptom in symptoms} - {""}
+        keys: set[Tie] = {("node", node) for node in on | near} | {("job", job) for job in jobs}
+        if waits or not mild:
+            keys.add(("wide",))
+        ranked = []
+        for age in {age for key in keys for age in self.by.get(key, ())}:
+            home = self.homes[age]
+            if mild and home.own and not (home.hard or home.is_wide):
+                continue
+            kind = _kinship(home, jobs, (on, near), waits=waits)
+            if kind is not None:
+                ranked.append((kind, *home.worst(), age))
+        return self.homes[min(ranked)[-1]] if ranked else None
+
+
+def _kinship(
+    home: Home, jobs: set[str], nodes: tuple[set[str], set[str]], *, waits: bool
+) -> int | None:
+    """Return how a home is related to what jobs show, 0 the closest; None: it is not.
+
+    nodes: those of the jobs, and those that show it
     """
-    mild = all(role_of(symptom, places) is Role.RANK for symptom in symptoms)
-    on = {node for job in jobs for node in places.nodes_of(job)}
-    near = {places.node_of(symptom.target) for symptom in symptoms} - {""}
-    best: tuple[tuple[object, ...], Home] | None = None
-    for age, home in enumerate(homes):
-        of = {job for symptom in home.following for job in jobs_of(symptom, places)}
-        if home.absorbed_by or (mild and home.own and not home.hard):
-            continue
-        if of & jobs and home.young:
-            kind = 0
-        elif home.nodes & (on | near):
-            kind = 1 if home.nodes & near else 2
-        elif (home.young and home.jobs & jobs) or of & jobs:
-            kind = 3
-        elif home.is_wide:
-            kind = 4
-        else:
-            continue
-        rank = (kind, *home.worst(), age)
-        if best is None or rank < best[0]:
-            best = (rank, home)
-    return best[1] if best else None
+    if home.is_over:
+        return 5 if home.shown & jobs or (home.is_wide and waits) else None
+    if home.shown & jobs and home.young:
+        return 0
+    if home.nodes & (nodes[0] | nodes[1]):
+        return 1 if home.nodes & nodes[1] else 2
+    if (home.young and home.jobs & jobs) or home.shown & jobs:
+        return 3
+    return 4 if home.is_wide else None
 
 
 def _place_evidence(homes: Sequence[Home], symptom: Symptom, places: Places) -> None:
     """Let information join the oldest incident of its node, else of its job; else it is let go."""
     node, jobs = places.node_of(symptom.target), set(jobs_of(symptom, places))
-    live = [home for home in homes if home.absorbed_by is None]
+    live = [home for home in homes if home.absorbed_by is None and not home.is_over]
     of_node = (home for home in live if node and node in home.nodes)
     of_job = (home for home in live if jobs & home.jobs)
     same = (home for home in live if any(s.target == symptom.target for s in home.own))

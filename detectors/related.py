@@ -9,11 +9,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from types import MappingProxyType
 
+from core.target import Target
 from core.types import Anomaly, Breach, Event
 from detectors.places import Places
 
 Symptom = Anomaly | Event | Breach
 Tie = tuple[str, ...]
+Key = tuple[Target, str, str, str]  # target, metric or kind, code, detector
 
 # So many nodes with the same kind of symptom in one place are no coincidence, nor so many places.
 SHARED_NODES = 3
@@ -69,7 +71,7 @@ class Role(StrEnum):
     JOB = "job"
 
 
-def key_of(symptom: Symptom) -> tuple[object, ...]:
+def key_of(symptom: Symptom) -> Key:
     """Return what makes a symptom the same as another: target, metric or kind, code, detector."""
     match symptom:
         case Anomaly():

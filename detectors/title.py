@@ -14,8 +14,11 @@ def title(incident: Incident, places: Places) -> str:
     symptoms: tuple[Symptom, ...] = (*incident.events, *incident.anomalies, *incident.breaches)
     if not symptoms:
         return incident.title
-    worst = min(symptoms, key=_rank)
-    return f"{_where(worst, incident, places)}{_say(worst)}{_more(incident, symptoms)}"
+    ranks = [_rank(symptom) for symptom in symptoms]
+    worst = min(ranks)
+    worst_ones = [s for s, rank in zip(symptoms, ranks, strict=True) if rank == worst]
+    first = min(worst_ones, key=lambda symptom: (str(symptom.target), repr(symptom)))
+    return f"{_where(first, incident, places)}{_say(first)}{_more(incident, symptoms)}"
 
 
 def _where(worst: Symptom, incident: Incident, places: Places) -> str:
@@ -30,7 +33,7 @@ def _where(worst: Symptom, incident: Incident, places: Places) -> str:
     return ""
 
 
-def _rank(symptom: Symptom) -> tuple[object, ...]:
+def _rank(symptom: Symptom) -> tuple[int, int, float]:
     """Order by severity; then events, anomalies, what is only expected; then the earliest."""
     match symptom:
         case Event():
@@ -39,7 +42,7 @@ def _rank(symptom: Symptom) -> tuple[object, ...]:
             kind, since_s = 2, symptom.expected_s
         case _:
             kind, since_s = 1, symptom.start_s
-    return (-symptom.severity.rank, kind, since_s, str(symptom.target), repr(symptom))
+    return -symptom.severity.rank, kind, since_s
 
 
 def _say(symptom: Symptom) -> str:
