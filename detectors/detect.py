@@ -5,12 +5,16 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from core.topology import Topology
 from core.types import Window
 from core.units import CATALOG
-from detectors import peer
-from detectors.detector import Detector, Symptoms
+from detectors.anomaly.detector import AnomalyDetector, AnomalySettings
+from detectors.detector import Detector
 from detectors.faults.hard_faults import HardFaults
+from detectors.peer import Peers
+from detectors.progress.hang import Hangs
+from detectors.progress.loss import Losses
+from detectors.progress.slowdown import Slowdowns
+from detectors.progress.straggler import Stragglers
 from detectors.silence import Silence
 from detectors.static import StaticLimits
 
@@ -26,6 +30,7 @@ class DetectSettings:
     event_span_s:    how old an event of the counter rules may be; a few cycles
     peer_span_s:     what a series is compared by: the median of its last seconds
     peer_sigmas:     how far from its peers it must be; 5 leaves 1 in 3 million to chance
+    false_alarms_per_day: readings out of the ordinary that are said of a healthy series and day
     """
 
     limits: Mapping[str, float] = field(default_factory=dict)
@@ -35,24 +40,7 @@ class DetectSettings:
     event_span_s: float = 120.0
     peer_span_s: float = 120.0
     peer_sigmas: float = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Peers:
-    settings: DetectSettings
-
-    def look(
-        self, windows: Mapping[str, Window], *, topology: Topology | None, now_s: float
-    ) -> Symptoms:
-        return Symptoms(
-            peer.detect(
-                windows,
-                topology=topology,
-                now_s=now_s,
-                span_s=self.settings.peer_span_s,
-                threshold=self.settings.peer_sigmas,
-            )
-        )
+    false_alarms_per_day: float = 0.01
 
 
 def detectors(settings: DetectSettings) -> Mapping[str, Detector]:
@@ -62,7 +50,12 @@ def detectors(settings: DetectSettings) -> Mapping[str, Detector]:
         "static": StaticLimits(settings.limits, settings.hold_s, settings.release_ratio, fresh_s),
         "silence": Silence(fresh_s),
         "faults": HardFaults(settings.event_span_s, fresh_s),
-        "peer": _Peers(settings),
+        "peer": Peers(settings.peer_span_s, settings.peer_sigmas),
+        "hang": Hangs(),
+        "straggler": Stragglers(),
+        "slowdown": Slowdowns(),
+        "loss": Losses(),
+        "anomaly": AnomalyDetector(AnomalySettings(settings.false_alarms_per_day)),
     }
 
 
