@@ -29,6 +29,7 @@ DAY_S = 86_400.0
 SETTLED_S = 1.5 * DAY_S  # by then the histories are full and the threshold stands
 PAD = 0.01  # of a series: labelled runs of MSCM are widened and joined by so much
 NAB_GOAL, US_A_POINT = 55.0, 10.0
+TOLERATED = 1.5  # times the stated rate of false alarms
 
 
 def rows(recorded: Path | None, *, quick: bool, progress: Progress) -> Sequence[Row]:
@@ -192,15 +193,8 @@ def _rate(name: str, stated: float, alarms: float, series_days: float) -> Row:
     reach = 1.96 * np.sqrt(max(alarms, 1.0)) / series_days
     value = alarms / series_days
     note = f"{alarms:g} alarms in {series_days:.0f} series-days; 95 % by Poisson"
-    return Row(
-        label,
-        value,
-        "1/day",
-        low=max(0.0, value - reach),
-        high=value + reach,
-        n=int(alarms),
-        note=note,
-    )
+    spread = {"low": max(0.0, value - reach), "high": value + reach, "n": int(alarms), "note": note}
+    return at_most(label, value, TOLERATED * stated, unit="1/day", **spread)
 
 
 def _mscm(folder: Path) -> tuple[recordings.Labelled, ...]:

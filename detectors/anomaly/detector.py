@@ -3,8 +3,8 @@
 windows -> Series (scores, ranks, one threshold a metric) -> Anomaly
 
 Which series: every gauge of the catalogue with a bad direction, but for those that say the same as
-another (bytes beside a ratio), that are 0 or 1 (a detector of hard faults has them) or a sawtooth
-by nature (the age of a checkpoint).
+another (bytes beside a ratio), that are 0 or 1 (a detector of hard faults has them), a sawtooth by
+nature (the age of a checkpoint) or the subject of ``detectors.progress`` (steps, loss, goodput).
 
 How bad: an anomaly is ``info``; it says that a series does what it has not done before, which in a
 cluster most often means that a job began or ended. It is a ``warning`` when it is in the bad
@@ -38,11 +38,12 @@ FRESH_S = 120.0
 _SAID_ELSEWHERE = (
     "gpu_memory_used_bytes",
     "node_memory_used_bytes",
-    "gpu_rows_remap_pending",
-    "gpu_rows_remap_failed",
-    "node_up",
-    "port_up",
     "job_checkpoint_age_s",
+    "job_goodput_ratio",
+    "job_grad_norm",
+    "job_loss",
+    "job_step_time_s",
+    "rank_step_time_s",
 )
 _SAYS = {
     "anomaly": "out of the ordinary",
@@ -54,9 +55,9 @@ _SAYS = {
 
 def watched(metric: Metric) -> bool:
     """Say whether anomalies of this metric are looked for."""
-    return (
-        metric.bad is not Bad.NEITHER and not metric.counter and metric.name not in _SAID_ELSEWHERE
-    )
+    flag = metric.high == 1 and metric.unit != "ratio"
+    said = flag or metric.name in _SAID_ELSEWHERE
+    return metric.bad is not Bad.NEITHER and not metric.counter and not said
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,8 +113,10 @@ class FaultMemory:
 
     def restore(self, state: Mapping[str, Array]) -> None:
         """Take up what ``state`` returned; ValueError says what does not fit."""
-        size = len(state["last_s"])
-        for name in (*_PARTS, "kind", "code", "counted_s", "said_s", "said", "times_s", "jobs"):
+        size = len(state.get("last_s", ()))
+        for name in FaultMemory().state():
+            if name not in state:
+                raise ValueError(f"memory of faults has no {name}")
             if len(state[name]) != size:
                 raise ValueError(f"{name} has {len(state[name])} rows, last_s has {size}")
         if state["times_s"].shape[1:] != (MOST_TIMES,):
