@@ -198,7 +198,7 @@ async def test_a_state_that_does_not_fit_is_lost_and_said(clock: ManualClock) ->
 
 
 async def test_a_short_horizon_is_looked_at_on_a_faster_clock(clock: ManualClock) -> None:
-    """A volume that fills within two minutes, read each second, is warned of half a minute ahead."""
+    """A volume that fills within two minutes, read each second, is warned of in time."""
     now_s = clock.now_s()
     history = History(None, step_s=1.0, span_s=3600.0)
     second = np.arange(-60.0, 1.0)
@@ -206,7 +206,9 @@ async def test_a_short_horizon_is_looked_at_on_a_faster_clock(clock: ManualClock
     value += np.random.default_rng(0).normal(0, 0.001, value.shape)
     where = (Target(node="n", volume="/scratch"),)
     history.merge(Window(VOLUME, where, now_s + second, value), now_s=now_s)
-    settings = replace(SETTINGS, horizon_s=120.0, sustain_s=1.0)
+    settings = replace(
+        SETTINGS, horizon_s=120.0, sustain_s=1.0, span_s=1440.0, false_alarms_per_day=0.2
+    )
     metrics = Metrics(version="0", mode="test")
     given = Forecasting(history, InProcess(), settings, metrics, clock)  # type: ignore[arg-type]
 

@@ -20,7 +20,7 @@ CONFIG = """
 state_dir = "{state}"
 cycle = {{interval = "1s", refit = "5s"}}
 history = {{step = "1s", span = "1h"}}
-forecast = {{horizon = "10m", limits = {{volume_used_ratio = {limit}}}}}
+forecast = {{horizon = "2m", false_alarms_per_day = 0.2, limits = {{volume_used_ratio = {limit}}}}}
 host = {{node = "here", volumes = ["{volume}"]}}
 prometheus = {{url = "http://127.0.0.1:9"}}
 
