@@ -10,7 +10,7 @@ START_S = 1_700_006_400.0  # midnight UTC
 
 
 def grid(length: int, step_s: float = 60.0) -> Floats:
-    return START_S + step_s * np.arange(length)
+    return np.asarray(START_S + step_s * np.arange(length))
 
 
 def series_with_turns(series: int, length: int, *, seed: int = 0, noise: float = 0.3) -> Floats:
@@ -21,7 +21,7 @@ def series_with_turns(series: int, length: int, *, seed: int = 0, noise: float =
     for _ in range(4):
         turn, slope = rng.integers(0, length, (series, 1)), rng.normal(0, 8, (series, 1))
         value += slope * np.maximum(at - turn, 0) / length
-    return value + rng.random((series, 1)) * np.sin(2 * np.pi * at * 60.0 / DAY_S)
+    return np.asarray(value + rng.random((series, 1)) * np.sin(2 * np.pi * at * 60.0 / DAY_S))
 
 
 def posterior(

@@ -57,11 +57,10 @@ def fit_moments(problem: Problem, moments: Moments, start: Start | None = None) 
     series = np.flatnonzero(whole)
     solve_some(problem, moments, (series, problem.shared, np.zeros_like(series)), start, found)
     with_gaps = np.flatnonzero(fitted[moments.gapped])
-    full = problem.basis.gram()[0]
     for first in range(0, len(with_gaps), _MASKS):
         some = with_gaps[first : first + _MASKS]
         masks, which = distinct_masks(moments.present[some])
-        grams = masked_grams(problem.basis.rows, full, masks)
+        grams = masked_grams(problem.basis.rows, problem.basis.gram, masks)
         spectrum = decompose(grams, problem.basis.smooth)
         solve_some(problem, moments, (moments.gapped[some], spectrum, which), start, found)
     _set_constant(problem, moments.low, found)

@@ -13,11 +13,12 @@ from detectors.forecast.prophet.breach import Outlook, breach
 from detectors.forecast.prophet.curve import curve_at, is_curved
 from detectors.forecast.prophet.curved import bounds_of, fit_series
 from detectors.forecast.prophet.design import Design, make_design
-from detectors.forecast.prophet.gram import Basis, decompose, whitened
+from detectors.forecast.prophet.gram import Basis, whitened
 from detectors.forecast.prophet.intervals import RATE_FLOOR, Noise, TrendLaw, half_widths
 from detectors.forecast.prophet.laplace import parameter_variance
 from detectors.forecast.prophet.moments import Moments, Values, gather
 from detectors.forecast.prophet.problem import Start
+from detectors.forecast.prophet.product import expanded
 from detectors.forecast.prophet.residual import persistence
 from detectors.forecast.prophet.robust import reweigh
 from detectors.forecast.prophet.settings import ProphetSettings, as_times
@@ -136,7 +137,7 @@ class FleetFit:
             curve = curve_at(self.design, times, self.settings.growth)
             scaled = curve.value(self.coefficients, self.cap)
         else:
-            scaled = self.coefficients @ self.design.rows(times).T
+            scaled = expanded(self.coefficients, self.design.rows(times))
         scaled *= self.scale[:, np.newaxis]
         scaled += self.floor[:, np.newaxis]
         return np.asarray(scaled)
@@ -372,9 +373,8 @@ def _solved(
     values: (S, T) the readings, which a robust fit looks at again
     """
     floor, scale = moments.scaling(settings.scaling)
-    shared = decompose(design[1].gram(), design[1].smooth)
     start = None if warm is None else _start(warm, scale, len(design[0].changepoints))
-    problem = Problem(*design, shared, floor, scale)
+    problem = Problem(*design, design[1].spectrum(), floor, scale)
     found = fit_moments(problem, moments, start)
     if settings.robust and values is not None:
         reweigh(problem, moments, found, values)

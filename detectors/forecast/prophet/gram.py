@@ -1,10 +1,10 @@
 """Gram matrices of the design, in coordinates where every noise level is cheap.
 
 The smooth columns are replaced by Z_u V with V' L V = 1 and (Z_u V)' Z_u V = diag(e), both at
-once: with L diagonal, V = L^-1/2 W from the singular value decomposition of Z_u L^-1/2. It is taken
-of the columns and not of their Gram matrix, which would lose the small e of a season that is hardly
-seen (measured: 5e-3 nats in the worst case). Series with readings missing have Gram matrices of
-their own; those are turned by one more rotation.
+once: with L diagonal, V = L^-1/2 W from the singular value decomposition of Z_u L^-1/2. It goes by
+the columns' QR decomposition and not by their Gram matrix, which would lose the small e of a season
+that is hardly seen (measured: 5e-3 nats in the worst case). Series with readings missing have Gram
+matrices of their own; those are turned by one more rotation.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ import numpy as np
 from core.types import Floats, Ints
 from detectors.forecast.prophet.design import Design
 from detectors.forecast.prophet.problem import PATH_RIDGE, Quadratic, Targets
+from detectors.forecast.prophet.product import gram, triangle
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,11 +23,13 @@ class Basis:
 
     rows:   (T, P + K) the columns Z_u V and the knots
     whiten: (P, P) V: smooth coefficients of whitened ones
+    gram:   (P + K, P + K) rows' rows, which complete series share
     offset: (P,) V' L e_m: by how much a unit of centring moves the whitened coefficients
     """
 
     rows: Floats
     whiten: Floats
+    gram: Floats
     offset: Floats
 
     @property
@@ -34,9 +37,9 @@ class Basis:
         """P."""
         return len(self.whiten)
 
-    def gram(self) -> Floats:
-        """Return (1, P + K, P + K) the Gram matrix that complete series share."""
-        return np.asarray(self.rows.T @ self.rows)[np.newaxis]
+    def spectrum(self) -> "Spectrum":
+        """Return what complete series are solved by."""
+        return decompose(self.gram[np.newaxis], self.smooth)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -76,14 +79,11 @@ def whitened(design: Design) -> Basis:
     rows = design.rows(design.time_s)
     smooth = design.smooth
     root = 1.0 / np.sqrt(design.precision)
-    # As many rows as columns at least, or the decomposition would leave out directions.
-    tall = np.zeros((max(len(rows), smooth), smooth))
-    tall[: len(rows)] = rows[:, :smooth] * root
-    left, singular, right = np.linalg.svd(tall, full_matrices=False)
-    rows[:, :smooth] = (left * singular)[: len(rows)]
+    right = np.linalg.svd(triangle(rows[:, :smooth] * root))[2]
     whiten = root[:, np.newaxis] * right.T
+    rows[:, :smooth] = rows[:, :smooth] @ whiten
     offset = design.precision[design.offset_column] * whiten[design.offset_column]
-    return Basis(rows, whiten, offset)
+    return Basis(rows, whiten, gram(rows), offset)
 
 
 def decompose(grams: Floats, smooth: int) -> Spectrum:

@@ -50,10 +50,16 @@ def _correct(rows: Floats, full: Floats, weights: Floats, out: Floats) -> None:
         for t in range(length):
             change = weight[t] - 1.0 if from_full else weight[t]
             if change != 0.0:
-                for i in range(width):
-                    value = change * rows[t, i]
-                    for j in range(i + 1):
-                        gram[i, j] += value * rows[t, j]
+                _add_product(gram, rows[t], change)
         for i in range(width):
             for j in range(i):
                 gram[j, i] = gram[i, j]
+
+
+@compiled
+def _add_product(gram: Floats, row: Floats, weight: float) -> None:
+    """Add weight z z' to the lower half."""
+    for i in range(len(row)):
+        value = weight * row[i]
+        for j in range(i + 1):
+            gram[i, j] += value * row[j]

@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.types import Floats, Ints
+from detectors.forecast.prophet.product import ROWS, Sliced
 from detectors.forecast.prophet.settings import Scaling
 
 Values = np.ndarray[tuple[int, int], np.dtype[np.floating]]
 Bits = NDArray[np.uint8]
-
-ROWS = 64  # of a block: 64 x 1,440 doubles are 0.7 MB
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,10 +71,11 @@ def gather(values: Values, rows: Floats) -> Moments:
     readings = np.full(series, float(length))
     low, high = np.empty(series), np.empty(series)
     gapped, present = [np.empty(0, np.int64)], [np.empty((0, (length + 7) // 8), np.uint8)]
-    block = np.zeros((ROWS, length))
+    sliced = Sliced(rows)
+    padded = np.zeros((ROWS, sliced.length))
     for start in range(0, series, ROWS):
         part = slice(start, min(start + ROWS, series))
-        used = block[: part.stop - start]
+        used = padded[: part.stop - start, :length]
         np.copyto(used, values[part])
         low[part], high[part] = used.min(axis=1), used.max(axis=1)
         holed = np.flatnonzero(~np.isfinite(low[part] + high[part]))
@@ -88,7 +88,7 @@ def gather(values: Values, rows: Floats) -> Moments:
         used -= (0.5 * low[part] + 0.5 * high[part])[:, np.newaxis]
         if holed.size:
             used[holed] = np.where(finite, used[holed], 0.0)
-        cross[part] = (block @ rows)[: len(used)]
+        cross[part] = sliced.project(padded)[: len(used)]
         square[part] = np.einsum("ij,ij->i", used, used)
     middle = 0.5 * low + 0.5 * high
     masks = np.concatenate(gapped), np.concatenate(present)

@@ -9,7 +9,8 @@ import numpy as np
 
 from core.types import Floats
 from detectors.forecast.prophet.design import Design
-from detectors.forecast.prophet.moments import ROWS, Values
+from detectors.forecast.prophet.moments import Values
+from detectors.forecast.prophet.product import ROWS, Sliced
 
 
 def persistence(
@@ -23,8 +24,8 @@ def persistence(
     floor, scale = scaling
     series, length = values.shape
     lasting, newest = np.zeros(series), np.zeros(series)
-    transposed = np.ascontiguousarray(design.rows(design.time_s).T)
-    block, fitted = np.zeros((ROWS, length)), np.zeros((ROWS, length))
+    sliced = Sliced(design.rows(design.time_s))
+    block, fitted = np.zeros((ROWS, length)), np.zeros((ROWS, sliced.length))
     weight = np.zeros((ROWS, design.width))
     for start in range(0, series, ROWS):
         part = slice(start, min(start + ROWS, series))
@@ -32,8 +33,8 @@ def persistence(
         np.copyto(block[:size], values[part])
         block[:size] -= floor[part, np.newaxis]
         weight[:size] = coefficients[part] * scale[part, np.newaxis]
-        np.matmul(weight, transposed, out=fitted)
-        block -= fitted
+        sliced.expand(weight, fitted)
+        block -= fitted[:, :length]
         residual = block[:size]
         known = np.isfinite(residual[:, -1])
         newest[part] = np.where(known, residual[:, -1], 0.0) / scale[part]

@@ -15,7 +15,8 @@ from core.types import Floats, Ints
 from detectors.forecast.prophet.batch import Found, Problem, Status, solve_some
 from detectors.forecast.prophet.gram import decompose
 from detectors.forecast.prophet.masked import weighted_grams
-from detectors.forecast.prophet.moments import ROWS, Moments, Values
+from detectors.forecast.prophet.moments import Moments, Values
+from detectors.forecast.prophet.product import ROWS, Sliced, expanded
 
 _ROUNDS = 3
 _HUBER = 1.345  # 95 % as efficient as least squares on normal noise (Huber, 1981)
@@ -41,18 +42,18 @@ def reweigh(problem: Problem, moments: Moments, found: Found, values: Values) ->
 def _round(problem: Problem, weighted: Moments, part: tuple[Ints, Floats], found: Found) -> None:
     """Weigh the readings of some series by their residuals and solve them anew."""
     series, centred = part
-    rows, full = problem.basis.rows, problem.basis.gram()[0]
-    model = found.coefficients[series] @ problem.design.rows(problem.design.time_s).T
+    rows, full = problem.basis.rows, problem.basis.gram
+    model = expanded(found.coefficients[series], problem.design.rows(problem.design.time_s))
     model *= problem.scale[series, np.newaxis]
     model += (problem.floor[series] - weighted.middle[series])[:, np.newaxis]
     known = np.isfinite(centred)
     weight = _weights(np.where(known, centred - model, np.nan))
-    moved = np.zeros((ROWS, len(rows)))
-    moved[: len(series)] = np.where(known, weight * centred, 0.0)
-    weighted.cross[series] = (moved @ rows)[: len(series)]
-    weighted.square[series] = np.einsum(
-        "st,st->s", moved[: len(series)], np.where(known, centred, 0.0)
-    )
+    sliced = Sliced(rows)
+    padded = np.zeros((ROWS, sliced.length))
+    moved = padded[: len(series), : len(rows)]
+    np.copyto(moved, np.where(known, weight * centred, 0.0))
+    weighted.cross[series] = sliced.project(padded)[: len(series)]
+    weighted.square[series] = np.einsum("st,st->s", moved, np.where(known, centred, 0.0))
     weighted.readings[series] = weight.sum(axis=1)
     spectrum = decompose(weighted_grams(rows, full, weight), problem.basis.smooth)
     solve_some(problem, weighted, (series, spectrum, np.arange(len(series))), None, found)

@@ -13,6 +13,7 @@ from core.types import Floats
 from detectors.forecast.prophet.design import Design
 from detectors.forecast.prophet.gram import Basis
 from detectors.forecast.prophet.moments import Bits, Moments, Values
+from detectors.forecast.prophet.product import gram
 
 
 def extended_basis(design: Design, basis: Basis, time_s: Floats) -> tuple[Design, Basis]:
@@ -29,7 +30,8 @@ def extended_basis(design: Design, basis: Basis, time_s: Floats) -> tuple[Design
     rows = design.rows(expected)
     rows[:, : basis.smooth] = rows[:, : basis.smooth] @ basis.whiten
     longer = replace(design, time_s=np.concatenate([design.time_s, expected]))
-    return longer, replace(basis, rows=np.vstack([basis.rows, rows]))
+    further = replace(basis, rows=np.vstack([basis.rows, rows]), gram=basis.gram + gram(rows))
+    return longer, further
 
 
 def extended_moments(moments: Moments, basis: Basis, values: Values) -> Moments:
