@@ -45,12 +45,19 @@ def _progress(recorded: Path | None, quick: bool, progress: Progressed) -> "Sequ
     return rows(recorded, quick=quick, progress=progress)
 
 
+def _grouping(recorded: Path | None, quick: bool, progress: Progressed) -> "Sequence[Row]":
+    from agent.evaluations.grouping import rows
+
+    return rows(recorded, quick=quick, progress=progress)
+
+
 # Each measures when called: recorded telemetry or None, the short form or not, a progress bar.
 MEASURES: "Mapping[str, Callable[[Path | None, bool, Progressed], Sequence[Row]]]" = {
     "forecast": _forecast,
     "warning": _warning,
     "anomaly": _anomaly,
     "progress": _progress,
+    "grouping": _grouping,
 }
 
 
@@ -72,7 +79,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Measure quality on what was not learned from: policy (on clusters), forecast, warning (both
-    on held-out series), anomaly, progress (of jobs, on the simulator and recorded timelines).
+    on held-out series), anomaly, progress (of jobs, on the simulator and recorded timelines),
+    grouping (of symptoms to one incident a cause, on the simulator).
 
     The rules stay the default unless a learned policy beats them and every rule of thumb.
     """
