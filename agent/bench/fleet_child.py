@@ -1,6 +1,7 @@
 """Fits a fleet in a process of its own, so that its CPU time and memory are its alone.
 
-Run as ``python -m agent.bench.fleet_child JSON`` by ``forecasts``; prints JSON.
+Run as ``python -m agent.bench.fleet_child JSON`` by ``forecasts`` with a list of jobs; prints
+what each cost.
 """
 
 import json
@@ -64,4 +65,4 @@ def measure(job: Job) -> Cost:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(asdict(measure(Job(**json.loads(sys.argv[1]))))))
+    sys.stdout.write(json.dumps([asdict(measure(Job(**j))) for j in json.loads(sys.argv[1])]))

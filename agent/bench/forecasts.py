@@ -23,6 +23,7 @@ from detectors.forecast.prophet import reference
 from detectors.forecast.prophet.settings import ProphetSettings
 
 FLEET, SERIES, POINTS = 120_000, 10_000, 1440
+LENGTHS, COUNTS = (480, 5760), (100, 1000)  # how the cost grows
 SAMPLES = 1000  # upstream's default number of futures
 
 
@@ -34,7 +35,6 @@ def forecast_rows(*, quick: bool) -> tuple[Row, ...]:
             reference.self_test(None)  # the imports do not count
             rows = (
                 *_speed(quick=quick),
-                *_growth(quick=quick),
                 *same_model_rows(quick=quick),
                 _files_left(Path(folder)),
             )
@@ -51,13 +51,17 @@ def cpu_s() -> float:
 
 def _speed(*, quick: bool) -> tuple[Row, ...]:
     upstream = _upstream_a_second(POINTS, series=4 if quick else 24)
-    ten, with_ar = _child(Job(SERIES, POINTS, runs=3)), _child(Job(SERIES, POINTS, 3, ar=True))
-    fleet = _child(Job(FLEET, POINTS))
+    plain, with_ar = Job(SERIES, POINTS, runs=3), Job(SERIES, POINTS, runs=3, ar=True)
+    small = [Job(2000, points) for points in LENGTHS]
+    small += [Job(series, POINTS, runs=5) for series in COUNTS]
+    cost = dict(zip((plain, with_ar, *small), _costs(plain, with_ar, *small), strict=True))
+    ten, fleet = cost[plain], _costs(Job(FLEET, POINTS))[0]
     size = f"{SERIES} x {POINTS}, daily seasonality"
     ours = f"{size}; fit and {STEPS_AHEAD} steps with an 80 % interval"
+    same = ten.same and cost[with_ar].same
     return (
-        at_least("ratio_vs_prophet", _both(ten, SERIES) / upstream, 3000, unit="x", note=ours),
-        Row("ratio_vs_prophet_with_ar", _both(with_ar, SERIES) / upstream, "x", note=ours),
+        at_least("ratio_vs_prophet", _rate(plain, ten) / upstream, 3000, unit="x", note=ours),
+        Row("ratio_vs_prophet_with_ar", _rate(with_ar, cost[with_ar]) / upstream, "x", note=ours),
         at_least("fit_series_per_cpu_s", SERIES / ten.fit_s, 30_000, unit="1/s", note=size),
         Row(
             "prophet_series_per_cpu_s",
@@ -67,40 +71,44 @@ def _speed(*, quick: bool) -> tuple[Row, ...]:
         ),
         at_most("cpu_s_120k", fleet.fit_s + fleet.predict_s, 15, unit="s", note=f"{FLEET} series"),
         at_most("rss_mib_120k", fleet.rss_mib, 1536, unit="MiB", note="data and answer included"),
-        at_least("same_result_each_run", float(ten.same and with_ar.same), 1, unit="", n=3),
+        at_least("same_result_each_run", float(same), 1, unit="", n=3),
+        *(
+            Row(f"series_per_cpu_s{_label(job)}", _rate(job, cost[job]), "1/s", n=job.runs)
+            for job in small
+        ),
+        *_upstream_growth(quick=quick),
     )
 
 
-def _growth(*, quick: bool) -> tuple[Row, ...]:
-    """Show how the cost of both grows with the length, and ours with the number of series."""
-    lengths = (480, 5760)
-    rows = []
-    for points in lengths:
-        rate = _both(_child(Job(2000, points)), 2000)
-        label = f'{{points="{points}"}}'
-        rows.append(Row(f"series_per_cpu_s{label}", rate, "1/s", note="2,000 series"))
-        if not quick or points == lengths[0]:
-            upstream = _upstream_a_second(points, series=3 if quick else 8)
-            rows.append(Row(f"prophet_series_per_cpu_s{label}", upstream, "1/s"))
-    for series in (100, 1000):
-        rate = _both(_child(Job(series, POINTS, runs=5)), series)
-        rows.append(Row(f'series_per_cpu_s{{series="{series}"}}', rate, "1/s", n=5))
-    return tuple(rows)
+def _upstream_growth(*, quick: bool) -> tuple[Row, ...]:
+    """Show how upstream's cost grows with the length."""
+    return tuple(
+        Row(
+            f'prophet_series_per_cpu_s{{points="{points}"}}',
+            _upstream_a_second(points, series=3 if quick else 8),
+            "1/s",
+        )
+        for points in (LENGTHS[:1] if quick else LENGTHS)
+    )
 
 
-def _both(cost: Cost, series: int) -> float:
-    return series / (cost.fit_s + cost.predict_s)
+def _label(job: Job) -> str:
+    return f'{{series="{job.series}",points="{job.points}"}}'
 
 
-def _child(job: Job) -> Cost:
-    """Measure a job in a fresh process with one thread."""
+def _rate(job: Job, cost: Cost) -> float:
+    return job.series / (cost.fit_s + cost.predict_s)
+
+
+def _costs(*jobs: Job) -> tuple[Cost, ...]:
+    """Measure jobs in a fresh process with one thread."""
     done = subprocess.run(  # noqa: S603  # ourselves
-        [sys.executable, "-m", "agent.bench.fleet_child", json.dumps(asdict(job))],
+        [sys.executable, "-m", "agent.bench.fleet_child", json.dumps([asdict(j) for j in jobs])],
         env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         capture_output=True,
         check=True,
     )
-    return Cost(**json.loads(done.stdout))
+    return tuple(Cost(**each) for each in json.loads(done.stdout))
 
 
 def _upstream_a_second(points: int, *, series: int) -> float:

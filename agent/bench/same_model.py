@@ -18,7 +18,7 @@ RECORDED = Path("../shared/data")
 COVERAGE, WIDTH_STEPS = 0.8, 30
 WIDTH_SAMPLES = 8000  # so that upstream's own chance moves a width by 1 %
 ENOUGH_NAT = 0.01
-NEWTON_POINTS = 180  # its time grows faster than the square of the points: 16 s at 1,440
+NEWTON_POINTS = 480  # a working day; its time grows quickly: 16 s at 1,440
 # Points and spacing; a season has two periods at least, as upstream asks for.
 PLAIN, DAILY = ((120, 60.0), (240, 60.0), (480, 60.0)), ((576, 300.0), (336, 600.0))
 
@@ -55,7 +55,7 @@ def same_model_rows(*, quick: bool) -> tuple[Row, ...]:
     """Compare on generated windows, and on recorded ones where they lie beside the checkout."""
     generated = list(_generated(12 if quick else 210))
     found = _compared(generated, widths=12 if quick else 60)
-    newton = _newton_windows(8 if quick else 60)
+    newton = _newton_windows(6 if quick else 60)
     exact = _compared([newton], widths=len(newton.value), newton=True)
     rows = [
         _objective_row("objective_ok_ratio", found),
