@@ -35,21 +35,23 @@ def empty(series: int, scorers: int) -> dict[str, Array]:
     }
 
 
-def surprise(scores: Array, state: dict[str, Array]) -> tuple[Array, Array]:
+def surprise(scores: Array, state: dict[str, Array], held: Array) -> tuple[Array, Array]:
     """Return (S,) surprise, from before the scores are counted, and the scorer that said most.
 
-    scores: (K, S), NaN: that scorer has nothing to say. The surprise is the mean of the two highest
+    scores: (K, S), NaN: that scorer has nothing to say; held: (S,) whose scores are not counted.
+    The surprise is the mean of the two highest
     of a series' scorers: one scorer alone is easily fooled, and not every anomaly shows in all. NaN
     (and scorer -1) where none scored.
     """
     out = np.empty(scores.shape[1], np.float32)
     most = np.empty(scores.shape[1], np.int8)
-    _surprise(scores, state["counts"], state["total"], out, most)
+    _surprise(scores, (state["counts"], state["total"], held), out, most)
     return out, most
 
 
 @compiled
-def _surprise(scores: Array, counts: Array, total: Array, out: Array, most: Array) -> None:
+def _surprise(scores: Array, arrays: tuple[Array, Array, Array], out: Array, most: Array) -> None:
+    counts, total, held = arrays
     for i in range(scores.shape[1]):
         first: Any = np.float32(-1.0)
         second: Any = np.float32(-1.0)
@@ -59,7 +61,8 @@ def _surprise(scores: Array, counts: Array, total: Array, out: Array, most: Arra
                 continue
             place = _place(scores[k, i])
             found = _rarity(counts[i, k], total[i, k], place)
-            total[i, k] = _count(counts[i, k], total[i, k], int(place))
+            if not held[i]:
+                total[i, k] = _count(counts[i, k], total[i, k], int(place))
             if found > first:
                 first, second = found, first
                 most[i] = k

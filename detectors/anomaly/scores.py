@@ -51,11 +51,13 @@ def surprise(
     memory: Memory,
     *,
     bands: tuple[Array, Array] | None = None,
+    held: Array | None = None,
     learn_anomalies: bool = False,
 ) -> tuple[Array, Array]:
     """Return (S,) surprise in decades of rarity and the scorer that said most; then learn.
 
     value: (S,) readings, NaN: none; bands: the forecast's lower and upper (S,) for this time
+    held:  (S,) series whose scores are not ranked among the ordinary ones: they are anomalous
     learn_anomalies: level, spread and prediction learn from every reading in full; else what is
                      beyond their clip teaches as much as the clip, so that no anomaly is learned
                      as ordinary faster than a regime's ``ADOPT`` readings
@@ -72,7 +74,8 @@ def surprise(
     scores[3] = drift.score(z, memory["drift"], short=SHORT, memory=LONG)
     if bands is not None:
         scores[4] = band.score(value, *bands)
-    return rank.surprise(scores, memory["rank"])
+    nobody = np.zeros(len(value), np.bool_)
+    return rank.surprise(scores, memory["rank"], nobody if held is None else held)
 
 
 def flat(memory: Mapping[str, Mapping[str, Array]]) -> dict[str, Array]:

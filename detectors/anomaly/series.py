@@ -14,6 +14,8 @@ from detectors.detector import names
 
 Array = NDArray[Any]
 FORGET_S = 3600.0  # a series that has said nothing for so long is forgotten
+# What is anomalous is not ranked among the ordinary for so long; then it is what the series does.
+HELD_S = 3600.0
 # A scrape may be half done at a look: columns before the newest one learned are looked at again.
 LATE_COLUMNS = 2
 PARTS = ("node", "gpu", "port", "volume", "job", "rank", "switch", "rack")
@@ -114,8 +116,13 @@ class Series:
             pool.learn(self.pool, alarms["highest"][old], per_day)
             alarms["highest"][:] = 0
             self.hour, self.threshold = hour, pool.threshold(self.pool, per_day)
+        known = learn_anomalies | (time_s - alarms["onset_s"] > HELD_S)
         surprise, most = scores.surprise(
-            value, self.memory, bands=self._band(time_s), learn_anomalies=learn_anomalies
+            value,
+            self.memory,
+            bands=self._band(time_s),
+            held=alarms["live"] & ~known,
+            learn_anomalies=learn_anomalies,
         )
         surprise[self.memory["baseline"]["count"] < NEEDED] = np.nan
         alarm.update(surprise, most, alarms, time_s=time_s, least=self.threshold)
