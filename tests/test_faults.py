@@ -190,6 +190,14 @@ def test_a_log_and_a_gauge_tell_of_one_occurrence() -> None:
     assert all(one.severity is Severity.WARNING for one in said)
 
 
+def test_a_line_of_the_log_is_said_with_place_and_step() -> None:
+    line = event(GPU[0], "xid", "79", severity=Severity.WARNING)
+
+    (said,) = HardFaults().hear([line], topology=None, now_s=NOW_S)
+
+    assert said == xid_event(GPU[0], NOW_S, 79)
+
+
 def test_other_events_pass_as_they_came() -> None:
     told = (event(nodes(1)[0], "job_failed", "oom"), event(nodes(1)[0], "link_up", ""))
 

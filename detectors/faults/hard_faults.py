@@ -13,11 +13,10 @@ from core.topology import Topology
 from core.types import Event, Window
 from detectors.detector import Array, Symptoms
 from detectors.faults.bursts import causes_only, jobs_of_gpus
-from detectors.faults.catalogue import sxid, xid
 from detectors.faults.counters import Counters
 from detectors.faults.memory import FaultMemory, Row, key_of
 from detectors.faults.recurrence import escalated, suspected
-from detectors.faults.xids import KIND, SWITCH_KIND, code_of
+from detectors.faults.xids import KIND, SWITCH_KIND, code_of, sxid_event, xid_event
 
 READ_ONLY = "volume_readonly"
 # What is a fault of hardware, or may be; every other kind of event is passed on as it came.
@@ -114,9 +113,14 @@ class HardFaults:
 
 
 def _rated(event: Event) -> Event:
-    """Return an error code of a log with the worse of its source's severity and the catalogue's."""
+    """Return an error code of a log as the catalogue says it, which names node, GPU and next step.
+
+    The worse of the source's severity and the catalogue's counts.
+    """
     code = code_of(event)
     if code is None or event.kind not in {KIND, SWITCH_KIND}:
         return event
-    known = xid(code).severity if event.kind == KIND else sxid(code).severity
-    return replace(event, severity=known) if known.rank > event.severity.rank else event
+    make = xid_event if event.kind == KIND else sxid_event
+    known = make(event.target, event.time_s, code)
+    worse = max((event.severity, known.severity), key=lambda severity: severity.rank)
+    return replace(known, severity=worse)

@@ -56,7 +56,7 @@ RULES = (
     Recurrence(
         KIND, frozenset({"92"}), 3, DAY_S, Severity.WARNING, "", "a storm of single-bit errors"
     ),
-    # Of nodes with more than ten remapped rows 83 % fail again (ANUBIS, ATC'24); these are a day's.
+    # Of nodes with more than ten remapped rows 83 % fail again (SuperBench, arXiv:2402.06194); these are a day's.
     Recurrence(
         KIND, frozenset({"63"}), 3, DAY_S, Severity.WARNING, "", "row after row is remapped"
     ),
