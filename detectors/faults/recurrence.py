@@ -56,7 +56,8 @@ RULES = (
     Recurrence(
         KIND, frozenset({"92"}), 3, DAY_S, Severity.WARNING, "", "a storm of single-bit errors"
     ),
-    # Of nodes with more than ten remapped rows 83 % fail again (SuperBench, arXiv:2402.06194); these are a day's.
+    # Of nodes with more than ten remapped rows 83 % fail again (SuperBench, arXiv:2402.06194).
+    # Assumed: three in a day are on the way there.
     Recurrence(
         KIND, frozenset({"63"}), 3, DAY_S, Severity.WARNING, "", "row after row is remapped"
     ),
