@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.evaluations.demand import demand_rows
+from agent.evaluations.demand_sim import demand_rows_sim
 from agent.evaluations.warning_learning import SEEDS, of_recorded
 from agent.evaluations.warning_methods import OURS, method_scores
 from agent.evaluations.warning_metric import BUDGETS, Tally, tally, thresholds
@@ -40,6 +41,7 @@ def rows(recorded: Path | None, *, quick: bool, progress: Progress) -> Sequence[
         found += _of_set(watched, method_scores(watched, progress))
     if recorded is not None:
         found += demand_rows(recorded, quick=quick)
+    found += demand_rows_sim()
     return found
 
 
