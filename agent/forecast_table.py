@@ -69,15 +69,23 @@ class TableForecast:
         """Return (S,) whether there is a forecast."""
         return np.array([model != "" for model in self.forecast.model], bool)
 
+    @property
+    def crossed(self) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+        """Return (S,) whether a series is beyond its limit already."""
+        return np.asarray(self.crossings.expected_s <= self.forecast.made_at_s)
+
     def worst(self, count: int) -> Ints:
         """Return rows, the worst first: likeliest and soonest to cross, else least predictable.
 
-        Series with a limit come before those without, which are ranked by their skill.
+        After those come the ones beyond their limit already, which is no forecast; series without a
+        limit are ranked by their skill.
         """
         probability = np.nan_to_num(self.crossings.probability, nan=-1.0)
+        probability[self.crossed] = -0.5
         expected = np.nan_to_num(self.crossings.expected_s, nan=np.inf)
         skill = np.nan_to_num(self.forecast.skill, nan=np.inf)
-        order = np.lexsort((skill, expected, -probability))
+        may = np.where(probability > 0, 2, np.where(self.crossed, 1, 0))
+        order = np.lexsort((skill, expected, -probability, -may))
         return np.asarray(order[self.made[order]][:count])
 
     def view(self, row: int, time_s: Floats, value: Floats) -> ForecastView:

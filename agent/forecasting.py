@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +18,7 @@ from agent.warned import Warned
 from agent.workers import WorkerPool
 from core.clock import Clock
 from core.errors import WorkerFailed
+from core.target import Target
 from core.types import Breach, Floats, Forecast
 from core.units import CATALOG
 from detectors.detector import Array
@@ -27,6 +28,10 @@ log = structlog.get_logger()
 
 # Series whose forecast is kept for the page, those most at risk; each is 15 kB with its history.
 MOST_VIEWS = 200
+# So many series are forecast at every refit, in some four CPU-seconds; more than that every hour,
+# and in between the ones that are shown.
+ALWAYS = 4096
+EVERY_S = 3600.0
 # A view looks back so many times as far as ahead.
 VIEW_BACK = 4.0
 
@@ -65,20 +70,33 @@ class Forecasting:
     clock: Clock
     warned: Warned = field(default_factory=Warned)
     views: tuple[ForecastView, ...] = ()
+    _all_at_s: float = -math.inf
+    _skill: Mapping[str, float] = field(default_factory=dict)
 
     async def refit(self, now_s: float) -> None:
-        """Forecast every series that has a limit; a worker that fails loses its chunk this time."""
-        found = _Found()
+        """Look at every series that has a limit, and forecast those whose turn it is.
+
+        A warning needs no forecast, so all are looked at each time. All are forecast each time in a
+        small cluster; in a large one every hour, and in between those that are shown.
+        A worker that fails loses its chunk this time.
+        """
+        found, metrics = _Found(), self._metrics()
+        series = sum(len(self.history.targets(metric)) for metric in metrics)
+        every = series <= ALWAYS or not 0 <= now_s - self._all_at_s < EVERY_S
+        shown = {(view.metric, view.target) for view in self.views}
         self.warned.begin(now_s, self.settings)
-        for metric in self._metrics():
+        for metric in metrics:
             seen = await recent(self.history, metric, now_s=now_s, span_s=self.settings.span_s)
-            self.warned.score(metric, seen)
-            tasks = self._tasks(metric, seen)
+            await self.warned.look(metric, seen, self._limit(metric))
+            wanted = seen if every else _some(seen, {t for name, t in shown if name == metric})
+            tasks = self._tasks(metric, wanted)
             # All of them take from one iterator: no more chunks than are worked on are in memory.
             workers = (self._work(tasks, found) for _ in range(self.settings.at_once))
             await asyncio.gather(*workers)
         self.views = tuple(found.views)
-        self.metrics.foresaw([view.forecast for view in self.views], found.skill())
+        if every:
+            self._all_at_s, self._skill = now_s, found.skill()
+        self.metrics.foresaw([view.forecast for view in self.views], self._skill)
         for outcome, count in self.warned.end().items():
             self.metrics.warnings_scored_total.labels(outcome).inc(count)
 
@@ -132,7 +150,6 @@ class Forecasting:
             made = np.array([model != "" for model in answer.forecast.model], bool)
             self._count("made", int(made.sum()))
             self._count("too_short", int((~made).sum()))
-            await self.warned.look(task, answer)
             found.take(task, unpaced(answer, pace))
 
     def _count(self, outcome: str, series: int) -> None:
@@ -157,6 +174,11 @@ class _Found:
     def skill(self) -> Mapping[str, float]:
         """Return the median skill of each metric's series, NaN where none was scored."""
         return {metric: _median(parts) for metric, parts in self._skill.items()}
+
+
+def _some(seen: Recent, targets: Set[Target]) -> Recent:
+    rows = [row for row, target in enumerate(seen.targets) if target in targets]
+    return Recent(tuple(seen.targets[row] for row in rows), seen.time_s, seen.value[rows])
 
 
 def at_risk(answer: FleetForecast) -> Floats:

@@ -57,6 +57,25 @@ async def test_the_likeliest_and_soonest_to_cross_come_first() -> None:
     assert quiet.max() < 0.1
 
 
+async def test_what_is_beyond_its_limit_comes_after_what_will_be() -> None:
+    time_s, value = table()
+    value[0] = 0.95
+
+    found = await forecast_table(
+        NAMES,
+        time_s,
+        value,
+        ASKED,
+        pool=InProcess(),  # type: ignore[arg-type]
+    )
+
+    assert found.crossed.tolist() == [row == 0 for row in range(9)]
+    assert found.crossings.probability[0] == 1
+    worst = found.worst(9).tolist()
+    assert worst[:2] == [LEAK, SLOW_LEAK]
+    assert all(found.crossings.probability[row] > 0 for row in worst[: worst.index(0)])
+
+
 async def test_a_series_that_just_began_has_no_forecast_and_costs_the_others_none() -> None:
     found = await forecast()
 

@@ -136,6 +136,22 @@ async def test_the_most_at_risk_of_all_chunks_are_kept(
     assert np.isfinite(first.history_value).sum() == 101
 
 
+async def test_in_a_large_cluster_all_are_forecast_hourly_and_the_shown_in_between(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "ALWAYS", 30)
+    monkeypatch.setattr(module, "MOST_VIEWS", 3)
+    pool, now_s = InProcess(), clock.now_s()
+    given = forecasting(pool, clock, climbing(MEMORY, nodes(40), {7: 0.2}, now_s))
+
+    for minutes in (0, 4, 8, 64):
+        await given.refit(now_s + 60 * minutes)
+
+    assert [len(task.targets) for task in pool.asked] == [40, 3, 3, 40]
+    assert nodes(40)[7] in pool.asked[1].targets
+    assert len(given.views) == 3
+
+
 async def test_a_series_that_just_began_is_counted_as_too_short(clock: ManualClock) -> None:
     given = forecasting(InProcess(), clock, climbing(MEMORY, nodes(2), {}, clock.now_s(), 5))
 

@@ -99,27 +99,36 @@ def _print_worst(
     )
     if without := int((~found.made).sum()):
         say(f"{without:,} have too few readings (fewer than {found.needed}) or failed.")
-    if any(math.isfinite(limit) for limit in found.limit):
-        likely = int((found.crossings.probability >= LIKELY).sum())
-        beyond = f"{likely:,} cross their limit within {lasting(asked.horizon_s)}"
-        say(f"{beyond} with p >= {LIKELY:g}.")
+    limits = {float(limit) for limit in found.limit if math.isfinite(limit)}
+    if limits:
+        say(_crossings_in_words(found, asked, *limits))
     shown = Shown(box=None, pad_edge=False)
     shown.add_column("series", overflow="fold")
-    for name in ("now", "limit", "p", "crosses in", "skill", "model"):
+    for name in ("now", *(["limit"] * (len(limits) > 1)), "p", "crosses in", "skill", "model"):
         shown.add_column(name, justify="right", no_wrap=True)
     for row in rows_shown:
-        shown.add_row(Text(found.names[row]), *_cells(found, row))
+        shown.add_row(Text(found.names[row]), *_cells(found, row, limit=len(limits) > 1))
     out.print(shown)
 
 
-def _cells(found: TableForecast, row: int) -> tuple[str, ...]:
+def _crossings_in_words(found: TableForecast, asked: Question, *limits: float) -> str:
+    side = "below" if found.below.any() else "beyond"
+    limit = f"{limits[0]:g}" if len(limits) == 1 else "the limit"
+    likely = int(((found.crossings.probability >= LIKELY) & ~found.crossed).sum())
+    return (
+        f"To be {side} {limit} within {lasting(asked.horizon_s)} with p >= {LIKELY:g}: {likely:,}; "
+        f"already there: {int(found.crossed.sum()):,}."
+    )
+
+
+def _cells(found: TableForecast, row: int, *, limit: bool) -> tuple[str, ...]:
     seen, made = found.crossings, found.forecast
-    limit, expected_s = float(found.limit[row]), float(seen.expected_s[row])
+    expected_s, bound = float(seen.expected_s[row]), float(found.limit[row])
     ahead_s = expected_s - made.made_at_s
     when = "-" if math.isnan(expected_s) else lasting(ahead_s) if ahead_s > 0 else "crossed"
     return (
         f"{found.value[row]:.4g}",
-        f"{'<' if found.below[row] else '>'} {limit:g}" if math.isfinite(limit) else "-",
+        *([f"{bound:g}" if math.isfinite(bound) else "-"] if limit else []),
         f"{seen.probability[row]:.2f}" if math.isfinite(seen.probability[row]) else "-",
         when,
         f"{made.skill[row]:+.2f}" if math.isfinite(made.skill[row]) else "-",
