@@ -24,7 +24,8 @@ SIGMAS = 10.0
 READINGS = 3
 # Steps that report no loss, one after the other: not one late sample, and not a log every tenth.
 MISSED = 4
-WARM, LONG = 20, 240.0
+# Of late: a loss falls in the beginning, and what it was an hour ago is no measure.
+WARM, LATE = 20, 40.0
 FIELDS: Mapping[str, tuple[tuple[int, ...], float]] = {
     "count": ((), 0.0),
     "mean": ((), 0.0),
@@ -109,7 +110,7 @@ class Losses:
         usual = np.isfinite(loss)
         mine, loss = rows[usual], loss[usual]
         count = m["count"][mine]
-        weight = 1.0 / np.minimum(count + 1.0, LONG)
+        weight = 1.0 / np.minimum(count + 1.0, LATE)
         off = loss - m["mean"][mine]
         m["mean"][mine] += weight * off
         m["spread"][mine] += weight * (np.where(count > 0, np.abs(off), 0.0) - m["spread"][mine])

@@ -15,7 +15,7 @@ STRAY_TIMES, STRAY_S = 1.3, 300.0
 # Pauses are of one kind where the shorter is at least this part of the longer.
 ALIKE = 0.5
 # A period is known to this part of itself, beside the readings' distance: steps vary in time.
-TOLERANCE = 0.01
+TOLERANCE = 0.002
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,4 +67,8 @@ class Pauses:
             turns = np.rint((now - later) / period)
             off = np.abs(now - later - turns * period)
         near = (turns != 0) & (off <= slack + TOLERANCE * period)
+        # One that was made just now is not due again.
+        aside = np.where(which[:, None] & alike, np.abs(now - at)[:, None], np.inf)
+        aside = aside.min(axis=0, initial=np.inf)
+        near &= aside >= period / 2
         return np.asarray((known & near).any(axis=0))
