@@ -10,7 +10,7 @@ from core.types import Floats, Ints
 from detectors.forecast.prophet.design import Design
 from detectors.forecast.prophet.gram import Basis, Spectrum, decompose
 from detectors.forecast.prophet.masked import distinct_masks, masked_grams
-from detectors.forecast.prophet.moments import Moments
+from detectors.forecast.prophet.moments import LEAST_RANGE, Moments
 from detectors.forecast.prophet.posterior import maximise
 from detectors.forecast.prophet.problem import Start
 
@@ -50,7 +50,8 @@ def fit_moments(problem: Problem, moments: Moments, start: Start | None = None) 
     """Return the MAP of all series; ``start`` (S rows) is where the search begins, if given."""
     found = _nothing(len(moments.middle), problem.design.width)
     found.status[moments.readings >= 2] = Status.FITTED
-    found.status[(moments.readings >= 2) & (moments.low == moments.high)] = Status.CONSTANT
+    level = moments.high - moments.low <= LEAST_RANGE
+    found.status[(moments.readings >= 2) & level] = Status.CONSTANT
     fitted = found.status == Status.FITTED
     whole = fitted.copy()
     whole[moments.gapped] = False

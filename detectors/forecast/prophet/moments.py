@@ -11,16 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.types import Floats, Ints
+from detectors.compiled import compiled
 from detectors.forecast.prophet.product import ROWS, Sliced
 from detectors.forecast.prophet.settings import Scaling
 
 Values = np.ndarray[tuple[int, int], np.dtype[np.floating]]
 Bits = NDArray[np.uint8]
 
+# Beyond these a square is infinite or 0: such a reading is missing, such a range is none at all.
+LARGEST, LEAST_RANGE = 1e150, 1e-150
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Moments:
-    """Sufficient statistics of S series in the readings' unit; what is not finite is missing.
+    """Sufficient statistics of S series in the readings' unit; NaN and infinity are missing.
 
     middle: (S,) of the range, subtracted from each reading before it is summed, so that little is
             lost to rounding where a series moves little about a high level
@@ -78,26 +82,48 @@ def gather(values: Values, rows: Floats) -> Moments:
         used = padded[: part.stop - start, :length]
         np.copyto(used, values[part])
         low[part], high[part] = used.min(axis=1), used.max(axis=1)
-        holed = np.flatnonzero(~np.isfinite(low[part] + high[part]))
+        holed = np.flatnonzero(~((low[part] > -LARGEST) & (high[part] < LARGEST)))
         if holed.size:
-            finite = np.isfinite(used[holed])
+            masks = np.zeros((len(holed), present[0].shape[1]), np.uint8)
+            found = np.zeros((3, len(holed)))
+            _survey(used, holed, masks, found)
+            low[start + holed], high[start + holed], readings[start + holed] = found
             gapped.append(start + holed)
-            present.append(np.packbits(finite, axis=1))
-            readings[start + holed] = finite.sum(axis=1)
-            low[start + holed], high[start + holed] = _range(used[holed], finite)
+            present.append(masks)
         used -= (0.5 * low[part] + 0.5 * high[part])[:, np.newaxis]
         if holed.size:
-            used[holed] = np.where(finite, used[holed], 0.0)
+            fill(used, holed)
         cross[part] = sliced.project(padded)[: len(used)]
         square[part] = np.einsum("ij,ij->i", used, used)
     middle = 0.5 * low + 0.5 * high
-    masks = np.concatenate(gapped), np.concatenate(present)
-    return Moments(middle, cross, square, readings, low, high, *masks)
+    known = np.concatenate(gapped), np.concatenate(present)
+    return Moments(middle, cross, square, readings, low, high, *known)
 
 
-def _range(block: Floats, finite: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-    """Return the least and largest finite reading of each row; 0, 0 where there is none."""
-    known = finite.any(axis=1)
-    low = np.where(finite, block, np.inf).min(axis=1)
-    high = np.where(finite, block, -np.inf).max(axis=1)
-    return np.where(known, low, 0.0), np.where(known, high, 0.0)
+@compiled
+def _survey(block: Floats, rows: Ints, masks: Bits, found: Floats) -> None:
+    """Write the masks of some rows (R,), packed, and their least, largest and number of readings.
+
+    What is too large becomes NaN, so that no arithmetic with it is done. No reading: 0, 0, 0.
+    """
+    for r in range(len(rows)):
+        row = block[rows[r]]
+        low, high, count = np.inf, -np.inf, 0
+        for t in range(len(row)):
+            value = row[t]
+            if abs(value) < LARGEST:
+                low, high, count = min(low, value), max(high, value), count + 1
+                masks[r, t >> 3] |= 128 >> (t & 7)
+            else:
+                row[t] = np.nan
+        found[0, r], found[1, r], found[2, r] = (low, high, count) if count else (0.0, 0.0, 0)
+
+
+@compiled
+def fill(block: Floats, rows: Ints) -> None:
+    """Set what is missing in some rows to 0."""
+    for r in range(len(rows)):
+        row = block[rows[r]]
+        for t in range(len(row)):
+            if not np.isfinite(row[t]):
+                row[t] = 0.0

@@ -7,9 +7,10 @@ forecast h steps ahead is the model's plus r^h e.
 
 import numpy as np
 
-from core.types import Floats
+from core.types import Floats, Ints
+from detectors.compiled import compiled
 from detectors.forecast.prophet.design import Design
-from detectors.forecast.prophet.moments import Values
+from detectors.forecast.prophet.moments import LARGEST, Values
 from detectors.forecast.prophet.product import ROWS, Sliced
 
 
@@ -30,19 +31,36 @@ def persistence(
     for start in range(0, series, ROWS):
         part = slice(start, min(start + ROWS, series))
         size = part.stop - start
-        np.copyto(block[:size], values[part])
-        block[:size] -= floor[part, np.newaxis]
+        residual = block[:size]
+        np.copyto(residual, values[part])
+        residual -= floor[part, np.newaxis]
         weight[:size] = coefficients[part] * scale[part, np.newaxis]
         sliced.expand(weight, fitted)
-        block -= fitted[:, :length]
-        residual = block[:size]
-        known = np.isfinite(residual[:, -1])
-        newest[part] = np.where(known, residual[:, -1], 0.0) / scale[part]
+        residual -= fitted[:size, :length]
+        newest[part] = residual[:, -1]
         square = np.einsum("ij,ij->i", residual, residual)
-        missing = ~np.isfinite(square)
-        if missing.any():
-            residual[~np.isfinite(residual)] = 0.0
-            square = np.einsum("ij,ij->i", residual, residual)
         lagged = np.einsum("ij,ij->i", residual[:, 1:], residual[:, :-1])
+        holed = np.flatnonzero(~(square < LARGEST))
+        if holed.size:
+            _sum_known(residual, holed, square, lagged)
         lasting[part] = np.divide(lagged, square, out=np.zeros(size), where=square > 0)
+    newest = np.where(np.abs(newest) < LARGEST, newest, 0.0) / scale
     return np.clip(lasting, 0.0, 1.0), newest
+
+
+@compiled
+def _sum_known(residual: Floats, rows: Ints, square: Floats, lagged: Floats) -> None:
+    """Write the mean square and the mean product of neighbours of rows with readings missing."""
+    for r in rows:
+        total, product, count, pairs = 0.0, 0.0, 0, 0
+        before = np.nan
+        for value in residual[r]:
+            if abs(value) < LARGEST:
+                total += value * value
+                count += 1
+                if abs(before) < LARGEST:
+                    product += before * value
+                    pairs += 1
+            before = value
+        square[r] = total / max(count, 1)
+        lagged[r] = product / max(pairs, 1)

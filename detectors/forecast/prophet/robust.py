@@ -15,7 +15,7 @@ from core.types import Floats, Ints
 from detectors.forecast.prophet.batch import Found, Problem, Status, solve_some
 from detectors.forecast.prophet.gram import decompose
 from detectors.forecast.prophet.masked import weighted_grams
-from detectors.forecast.prophet.moments import Moments, Values
+from detectors.forecast.prophet.moments import LARGEST, Moments, Values
 from detectors.forecast.prophet.product import ROWS, Sliced, expanded
 
 _ROUNDS = 3
@@ -34,7 +34,9 @@ def reweigh(problem: Problem, moments: Moments, found: Found, values: Values) ->
     fitted = np.flatnonzero(found.status == Status.FITTED)
     for start in range(0, len(fitted), ROWS):
         series = fitted[start : start + ROWS]
-        centred = values[series].astype(np.float64) - moments.middle[series, np.newaxis]
+        centred = values[series].astype(np.float64)
+        centred[~(np.abs(centred) < LARGEST)] = np.nan
+        centred -= moments.middle[series, np.newaxis]
         for _ in range(_ROUNDS):
             _round(problem, weighted, (series, centred), found)
 

@@ -12,7 +12,7 @@ import numpy as np
 from core.types import Floats
 from detectors.forecast.prophet.design import Design
 from detectors.forecast.prophet.gram import Basis
-from detectors.forecast.prophet.moments import Bits, Moments, Values
+from detectors.forecast.prophet.moments import LARGEST, Bits, Moments, Values
 from detectors.forecast.prophet.product import gram
 
 
@@ -38,7 +38,7 @@ def extended_moments(moments: Moments, basis: Basis, values: Values) -> Moments:
     """Return the statistics with values (S, N) at the last N rows of the basis."""
     length = len(basis.rows) - values.shape[1]
     new = np.asarray(values, dtype=np.float64)
-    finite = np.isfinite(new)
+    finite = np.abs(new) < LARGEST
     none = moments.readings == 0
     low = np.where(finite, new, np.inf).min(axis=1)
     high = np.where(finite, new, -np.inf).max(axis=1)
