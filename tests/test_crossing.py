@@ -7,13 +7,7 @@ from hypothesis import strategies as st
 
 from core.types import Floats
 from core.units import Bad
-from detectors.forecast.crossing import (
-    Ahead,
-    crossings,
-    noise_persistence,
-    standing,
-    with_standing,
-)
+from detectors.forecast.crossing import Ahead, crossings, standing
 
 NOW_S = 1_000_000.0
 STEP_S = 60.0
@@ -181,28 +175,3 @@ def test_a_series_that_came_back_does_not_stand_beyond_its_limit() -> None:
     since = standing(times(3), value, limit, bad=Bad.HIGH, sustain_s=0.0)
 
     assert np.isfinite(since).tolist() == [False, True, False, False]
-
-
-def test_what_stands_beyond_its_limit_has_crossed_for_certain_and_by_now() -> None:
-    seen = crossings(ahead(np.zeros((2, 3)), 0.01), 1.0)
-
-    held = with_standing(seen, np.array([NOW_S - 600.0, np.nan]), now_s=NOW_S)
-
-    assert held.probability.tolist() == [1.0, 0.0]
-    assert held.expected_s[0] == NOW_S
-    assert np.isnan(held.expected_s[1])
-
-
-def test_persistence_is_that_of_the_noise_not_of_the_trend() -> None:
-    rng = np.random.default_rng(5)
-    white = rng.normal(size=120)
-    walk = rng.normal(size=120).cumsum()
-    trend = np.linspace(0, 100, 120)
-
-    fades, stays, unknown = noise_persistence(
-        np.stack([trend + white, trend + walk, np.full(120, 3.0)])
-    )
-
-    assert fades < 0.3
-    assert stays > 0.7
-    assert unknown == 1.0

@@ -11,10 +11,8 @@ limit is out of reach are not walked.
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.types import Floats
 from core.units import Bad
@@ -28,9 +26,6 @@ SEED = 7
 QUANTILES = (0.1, 0.5, 0.9)
 # A limit further away than this many sigmas at every step is out of reach: one in 30,000 a step.
 REACH = 4.0
-# The noise of a series is judged against a line through its last two hours.
-NOISE_SPAN = 120
-MIN_READINGS = 15
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -119,44 +114,6 @@ def standing(
     since = np.where(beyond.any(axis=1), time_s[np.argmax(beyond, axis=1)], np.nan)
     held = (time_s[-1] - since >= sustain_s) & (bad is not Bad.NEITHER)
     return np.asarray(np.where(held, since, np.nan))
-
-
-def with_standing(seen: Crossings, since_s: Floats, *, now_s: float) -> Crossings:
-    """Return the crossings, certain and now where a series is beyond its limit already.
-
-    since_s: (S,) what ``standing`` found
-    """
-    held = np.isfinite(since_s)
-    return Crossings(
-        np.where(held, 1.0, seen.probability),
-        np.where(held, now_s, seen.expected_s),
-        np.where(held, now_s, seen.earliest_s),
-        np.where(held, now_s, seen.latest_s),
-    )
-
-
-def noise_persistence(value: NDArray[np.floating[Any]]) -> Floats:
-    """Return (S,) lag-one autocorrelation, in [0, 1], about a line through the last two hours.
-
-    value: (S, T), NaN for gaps; 1, the careful answer, where readings are too few or too constant
-    """
-    recent = np.asarray(value[:, -NOISE_SPAN:], dtype=np.float64)
-    known = np.isfinite(recent)
-    count = np.maximum(known.sum(axis=1), 1)
-    at = np.arange(recent.shape[1]) - (recent.shape[1] - 1) / 2
-    filled = np.where(known, recent, 0.0)
-    mean_t, mean_y = (known * at).sum(axis=1) / count, filled.sum(axis=1) / count
-    from_t = np.where(known, at - mean_t[:, None], 0.0)
-    from_y = np.where(known, filled - mean_y[:, None], 0.0)
-    slope = (from_t * from_y).sum(axis=1) / np.maximum((from_t**2).sum(axis=1), 1e-12)
-    left = from_y - slope[:, None] * from_t
-    energy = (left**2).sum(axis=1)
-    enough = (known.sum(axis=1) >= MIN_READINGS) & (
-        energy > 1e-18 * count * np.maximum(mean_y**2, 1e-30)
-    )
-    lagged = (left[:, 1:] * left[:, :-1]).sum(axis=1)
-    ratio = np.divide(lagged, energy, out=np.ones_like(energy), where=enough)
-    return np.asarray(np.clip(ratio, 0.0, 1.0))
 
 
 def _toward_limit(ahead: Ahead, limits: Floats, bad: Bad) -> tuple[Floats, Floats, Floats]:

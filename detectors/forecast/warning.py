@@ -226,7 +226,11 @@ def sudden(
     series = len(value)
     limits = np.broadcast_to(np.asarray(limit, dtype=np.float64), (series,))
     hour, just = max(2, round(USUAL_S / step_s)), max(1, round(SUDDEN_S / step_s))
-    room = (limits[:, None] - value) * (-1.0 if bad is Bad.LOW else 1.0)
+    # Few series were ever beyond their limit; only their readings are gone through.
+    extreme = np.fmin.reduce(value, axis=1) if bad is Bad.LOW else np.fmax.reduce(value, axis=1)
+    side = -1.0 if bad is Bad.LOW else 1.0
+    rows = np.flatnonzero(side * (extreme - limits) >= 0)
+    room = side * (limits[rows, None] - value[rows])
     beyond = room <= 0
     counted = np.cumsum(np.pad(beyond, ((0, 0), (1, 0))), axis=1)
     row, column = np.nonzero(beyond)
@@ -234,9 +238,11 @@ def sudden(
     quiet = counted[row, column] == counted[row, column - hour]
     row, column = row[quiet], column[quiet]
     left, whole = room[row, column - just], room[row, column - hour]
-    steps = np.bincount(row[left >= SUDDEN_SHARE * whole], minlength=series)
-    ramps = np.bincount(row[left < SUDDEN_SHARE * whole], minlength=series)
-    return np.asarray(steps > ramps)
+    steps = np.bincount(row[left >= SUDDEN_SHARE * whole], minlength=len(rows))
+    ramps = np.bincount(row[left < SUDDEN_SHARE * whole], minlength=len(rows))
+    found = np.zeros(series, dtype=bool)
+    found[rows] = steps > ramps
+    return found
 
 
 def with_sudden(watch: Watch) -> FleetForecast:
