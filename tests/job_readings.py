@@ -24,7 +24,7 @@ def steps_at(
 
 
 def of_jobs(metric: str, value: Floats, *, every_s: float, jobs: Sequence[str] = ("88",)) -> Window:
-    time_s = START_S + every_s * np.arange(value.shape[-1])
+    time_s = START_S + every_s * np.arange(value.shape[-1], dtype=np.float64)
     return Window(metric, tuple(Target(job=job) for job in jobs), time_s, np.atleast_2d(value))
 
 
@@ -34,7 +34,9 @@ def of_ranks(metric: str, value: Floats, *, every_s: float = 15.0, job: str = "8
         Target(node=f"node-{n // 8}", gpu=f"GPU-{n}", job=job, rank=str(n))
         for n in range(len(value))
     )
-    return Window(metric, targets, START_S + every_s * np.arange(value.shape[1]), value)
+    return Window(
+        metric, targets, START_S + every_s * np.arange(value.shape[1], dtype=np.float64), value
+    )
 
 
 def cut(windows: Sequence[Window], column: int, width: int = COLUMNS) -> dict[str, Window]:

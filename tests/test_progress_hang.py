@@ -218,7 +218,7 @@ def test_an_unknown_memory_is_refused() -> None:
 def test_jobs_unseen_for_days_are_forgotten() -> None:
     detector = Hangs()
     for day in range(20):
-        time_s = START_S + 86_400.0 * day + 15.0 * np.arange(41)
+        time_s = START_S + 86_400.0 * day + 15.0 * np.arange(41, dtype=np.float64)
         target = of_jobs("job_steps_total", np.zeros(1), every_s=1.0, jobs=[f"job-{day}"]).targets
         window = Window("job_steps_total", target, time_s, np.arange(41.0)[None])
         detector.look({"job_steps_total": window}, topology=None, now_s=float(time_s[-1]))

@@ -12,11 +12,12 @@ COLUMNS, ONSET = 120, 80
 
 def loss(seed: int = 0) -> Floats:
     random = np.random.default_rng(seed)
-    return 2.0 + 8.0 * np.exp(-np.arange(COLUMNS) / 20) + random.normal(0, 0.1, COLUMNS)
+    fallen = 2.0 + 8.0 * np.exp(-np.arange(COLUMNS) / 20)
+    return np.asarray(fallen + random.normal(0, 0.1, COLUMNS))
 
 
 def readings(value: Floats, metric: str = "job_loss") -> list[Window]:
-    steps = of_jobs("job_steps_total", 7.0 * np.arange(COLUMNS), every_s=15.0)
+    steps = of_jobs("job_steps_total", 7.0 * np.arange(COLUMNS, dtype=np.float64), every_s=15.0)
     return [of_jobs(metric, value, every_s=15.0), steps]
 
 
@@ -35,7 +36,7 @@ def test_a_loss_that_becomes_no_number_is_found() -> None:
 def test_a_loss_that_ends_with_the_steps_is_no_news() -> None:
     value = loss()
     value[ONSET:] = np.nan
-    steps = of_jobs("job_steps_total", np.minimum(7.0 * np.arange(120), 7.0 * ONSET), every_s=15.0)
+    steps = of_jobs("job_steps_total", 7.0 * np.minimum(np.arange(120.0), ONSET), every_s=15.0)
 
     assert watch(Losses(), [of_jobs("job_loss", value, every_s=15.0), steps]) == {}
 

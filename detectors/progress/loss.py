@@ -24,12 +24,12 @@ SIGMAS = 10.0
 READINGS = 3
 # Steps that report no loss, one after the other: not one late sample, and not a log every tenth.
 MISSED = 4
-# Of late: a loss falls in the beginning, and what it was an hour ago is no measure.
-WARM, LATE = 20, 40.0
+# Of late: a loss falls in the beginning, and what it was minutes ago is no measure.
+WARM, LATE = 20, 10.0
 FIELDS: Mapping[str, tuple[tuple[int, ...], float]] = {
     "count": ((), 0.0),
     "mean": ((), 0.0),
-    "spread": ((), 0.0),  # mean distance from the mean
+    "spread": ((), 0.0),  # mean distance of neighbouring readings: a loss that falls is not noise
     "high": ((), 0.0),  # readings above in a row
     "missed": ((), 0.0),  # readings with a step and no loss, in a row
     "steps": ((), np.nan),
@@ -100,9 +100,9 @@ class Losses:
         begun = ((above == 1) & (m["high"][rows] == 0)) | ((missed == 1) & lost)
         m["since_s"][rows] = np.where(begun, time_s, m["since_s"][rows])
         m["missed"][rows], m["high"][rows] = missed, above
+        self._learn(rows, np.where(there & ~high, loss, np.nan))
         m["newest"][rows] = np.where(there, loss, m["newest"][rows])
         m["steps"][rows] = np.where(np.isfinite(step), step, m["steps"][rows])
-        self._learn(rows, np.where(there & ~high, loss, np.nan))
         m[SEEN][rows] = time_s
 
     def _learn(self, rows: Ints, loss: Floats) -> None:
@@ -113,7 +113,8 @@ class Losses:
         weight = 1.0 / np.minimum(count + 1.0, LATE)
         off = loss - m["mean"][mine]
         m["mean"][mine] += weight * off
-        m["spread"][mine] += weight * (np.where(count > 0, np.abs(off), 0.0) - m["spread"][mine])
+        moved = np.where(count > 0, np.abs(loss - m["newest"][mine]), 0.0)
+        m["spread"][mine] += weight * (moved - m["spread"][mine])
         m["count"][mine] = count + 1.0
 
     def _anomaly(self, target: Target, metric: str, row: int, detector: str) -> Anomaly:
@@ -143,8 +144,8 @@ class Losses:
 
 def _reach(mean: Floats, spread: Floats) -> Floats:
     """Return how far above its mean a loss has to be."""
-    # The mean distance of a normal law is 0.8 of its standard deviation.
-    return np.maximum((JUMP - 1) * np.abs(mean), SIGMAS * spread / 0.8)
+    # Two draws of a normal law are 1.13 standard deviations apart on average.
+    return np.maximum((JUMP - 1) * np.abs(mean), SIGMAS * spread / 1.13)
 
 
 def _aligned(steps: Window | None, window: Window) -> Floats:
