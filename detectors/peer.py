@@ -84,20 +84,6 @@ class Peers:
                 yield _anomaly(window, int(members[at]), (median, band), score)
 
 
-def detect(
-    windows: Mapping[str, Window],
-    *,
-    topology: Topology | None,
-    now_s: float,
-    span_s: float,
-    threshold: float,
-) -> tuple[Anomaly, ...]:
-    """Return what ``Peers`` finds, of ranks' own step times too."""
-    rules = (Rule("rank_step_time_s", 0.10), *RULES)
-    peers = Peers(span_s, threshold, rules)
-    return peers.look(windows, topology=topology, now_s=now_s).anomalies
-
-
 def _since(window: Window, start_s: float) -> Window:
     keep = window.time_s >= start_s
     return Window(window.metric, window.targets, window.time_s[keep], window.value[:, keep])
