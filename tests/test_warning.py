@@ -105,7 +105,7 @@ def test_the_unit_of_a_metric_does_not_matter(scale: float) -> None:
 def test_without_a_limit_or_readings_or_a_bad_direction_nothing_is_warned_of() -> None:
     gone, short = leak(), leak()
     gone[:, -1] = np.nan
-    short[:, :-10] = np.nan
+    short[:, :-20] = np.nan
     desk = Warnings(budget=0.5)
 
     assert not desk.look(watch(leak(), limit=np.nan))

@@ -26,8 +26,8 @@ HISTORY_S = 12 * 3600.0
 # What happened in the last two hours is the news, not the habit it is held against.
 NEWS_MIN = 120
 LEVEL_READINGS = 5
-# A line needs a quarter of an hour of minutes, or its whole span where readings are rarer.
-MIN_READINGS = 15
+# A line needs a quarter of an hour of readings.
+MIN_SPAN_S = 900.0
 WEIGHED = tuple(SPANS_MIN.index(span) for span in (60, 120, 240))
 FEATURES = (
     *(f"{name}_{span}min" for span in SPANS_MIN for name in ("reach", "noise", "straight")),
@@ -99,7 +99,7 @@ def _lines(y: Floats, step_s: float) -> Iterator[Floats]:
         total[:3] += power @ mask.T
         total[3:5] += power[:2] @ part.T
         total[5] += np.einsum("st,st->s", part, part)
-        yield from _line(total, min(older, MIN_READINGS), AHEAD_S / step_s)
+        yield from _line(total, min(older, round(MIN_SPAN_S / step_s)), AHEAD_S / step_s)
 
 
 def _line(total: Floats, needed: int, ahead: float) -> tuple[Floats, Floats, Floats]:

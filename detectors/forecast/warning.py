@@ -39,6 +39,8 @@ HOLDS_S = 7200.0
 HYSTERESIS = 1.0
 # Warnings whose outcome is open: more than this many at once tell a reader nothing.
 MOST = 10_000
+# Readings a series needs: most of half an hour.
+NEEDED_S = 0.8 * 1800.0
 # Rows judged at once, so that their readings stay in the processor's cache.
 CHUNK = 4096
 # How far one false alarm beyond the budget moves the threshold, and how far all of them may.
@@ -56,7 +58,7 @@ class Watch:
     """Series of one metric as they stand, with their forecast.
 
     value: (S, T) readings on an even grid of ``step_s`` up to the forecast's ``made_at_s``; NaN for
-    gaps; 12 hours are looked at where there are as many, a quarter of an hour is needed
+    gaps; 12 hours are looked at where there are as many, most of half an hour is needed
     """
 
     forecast: FleetForecast
@@ -75,12 +77,14 @@ class Watch:
         side = -1.0 if seen.bad is Bad.LOW else 1.0
         with np.errstate(invalid="ignore"):
             rows = np.flatnonzero(side * (seen.value - seen.limit) < 0)
+        needed = NEEDED_S / self.step_s
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
             features = evidence(
                 self.value[part], seen.limit[part], step_s=self.step_s, bad=seen.bad
             )
-            log_odds[part] = risk.trees.score(features)
+            known = np.isfinite(self.value[part]).sum(axis=1) >= needed
+            log_odds[part] = np.where(known, risk.trees.score(features), np.nan)
             left_s[part] = risk.middle * usual_time_to_limit(times_to_limit(features))
         return log_odds, left_s
 
