@@ -23,6 +23,8 @@ from detectors.words import amount, duration
 
 OWN, WAIT, COLLECTIVE = "rank_step_time_s", "rank_data_wait_s", "rank_collective_time_s"
 STEP, GOODPUT = "job_step_time_s", "job_goodput_ratio"
+# Lost share of a job's GPU time that is worth an incident where no cause was found.
+MUCH = 0.3
 # A reading older than this says nothing about now.
 FRESH_S = 120.0
 
@@ -132,7 +134,7 @@ class Slowdowns:
             upper=metric.high if part is GOOD else band,
             score=float(np.clip(m["level"][row] / (4 * self.effect), 0.5, 1.0)),
             detector=part.detector,
-            severity=Severity.WARNING,
+            severity=_severity(part, float(m["level"][row])),
             text=f"job {series.jobs[place]} is slower: {part.words} {amount(value, part.metric)}, "
             f"usually {amount(usual, part.metric)}, for {duration(seen_s - since_s)}",
         )
@@ -152,6 +154,11 @@ class _Series:
     time_s: Floats
     value: Floats
     scale: Floats
+
+
+def _severity(part: Part, level: float) -> Severity:
+    """Goodput is what a fault costs: told beside its cause, and alone where it costs much."""
+    return Severity.INFO if part is GOOD and level < MUCH else Severity.WARNING
 
 
 def _key(part: Part, ranks: Ranks, job: int) -> str:
