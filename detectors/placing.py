@@ -4,7 +4,7 @@ Trouble of a node's own goes by node and by shared place. What a job shows goes 
 one of its nodes, and stays with the job when it moves. Mere information only joins.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.types import Anomaly, Breach, Event, Incident, Severity
@@ -91,19 +91,17 @@ def placed(
     homes = [_home(i, incidents[i], places, now_s - window_s) for i in near]
     loud = [symptom for symptom in homeless if symptom.severity is not Severity.INFO]
     own, following = _split(homes, loud, places)
-    idle = [symptom for symptom in own if _idles(symptom, homes, own, places)]
-    own, following = [s for s in own if s not in idle], [*following, *idle]
+    own, idle = _parted(own, _idling(homes, own, places))
+    following += idle
     known = [symptom for home in homes for symptom in (*home.own, *home.following)]
     shared = shared_places((*known, *loud), places)
-    wide = [s for s in following if _is_wide(ties(s, places, shared))]
-    own, following = [*own, *wide], [s for s in following if s not in wide]
+    following, wide = _parted(following, lambda symptom: _is_wide(ties(symptom, places, shared)))
+    own += wide
     _place_own(homes, own, places, shared)
     ended = [_home(i, incidents[i], places, now_s) for i in over]
     homes += [replace(home, is_over=True) for home in ended if home.is_wide or not home.own]
     _place_following(homes, following, places)
-    for symptom in homeless:
-        if symptom.severity is Severity.INFO:
-            _place_evidence(homes, symptom, places)
+    _place_evidence(homes, [s for s in homeless if s.severity is Severity.INFO], places)
     return tuple(home for home in homes if home.placed or home.absorbed_by)
 
 
@@ -152,14 +150,30 @@ def _split(
     return own, following
 
 
-def _idles(symptom: Symptom, homes: Sequence[Home], own: Sequence[Symptom], places: Places) -> bool:
-    """Say whether clocks are low because their job has just been hit hard elsewhere."""
-    node = places.node_of(symptom.target)
-    jobs = set(places.jobs_of(node))
-    if family_of(symptom) != CLOCK or not any(h.hard and h.young and h.jobs & jobs for h in homes):
-        return False
-    others = (s for s in own if family_of(s) != CLOCK and places.node_of(s.target) == node)
-    return not any(others) and all(node not in home.nodes for home in homes)
+def _idling(
+    homes: Sequence[Home], own: Sequence[Symptom], places: Places
+) -> Callable[[Symptom], bool]:
+    """Return what says of clocks whether they are low as their job has been hit hard elsewhere."""
+    hit = {job for home in homes if home.young and home.hard for job in home.jobs}
+    troubled = {node for home in homes for node in home.nodes}
+    troubled |= {places.node_of(s.target) for s in own if family_of(s) != CLOCK}
+
+    def idles(symptom: Symptom) -> bool:
+        node = places.node_of(symptom.target)
+        is_of_job = bool(hit.intersection(places.jobs_of(node)))
+        return family_of(symptom) == CLOCK and is_of_job and node not in troubled
+
+    return idles
+
+
+def _parted(
+    symptoms: Sequence[Symptom], is_apart: Callable[[Symptom], bool]
+) -> tuple[list[Symptom], list[Symptom]]:
+    """Return the symptoms that stay, and those set apart."""
+    parts: tuple[list[Symptom], list[Symptom]] = ([], [])
+    for symptom in symptoms:
+        parts[is_apart(symptom)].append(symptom)
+    return parts
 
 
 def _is_wide(held: Sequence[Tie]) -> bool:
@@ -300,16 +314,23 @@ def _kinship(
     return 4 if home.is_wide else None
 
 
-def _place_evidence(homes: Sequence[Home], symptom: Symptom, places: Places) -> None:
-    """Let information join the oldest incident of its node, else of its job; else it is let go."""
-    node, jobs = places.node_of(symptom.target), set(jobs_of(symptom, places))
-    live = [home for home in homes if home.absorbed_by is None and not home.is_over]
-    of_node = (home for home in live if node and node in home.nodes)
-    of_job = (home for home in live if jobs & home.jobs)
-    same = (home for home in live if any(s.target == symptom.target for s in home.own))
-    home = next(of_node, None) or next(same, None) or next(of_job, None)
-    if home is not None:
-        home.placed.append(symptom)
+def _place_evidence(homes: Sequence[Home], evidence: Sequence[Symptom], places: Places) -> None:
+    """Let information join the oldest incident of its node, target or job; else it is let go."""
+    first: dict[Tie, Home] = {}
+    for home in homes if evidence else ():
+        if home.absorbed_by is None and not home.is_over:
+            keys = {("node", node) for node in home.nodes} | {("job", job) for job in home.jobs}
+            for key in keys | {("target", str(symptom.target)) for symptom in home.own}:
+                first.setdefault(key, home)
+    for symptom in evidence:
+        found: list[Tie] = [
+            ("node", places.node_of(symptom.target)),
+            ("target", str(symptom.target)),
+            *(("job", job) for job in jobs_of(symptom, places)),
+        ]
+        home_of = next((first[key] for key in found if key in first), None)
+        if home_of is not None:
+            home_of.placed.append(symptom)
 
 
 def _new(homes: list[Home]) -> Home:
