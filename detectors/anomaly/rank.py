@@ -85,6 +85,19 @@ def _place(score: float) -> Any:
 
 @compiled
 def _rarity(counts: Array, total: int, place: float) -> Any:
+    """Return the surprise of a score at its place among the counts."""
+    at = int(place)
+    below = 0
+    for b in range(at + 1):  # most scores are low: fewer bins than from the top
+        below += int(counts[b])
+    if total - below < ANCHOR:
+        return _tail_rarity(counts, total, place)
+    part = np.float32(total - below) + np.float32(counts[at]) * np.float32(at + 1 - place)
+    return np.float32(np.log10(np.float32(total + 1.0) / (part + np.float32(1.0))))
+
+
+@compiled
+def _tail_rarity(counts: Array, total: int, place: float) -> Any:
     anchor = BINS - 1
     as_high = int(counts[anchor])
     excess = 0
@@ -92,16 +105,9 @@ def _rarity(counts: Array, total: int, place: float) -> Any:
         anchor -= 1
         excess += as_high
         as_high += int(counts[anchor])
-    if place >= anchor:
-        known = np.log10(np.float32(total + 1.0) / np.float32(as_high + 1.0))
-        tail: float = max(excess / max(as_high, 1) + 0.5, LEAST_TAIL)
-        return np.float32(known + DECADE * (place - anchor) / tail)
-    at = int(place)
-    while anchor > at + 1:
-        anchor -= 1
-        as_high += int(counts[anchor])
-    part = np.float32(as_high) + np.float32(counts[at]) * np.float32(at + 1 - place)
-    return np.float32(np.log10(np.float32(total + 1.0) / (part + np.float32(1.0))))
+    known = np.log10(np.float32(total + 1.0) / np.float32(as_high + 1.0))
+    tail: float = max(excess / max(as_high, 1) + 0.5, LEAST_TAIL)
+    return np.float32(known + DECADE * max(place - anchor, 0.0) / tail)
 
 
 @compiled

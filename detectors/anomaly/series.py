@@ -35,6 +35,7 @@ class Series:
         self.hour = -1
         self.threshold = np.inf
         self._row: dict[Target, int] = {}
+        self._asked: tuple[tuple[Target, ...], Array] = ((), np.empty(0, np.int64))
         self._forecast: Forecast | None = None
         self._bands: Bands | None = None
 
@@ -103,6 +104,7 @@ class Series:
         if state["pool.counts"].shape != (pool.BINS,):
             raise ValueError(f"anomaly memory: 'pool.counts' has not {pool.BINS} bins")
         self.targets, self.memory = targets, memory
+        self._asked = ((), np.empty(0, np.int64))
         self._row = {target: k for k, target in enumerate(targets)}
         self.pool = {"counts": state["pool.counts"].copy()}
         self.learned_s = np.array(state["learned_s"])
@@ -136,11 +138,13 @@ class Series:
 
     def _rows(self, window: Window, now_s: float) -> Array:
         """Return each target's row, after giving new ones one and forgetting the silent."""
-        if window.targets == self.targets:  # by identity first: cheap where nothing changed
-            return np.arange(len(self.targets))
+        if window.targets == self._asked[0]:  # by identity first: cheap where nothing changed
+            return self._asked[1]
         if any(target not in self._row for target in window.targets):
             self._admit(window.targets, now_s)
-        return np.array([self._row[target] for target in window.targets], np.int64)
+        rows = np.array([self._row[target] for target in window.targets], np.int64)
+        self._asked = window.targets, rows
+        return rows
 
     def _admit(self, targets: tuple[Target, ...], now_s: float) -> None:
         listed = dict.fromkeys(targets)
