@@ -1,61 +1,66 @@
-"""Replays the recent past: what would each model have said, and how far off was it."""
+"""Replays the recent past: what would each member have said, and what came.
 
-from collections.abc import Sequence
+Every number comes from the window itself, so nothing has to be kept between forecasts.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 
-from core.types import Floats
-from detectors.forecast.forecaster import PathModel, Series
+from core.types import Floats, Ints
+from detectors.forecast import members
 
-DRAWS = 50
-# A forecast is tested on at most a quarter of what it has learnt from.
-TEST_SHARE = 0.25
-MAX_ORIGINS = 3
-MIN_TEST_STEPS = 2
+ORIGINS = 6
+# Origins lie in the newer half of a window, at most a day back: older errors say less.
+SPAN_SHARE = 0.5
+SPAN_S = 86_400.0
+# Where each origin lies in that span: closer together towards now, so that a series that began an
+# hour ago is tested too.
+CROWDING = 1.5
+MAX_LEADS = 16
 
 
-def origins(length: int, horizon: int) -> tuple[int, tuple[int, ...]]:
-    """Return how many steps a test spans and after how many readings each begins, newest first.
+@dataclass(frozen=True, slots=True, eq=False)
+class BackTest:
+    """Forecasts from K earlier origins.
 
-    length: readings of the present regime; horizon: steps the forecast itself will look ahead
+    lead_s:   (L,) after the origin
+    expected: (K, M, S, L) by each member
+    actual:   (K, S, L) NaN where not read or still to come
     """
-    span = max(MIN_TEST_STEPS, min(horizon, int(length * TEST_SHARE)))
-    count = min(MAX_ORIGINS, max(1, length // span - 2))
-    return span, tuple(range(1, count + 1))
+
+    lead_s: Floats
+    expected: Floats
+    actual: Floats
 
 
-def errors(models: Sequence[PathModel], series: Series, *, length: int, horizon: int) -> Floats:
-    """Return (M,) the mean absolute error of each model's median over all origins.
-
-    NaN where no test has a reading to compare with.
-    """
-    span, back = origins(length, horizon)
-    total, count = np.zeros(len(models)), 0
-    for index in back:
-        end = len(series.value) - index * span
-        past, actual = series.until(end), series.value[end : end + span]
-        known = np.isfinite(actual)
-        if not known.any() or not np.isfinite(past.value).any():
-            continue
-        ahead_s = series.time_s[end : end + span]
-        for row, model in enumerate(models):
-            median = _median(model, past, ahead_s)
-            total[row] += np.abs(median - actual)[known].sum()
-        count += int(known.sum())
-    return total / count if count else np.full(len(models), np.nan)
+def back_test(value: Floats, step_s: float, horizon_s: float) -> BackTest:
+    """Forecast from earlier origins of (S, T) readings; K is 0 where the window is too short."""
+    length = value.shape[1]
+    steps = lead_steps(step_s, horizon_s)
+    lead_s: Floats = steps * np.float64(step_s)
+    back = origins(length, step_s)
+    series = len(value)
+    expected = np.full((len(back), len(members.NAMES), series, len(steps)), np.nan)
+    actual = np.full((len(back), series, len(steps)), np.nan)
+    for place, count in enumerate(back):
+        end = length - int(count)
+        expected[place] = members.expected(value[:, :end], step_s, lead_s)
+        come = steps <= count
+        actual[place][:, come] = value[:, end - 1 + steps[come]]
+    return BackTest(lead_s, expected, actual)
 
 
-def skill(error: float, baseline: float) -> float:
-    """Return 1 - error / baseline; 0 where both are no more than rounding."""
-    if not (np.isfinite(error) and np.isfinite(baseline)):
-        return float("nan")
-    tiny = np.finfo(np.float64).tiny
-    if baseline <= tiny:
-        return 0.0 if error <= tiny else -np.inf
-    return 1 - error / baseline
+def origins(length: int, step_s: float) -> Ints:
+    """Return (K,) how many columns before the newest each origin lies."""
+    span = min(length * SPAN_SHARE, SPAN_S / step_s)
+    share = (np.arange(1, ORIGINS + 1) / ORIGINS) ** CROWDING
+    back = np.unique(np.rint(span * share).astype(np.int64))
+    return back[(back >= 1) & (length - back >= 2)]
 
 
-def _median(model: PathModel, past: Series, ahead_s: Floats) -> Floats:
-    # The same draws for each model and origin: chance must not decide which is better.
-    rng = np.random.default_rng(0)
-    return np.asarray(np.median(model.paths(past, ahead_s, draws=DRAWS, rng=rng), axis=0))
+def lead_steps(step_s: float, horizon_s: float) -> Ints:
+    """Return (L,) leads to test, in columns: evenly spread up to the horizon."""
+    most = max(1, round(horizon_s / step_s))
+    count = min(most, MAX_LEADS)
+    return np.unique(np.rint(np.arange(1, count + 1) * most / count).astype(np.int64))

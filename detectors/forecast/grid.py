@@ -1,50 +1,37 @@
 """Puts readings on a grid that a model can work with, and lays out the times to forecast."""
 
-import warnings
+from typing import Any
 
 import numpy as np
 
 from core.types import Floats
-from detectors.forecast.forecaster import Series
+from detectors.forecast.averages import mean_of
 
-# Fitting time grows faster than the number of points (130 ms at 1,440, 1 s at 5,760, measured with
-# prophet 1.5), while averaging neighbours loses nothing that a two-hour forecast needs.
-MAX_POINTS = 720
 FINE_STEPS = 120
 MAX_STEPS = 240
 
 
-def clean(value: Floats, *, low: float, high: float) -> Floats:
-    """Return a copy with NaN for what is not finite or outside of what is plausible."""
+def clean(value: np.ndarray[Any, np.dtype[np.floating]], *, low: float, high: float) -> Floats:
+    """Return a float64 copy with NaN for what is not finite or outside of what is plausible."""
     cleaned = np.array(value, dtype=np.float64)
     with np.errstate(invalid="ignore"):
         cleaned[~(np.isfinite(cleaned) & (cleaned >= low) & (cleaned <= high))] = np.nan
     return cleaned
 
 
-def trimmed(series: Series) -> Series:
-    """Return the series from its first to its last finite reading."""
-    finite = np.flatnonzero(np.isfinite(series.value))
-    keep = slice(int(finite[0]), int(finite[-1]) + 1)
-    return Series(series.time_s[keep], series.value[keep])
-
-
-def thinned(series: Series, most: int = MAX_POINTS) -> Series:
-    """Average neighbours so that at most ``most`` readings are left.
+def thinned(time_s: Floats, value: Floats, most: int) -> tuple[Floats, Floats]:
+    """Average neighbours so that at most ``most`` columns are left: (N,) times and (S, N) means.
 
     An average is placed in the middle of what it covers, so a ramp stays where it was; the oldest
-    readings that fill no block are dropped.
+    readings that fill no block are dropped. A block without a reading is NaN.
     """
-    block = -(-len(series.value) // most)
+    block = -(-value.shape[1] // most)
     if block <= 1:
-        return series
-    count = len(series.value) // block
-    value = series.value[-count * block :].reshape(count, block)
-    time_s = series.time_s[-count * block :].reshape(count, block)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)
-        means = np.nanmean(value, axis=1)
-    return Series(time_s.mean(axis=1), means)
+        return time_s, value
+    count = value.shape[1] // block
+    blocks = value[:, -count * block :].reshape(len(value), count, block)
+    centre = time_s[-count * block :].reshape(count, block).mean(axis=1)
+    return np.asarray(centre), mean_of(blocks, axis=2)
 
 
 def ahead(now_s: float, *, step_s: float, horizon_s: float) -> Floats:

@@ -1,0 +1,129 @@
+"""Intervals: half widths from what a series did lately, then from how often they missed.
+
+The half widths are sums of five scales of a series, with coefficients learned on other series by
+pinball loss, and scaled so that series left out fell inside as often as stated (split conformal:
+Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005). Forecasts that have come
+due then widen or narrow each series' own (adaptive conformal inference: Gibbs and Candes 2021).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist
+
+import numpy as np
+
+from core.target import Target
+from core.types import Floats, Forecast
+from detectors.forecast.averages import mean_of, spread_of
+from detectors.forecast.backtest import BackTest
+from detectors.forecast.combine import combined
+
+SCALES = ("back_test", "hour_spread", "step_change", "spread", "disagreement")
+HOUR_S = 3600.0
+# A back-test error at a lead is averaged over leads within this factor of it.
+NEIGHBOURS = 1.5
+# The coverage that the shipped coefficients are for.
+SHIPPED_COVERAGE = 0.8
+# How fast missing widens: log half width for a share of misses that is wrong by one. Chosen on
+# development series from 0, 0.3, 0.5, 0.8.
+RATE = 0.5
+NARROWEST, WIDEST = np.log(0.2), np.log(5.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Learned:
+    """What forecasts that came due have taught about each series' interval.
+
+    targets: S entries; width: (S,) logarithm of the factor on the half widths
+    """
+
+    targets: tuple[Target, ...] = ()
+    width: Floats = field(default_factory=lambda: np.zeros(0))
+
+    def width_of(self, targets: Sequence[Target]) -> Floats:
+        """Return (S,) for these targets; 0 for one not seen before."""
+        if tuple(targets) == self.targets:
+            return self.width
+        known = dict(zip(self.targets, self.width.tolist(), strict=True))
+        return np.array([known.get(target, 0.0) for target in targets], dtype=np.float64)
+
+
+def matured(learned: Learned, made: Forecast, time_s: Floats, value: Floats) -> Learned:
+    """Score an earlier forecast against what came, and widen or narrow each series' interval.
+
+    time_s: (T,); value: (S, T) of the forecast's targets in their order; what has come of the
+    forecast so far counts. A series without a reading that came due keeps its width.
+    """
+    at = np.searchsorted(time_s, made.time_s - 1e-6)
+    due = at < len(time_s)
+    come = value[:, at[due]]
+    known = np.isfinite(come) & np.isfinite(made.lower[:, due])
+    missed = known & ((come < made.lower[:, due]) | (come > made.upper[:, due]))
+    count = known.sum(axis=1)
+    share = missed.sum(axis=1) / np.maximum(count, 1)
+    excess = np.where(count > 0, share - (1 - made.coverage), 0.0)
+    width = np.clip(learned.width_of(made.targets) + RATE * excess, NARROWEST, WIDEST)
+    if set(learned.targets) <= set(made.targets):
+        return Learned(made.targets, width)
+    every = dict(zip(learned.targets, learned.width.tolist(), strict=True))
+    every |= dict(zip(made.targets, width.tolist(), strict=True))
+    return Learned(tuple(every), np.array(list(every.values())))
+
+
+def error_at(test: BackTest, weight: Floats, lead_s: Floats, spread: Floats) -> Floats:
+    """Return (S, H) the combination's mean absolute error at each lead on earlier origins.
+
+    weight: (S, L, M) at the test's leads; spread: (S,) stands in where nothing was tested
+    Beyond the longest lead that came due the error grows with the root of the lead.
+    """
+    if not len(test.actual):
+        return np.repeat(spread[:, None], len(lead_s), axis=1)
+    made = np.stack([combined(one, weight) for one in test.expected])
+    by_lead = mean_of(np.abs(made - test.actual), axis=0)
+    smooth = np.stack([_near(by_lead, test.lead_s, lead) for lead in test.lead_s], axis=1)
+    for place in range(1, smooth.shape[1]):
+        grown = smooth[:, place - 1] * np.sqrt(test.lead_s[place] / test.lead_s[place - 1])
+        smooth[:, place] = np.where(np.isfinite(smooth[:, place]), smooth[:, place], grown)
+    smooth = np.where(np.isfinite(smooth), smooth, spread[:, None])
+    right = np.clip(np.searchsorted(test.lead_s, lead_s), 1, max(1, len(test.lead_s) - 1))
+    if len(test.lead_s) == 1:
+        return np.repeat(smooth, len(lead_s), axis=1)
+    span = test.lead_s[right] - test.lead_s[right - 1]
+    share = np.clip((lead_s - test.lead_s[right - 1]) / span, 0.0, 1.0)
+    return np.asarray(smooth[:, right - 1] * (1 - share) + smooth[:, right] * share)
+
+
+def _near(by_lead: Floats, leads: Floats, lead: float) -> Floats:
+    """Return (S,) the mean error at leads about this one."""
+    near = (leads >= lead / NEIGHBOURS) & (leads <= lead * NEIGHBOURS)
+    return mean_of(by_lead[:, near], axis=1)
+
+
+def scales(value: Floats, step_s: float, *, error: Floats, apart: Floats, spread: Floats) -> Floats:
+    """Return (F, S, H) the SCALES in the reading's unit.
+
+    error: (S, H) on earlier origins; apart: (S, H) how far the members are from their combination;
+    spread: (S,) standard deviation of the window
+    """
+    hour = max(2, round(HOUR_S / step_s))
+    lately = spread_of(value[:, -hour:])
+    change = mean_of(np.abs(np.diff(value[:, -4 * hour :], axis=1)), axis=1)
+    flat = [
+        np.where(np.isfinite(lately), lately, spread),
+        np.where(np.isfinite(change), change, 0.0),
+        spread,
+    ]
+    wide = [np.repeat(one[:, None], error.shape[1], axis=1) for one in flat]
+    return np.stack([error, *wide, apart])
+
+
+def half_widths(width: Floats, scale: Floats, *, learned: Floats, coverage: float) -> Floats:
+    """Return (2, S, H) how far the interval reaches below and above.
+
+    width: (H, 2, F) coefficients; scale: (F, S, H); learned: (S,) logarithm of each series' factor
+    Other coverages than the shipped one follow the normal law's ratio.
+    """
+    normal = NormalDist()
+    ratio = normal.inv_cdf((1 + coverage) / 2) / normal.inv_cdf((1 + SHIPPED_COVERAGE) / 2)
+    half = np.einsum("hof,fsh->osh", width, scale)
+    return np.asarray(half * (ratio * np.exp(learned))[None, :, None])
