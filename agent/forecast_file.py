@@ -4,9 +4,8 @@ import math
 from dataclasses import dataclass
 
 from agent.even_grid import Tidied, tidy
-from agent.forecast_table import Question, TableForecast, forecast_table
+from agent.forecast_table import Question, TableForecast, Workers, forecast_table
 from agent.view import ForecastView
-from agent.workers import WorkerPool
 from core.errors import InputError
 from core.types import Floats
 
@@ -46,7 +45,7 @@ class FileForecast:
 
 
 async def forecast_series(
-    time_s: Floats, value: Floats, asked: Question, *, pool: WorkerPool, name: str
+    time_s: Floats, value: Floats, asked: Question, *, pool: Workers, name: str
 ) -> tuple[FileForecast, ForecastView]:
     """Forecast one series; the second value is for a plot.
 

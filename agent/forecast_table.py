@@ -4,13 +4,13 @@ import asyncio
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
 from agent.even_grid import Values
 from agent.pace import pace_of, paced, unpaced
 from agent.view import ForecastView
-from agent.workers import WorkerPool
 from core.errors import WorkerFailed
 from core.exporters import OWN_PREFIX
 from core.target import Target
@@ -24,6 +24,14 @@ FORECAST = "detectors.forecast.fleet:forecast"
 CHUNK = {Model.POOL: 2048, Model.FLEET_PROPHET: 2048, Model.PROPHET: 32}
 # What series are of that bear no name of the catalogue.
 OTHER = "value"
+
+
+class Workers(Protocol):
+    """Who runs a heavy function elsewhere, such as ``agent.workers.WorkerPool``."""
+
+    async def run(self, function: str, argument: object) -> Any:
+        """Return what ``module:function`` makes of the argument; WorkerFailed says why not."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +138,7 @@ async def forecast_table(
     value: Values,
     asked: Question,
     *,
-    pool: WorkerPool,
+    pool: Workers,
     at_once: int = 1,
     progress: Callable[[int], None] = lambda series: None,
 ) -> TableForecast:

@@ -8,14 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 import structlog
 
-from agent.forecast_table import CHUNK, FORECAST
+from agent.forecast_table import CHUNK, FORECAST, Workers
 from agent.history import History
 from agent.metrics import Metrics
 from agent.pace import pace_of, paced, unpaced
 from agent.recent import Recent, recent
 from agent.view import ForecastView
 from agent.warned import Warned
-from agent.workers import WorkerPool
 from core.clock import Clock
 from core.errors import WorkerFailed
 from core.target import Target
@@ -64,7 +63,7 @@ class Forecasting:
     """Holds the newest forecasts; ``refit`` renews them beside the cycle."""
 
     history: History
-    pool: WorkerPool
+    pool: Workers
     settings: ForecastSettings
     metrics: Metrics
     clock: Clock

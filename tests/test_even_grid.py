@@ -85,7 +85,7 @@ def test_uneven_times_do_not_blow_the_grid_up(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_long_grid_is_averaged_and_a_ramp_stays_where_it_was() -> None:
-    time_s = 15.0 * np.arange(1003)
+    time_s = 15.0 * np.arange(1003.0)
     value = np.stack([time_s, np.full(1003, np.nan)])
     value[0, 500] = np.nan
 

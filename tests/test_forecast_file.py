@@ -33,7 +33,7 @@ async def forecast(
         value,
         question,
         pool=pool,
-        name="value",  # type: ignore[arg-type]
+        name="value",
     )
     return found
 

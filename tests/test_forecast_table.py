@@ -42,7 +42,7 @@ async def forecast(
     asked: Question = ASKED, *, pool: InProcess | None = None, names: tuple[str, ...] = NAMES
 ) -> TableForecast:
     pool = pool or InProcess()
-    return await forecast_table(names, *table(), asked, pool=pool)  # type: ignore[arg-type]
+    return await forecast_table(names, *table(), asked, pool=pool)
 
 
 async def test_the_likeliest_and_soonest_to_cross_come_first() -> None:
@@ -66,7 +66,7 @@ async def test_what_is_beyond_its_limit_comes_after_what_will_be() -> None:
         time_s,
         value,
         ASKED,
-        pool=InProcess(),  # type: ignore[arg-type]
+        pool=InProcess(),
     )
 
     assert found.crossed.tolist() == [row == 0 for row in range(9)]
@@ -97,7 +97,7 @@ async def test_chunks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> Non
         ASKED,
         pool=pool,
         at_once=2,
-        progress=told.append,  # type: ignore[arg-type]
+        progress=told.append,
     )
 
     assert sorted(told) == [1, 4, 4]

@@ -43,7 +43,7 @@ def forecasting(pool: InProcess, clock: ManualClock, *windows: Window) -> Foreca
     for window in windows:
         history.merge(window, now_s=clock.now_s())
     metrics = Metrics(version="0", mode="test")
-    return Forecasting(history, pool, SETTINGS, metrics, clock)  # type: ignore[arg-type]
+    return Forecasting(history, pool, SETTINGS, metrics, clock)
 
 
 def climbing(
@@ -226,7 +226,7 @@ async def test_a_short_horizon_is_looked_at_on_a_faster_clock(clock: ManualClock
         SETTINGS, horizon_s=120.0, sustain_s=1.0, span_s=1440.0, false_alarms_per_day=0.2
     )
     metrics = Metrics(version="0", mode="test")
-    given = Forecasting(history, InProcess(), settings, metrics, clock)  # type: ignore[arg-type]
+    given = Forecasting(history, InProcess(), settings, metrics, clock)
 
     await given.refit(now_s)
 

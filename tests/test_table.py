@@ -32,7 +32,9 @@ def test_every_column_of_numbers_is_a_series(tmp_path: Path) -> None:
 
     assert table.names == ("a", "b")
     assert table.time_s.tolist() == [0, 60, 120]
-    np.testing.assert_allclose(table.value, [[1, 2, 3], [0.5, np.nan, 0.7]], rtol=1e-6)
+    np.testing.assert_array_equal(
+        table.value, np.array([[1, 2, 3], [0.5, np.nan, 0.7]], np.float32)
+    )
     assert table.notes == ("1 column is no numbers and left out: node",)
 
 
