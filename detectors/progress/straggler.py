@@ -19,6 +19,8 @@ DETECTOR = "straggler"
 METRIC = "rank_step_time_s"
 # So many of a node's ranks slow at once are the node's fault, not each rank's.
 NODE_SHARE = 2 / 3
+# What a rank takes now: it takes five readings of 15 s to find that it has become slow.
+NEWEST_S = 75.0
 # More of a job's ranks than this cannot each be slower than their peers.
 MOST_OF_JOB = 0.6
 
@@ -60,7 +62,8 @@ class Stragglers:
         for half in self._halves(window, now_s) if odd.any() else ():
             odd &= self._odd(ranks, half)
         moved = self._moved(ranks, rows, fresh)
-        usual, value = self._against_itself(rows, moved & ~odd, usual, value)
+        newest = recent(window.value, window.time_s, now_s - NEWEST_S)
+        usual, value = self._against_itself(rows, moved & ~odd, usual, (value, newest))
         found = _Found(window, ranks, value, usual, self._since(rows, moved, now_s))
         self._memory.forget(now_s)
         return Symptoms(anomalies=tuple(found.anomalies(moved | odd, self.effect, now_s)))
@@ -99,13 +102,15 @@ class Stragglers:
         yield recent(window.value, window.time_s, middle_s)
 
     def _against_itself(
-        self, rows: Ints, which: Bools, usual: Floats, value: Floats
+        self, rows: Ints, which: Bools, usual: Floats, takes: tuple[Floats, Floats]
     ) -> tuple[Floats, Floats]:
         """Return the same, with its own habit and its newest readings where a rank has moved."""
         m, mine = self._memory.value, rows[which]
         own = usual[which] * np.exp(m["mean"][mine])
-        now = usual.copy(), value.copy()
-        now[0][which], now[1][which] = own, own * np.exp(m["level"][mine])
+        now = usual.copy(), takes[0].copy()
+        now[0][which] = own
+        # Between two bouts the newest are well again, and the level still tells of the last.
+        now[1][which] = np.fmax(own * np.exp(m["level"][mine]), takes[1][which])
         return now
 
     def _moved(self, ranks: Ranks, rows: Ints, fresh: Bools) -> Bools:
