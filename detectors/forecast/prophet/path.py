@@ -8,7 +8,9 @@ active knots, s their signs, S their Schur complement and b their right-hand sid
     d_A = S^-1 b - lambda S^-1 s,    RSS = (y'y - b' S^-1 b) + lambda^2 s' S^-1 s
 
 so the place where lambda = v / tau and 4 v^2 + n v = RSS is the root of a quadratic in v. The path
-is followed to the first such place and no further: some ten steps of 2 |A| K operations each.
+is followed to the first such place and no further: some ten steps of 2 |A| K operations each. The
+first walk uses one Schur complement for all series; where its ridge turns out to matter (a season
+seen for less than a period) a second walk has the series' own.
 """
 
 from typing import NamedTuple
@@ -27,6 +29,9 @@ from detectors.forecast.prophet.problem import (
     Targets,
 )
 
+# The ridge matters where it moves e + v of any smooth direction by more than this share.
+_NEGLIGIBLE = 0.01
+
 
 class _Work(NamedTuple):
     """Scratch of one series; ``active`` lists the knots in use in the order of the factor."""
@@ -39,6 +44,7 @@ class _Work(NamedTuple):
     step: Floats  # (2, K) back-substituted: x = S^-1 b, z = S^-1 s
     gradient: Floats  # (2, K) by knot, of the residual: [0] + lambda [1]
     rhs: Floats  # (K,) b
+    schur: Floats  # (K, K) the Schur complement at a series' own ridge
     entry: Floats  # (1,) the sign with which the next knot enters
 
 
@@ -55,14 +61,20 @@ def follow_paths(quadratic: Quadratic, targets: Targets, tau: float, start: Star
         np.zeros((2, knots)),
         np.zeros((2, knots)),
         np.zeros(knots),
+        np.zeros((knots, knots)),
         np.zeros(1),
     )
     for s in range(len(targets.which)):
-        work.sign[:] = 0.0
-        work.barred[:] = 0.0
-        start.knots[s] = 0.0
-        count, limit = _follow(quadratic, targets, (s, tau), work)
+        which = targets.which[s]
+        block = quadratic.path[which]
+        count, limit = _follow(quadratic, targets, (s, tau, PATH_RIDGE), block, work)
+        variance = max(limit * tau, LEAST_VARIANCE)
+        least = quadratic.eigen[which].min() + min(variance, PATH_RIDGE)
+        if abs(variance - PATH_RIDGE) > _NEGLIGIBLE * least:
+            _schur(quadratic, which, variance, work.schur)
+            count, limit = _follow(quadratic, targets, (s, tau, variance), work.schur, work)
         start.variance[s] = max(limit * tau, LEAST_VARIANCE)
+        start.knots[s] = 0.0
         for i in range(count):
             j = work.active[i]
             value = work.step[0, i] - limit * work.step[1, i]
@@ -72,13 +84,21 @@ def follow_paths(quadratic: Quadratic, targets: Targets, tau: float, start: Star
 
 @compiled
 def _follow(
-    quadratic: Quadratic, targets: Targets, series: tuple[int, float], work: _Work
+    quadratic: Quadratic,
+    targets: Targets,
+    series: tuple[int, float, float],
+    block: Floats,
+    work: _Work,
 ) -> tuple[int, float]:
-    """Return how many knots are in use where lambda = v / tau, and that lambda."""
-    s, tau = series
-    block = quadratic.path[targets.which[s]]
+    """Return how many knots are in use where lambda = v / tau, and that lambda.
+
+    series: which one, tau, the ridge; block: (K, K) the Schur complement at that ridge
+    """
+    s, tau, ridge = series
+    work.sign[:] = 0.0
+    work.barred[:] = 0.0
     count, length = 0, targets.readings[s]
-    left = _reduced(quadratic, targets, s, work.rhs)
+    left = _reduced(quadratic, targets, (s, ridge), work.rhs)
     limit, gone = np.inf, -1
     for _ in range(8 * len(work.rhs) + 8):
         _substitute(count, work)
@@ -176,15 +196,30 @@ def _drop(place: int, count: int, work: _Work) -> None:
 
 
 @compiled
-def _reduced(quadratic: Quadratic, targets: Targets, s: int, rhs: Floats) -> float:
+def _schur(quadratic: Quadratic, which: int, ridge: float, out: Floats) -> None:
+    """Write the knots' Gram matrix without what the smooth columns explain, at this ridge."""
+    cross, eigen = quadratic.cross[which], quadratic.eigen[which]
+    out[:] = quadratic.knots[which]
+    for i in range(len(eigen)):
+        for j in range(len(out)):
+            share = cross[i, j] / (eigen[i] + ridge)
+            for k in range(len(out)):
+                out[j, k] -= share * cross[i, k]
+
+
+@compiled
+def _reduced(
+    quadratic: Quadratic, targets: Targets, series: tuple[int, float], rhs: Floats
+) -> float:
     """Write b, the knots' right-hand side without the smooth columns; return y'y without them."""
+    s, ridge = series
     which = targets.which[s]
     cross = quadratic.cross[which]
     left = targets.square[s]
     rhs[:] = targets.knots[s]
     for i in range(cross.shape[0]):
-        projected = targets.smooth[s, i] - PATH_RIDGE * targets.offset[s, i]
-        share = projected / (quadratic.eigen[which, i] + PATH_RIDGE)
+        projected = targets.smooth[s, i] - ridge * targets.offset[s, i]
+        share = projected / (quadratic.eigen[which, i] + ridge)
         left -= share * projected
         for j in range(cross.shape[1]):
             rhs[j] -= share * cross[i, j]
