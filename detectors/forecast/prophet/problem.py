@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from core.types import Floats, Ints
 
-# The ridge of the path's Schur complement: noise of 3 % of the scale. The polish has the true one.
+# The ridge of the Schur complement that all series share: noise of 3 % of the scale.
 PATH_RIDGE = 1e-3
 # Of a knot that the active ones already span, over its own square: it stays out.
 PIVOT = 1e-11
