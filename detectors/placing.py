@@ -11,6 +11,7 @@ from core.types import Anomaly, Breach, Event, Incident, Severity
 from detectors.places import Places
 from detectors.related import (
     LOSS,
+    SHARED_JOBS,
     STORAGE,
     Role,
     Symptom,
@@ -248,15 +249,23 @@ def _together(following: Sequence[Symptom], places: Places) -> Iterator[list[Sym
         if isinstance(symptom, Event):
             jobs = failing.setdefault(("error", symptom.kind, symptom.code), set())
             jobs.update(jobs_of(symptom, places))
+    waiting = {symptom.target.job for symptom in following if _job_waits(symptom)}
     held: list[list[Tie]] = []
     for symptom in following:
         tied: list[Tie] = [("job", job) for job in jobs_of(symptom, places)]
         if isinstance(symptom, Event):
             error = ("error", symptom.kind, symptom.code)
             tied += [error] if len(failing[error]) >= FAILING_JOBS else []
+        if _job_waits(symptom) and len(waiting) >= SHARED_JOBS:
+            tied.append(("cluster", STORAGE))
         held.append(tied)
     for cluster in clusters(held):
         yield [following[member] for member in cluster]
+
+
+def _job_waits(symptom: Symptom) -> bool:
+    """Say whether a whole job waits for its data, as others do where the storage is slow."""
+    return family_of(symptom) == STORAGE and not symptom.target.node and bool(symptom.target.job)
 
 
 class _Candidates:

@@ -82,6 +82,8 @@ def test_a_switchs_code_is_rated_by_its_range(code: int, severity: Severity) -> 
         # On another node nothing is explained.
         (codes((GPU[0], 79, 0), (GPU[4], 74, 1)), ["79", "74"]),
         (codes((GPU[0], 45, 0)), ["45"]),
+        # What the vendor ignores explains nothing that is worse.
+        (codes((GPU[0], 92, 0), (GPU[0], 13, 1)), ["92", "13"]),
     ],
 )
 def test_a_burst_is_said_by_its_cause(burst: list[Event], said: list[str]) -> None:

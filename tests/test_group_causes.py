@@ -175,6 +175,13 @@ def test_slow_storage_is_one_incident_with_all_that_wait_for_it() -> None:
     assert len(Story().look(waits[0], waits[3])) == 2
 
 
+def test_jobs_that_wait_for_data_at_once_have_one_cause() -> None:
+    waits = [anomaly(Target(job=job), "rank_data_wait_s") for job in ("88", "99")]
+
+    assert len(Story().look(*waits)) == 1
+    assert len(Story().look(waits[0], anomaly(Target(job="99"), "job_step_time_s"))) == 2
+
+
 def test_the_same_on_most_nodes_of_a_job_is_the_jobs() -> None:
     wide = topology(12, jobs={"88": [0, 3, 4, 8]}, a_switch=1)
     full = [anomaly(GPU[n], "gpu_memory_used_ratio") for n in (0, 3)]

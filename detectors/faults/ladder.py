@@ -49,7 +49,8 @@ def of_program(code: int) -> bool:
 def explains(cause: int, effect: int) -> bool:
     """Say whether an Xid explains another one on the same GPU, a moment before or after."""
     above, below = step(cause), step(effect)
-    return NOWHERE not in {above, below} and above < below
+    is_as_bad = xid(cause).severity.rank >= xid(effect).severity.rank
+    return NOWHERE not in {above, below} and above < below and is_as_bad
 
 
 def explains_beside(cause: int, effect: int) -> bool:
