@@ -44,7 +44,7 @@ SCENARIOS = (
     "two-faults",
 )
 SEEDS, QUICK_SEEDS = 16, 1
-DURATION_S, QUICK_DURATION_S = 3600.0, 2400.0
+DURATION_S, QUICK_DURATION_S = 3600.0, 1800.0
 CYCLE_S, STEP_S, SPAN_S = 15.0, 15.0, 600.0
 SWAP_AFTER_S = 120.0
 # Named in the issue: at most one incident for a cause.
