@@ -33,16 +33,17 @@ def empty(series: int) -> dict[str, Array]:
 
 
 def standardise(
-    value: Array, state: dict[str, Array], *, memory: float, clip: float, adopt: int
+    value: Array, state: dict[str, Array], *, memory: float, clip: float, adopt: int, least: float
 ) -> tuple[Array, Array]:
     """Return z (S,) and sigma (S,) from before the readings are learned; NaN where value is.
 
     value:  (S,) readings, NaN: none
     memory: readings; clip: sigmas, infinity learns from everything; adopt: readings running
+    least:  of a sigma, in the readings' unit
     """
     z, sigma = np.empty((2, len(value)), np.float32)
     arrays = (state["count"], state["level"], state["spread"], state["beyond"])
-    _standardise(value, arrays, (1.0 / memory, clip, adopt), z, sigma)
+    _standardise(value, arrays, (1.0 / memory, clip, adopt, least), z, sigma)
     return z, sigma
 
 
@@ -50,12 +51,12 @@ def standardise(
 def _standardise(
     value: Array,
     arrays: tuple[Array, ...],
-    settings: tuple[float, float, int],
+    settings: tuple[float, float, int, float],
     z: Array,
     sigma: Array,
 ) -> None:
     count, level, spread, beyond = arrays
-    least, clip, adopt = settings
+    slow, clip, adopt, least = settings
     for i in range(len(value)):
         x = np.float64(value[i])
         if not np.isfinite(x):
@@ -66,7 +67,7 @@ def _standardise(
             level[i] = x
         residual = x - level[i]
         # A series that hardly ever moves: a thousandth of its level is no news, nor is rounding.
-        now = max(TO_SIGMA * spread[i], 1e-3 * abs(level[i]), 1e-9)
+        now = max(TO_SIGMA * spread[i], 1e-3 * abs(level[i]), least)
         sigma[i] = now
         z[i] = min(max(residual / now, -1e6), 1e6)
         beyond[i] = _run(beyond[i], z[i], clip)
@@ -76,7 +77,7 @@ def _standardise(
             continue
         if count[i] > YOUNG:
             residual = min(max(residual, -clip * now), clip * now)
-        share = max(1.0 / count[i], least)
+        share = max(1.0 / count[i], slow)
         level[i] += share * residual
         spread[i] += share * (abs(residual) - spread[i])
 

@@ -35,6 +35,7 @@ WARN_AFTER_S = 300.0
 WARN_RARER = 100.0
 BAND_SIGMAS = 3.0
 FRESH_S = 120.0
+LEAST_SHARE = 1e-3  # a thousandth of what there is: less of a share is no news
 _SAID_ELSEWHERE = (
     "gpu_memory_used_bytes",
     "node_memory_used_bytes",
@@ -91,7 +92,7 @@ class AnomalyDetector:
         """Hold readings against the newest forecast of each metric too."""
         for name, forecast in forecasts.items():
             if name in CATALOG and watched(CATALOG[name]):
-                self._series.setdefault(name, Series()).expect(forecast)
+                self._series.setdefault(name, _new(name)).expect(forecast)
 
     def look(
         self, windows: Mapping[str, Window], *, topology: Topology | None, now_s: float
@@ -102,7 +103,7 @@ class AnomalyDetector:
             window = windows[name]
             if name not in CATALOG or not watched(CATALOG[name]) or not window.value.size:
                 continue
-            series = self._series.setdefault(name, Series())
+            series = self._series.setdefault(name, _new(name))
             rows = series.learn(
                 window,
                 now_s=now_s,
@@ -128,7 +129,7 @@ class AnomalyDetector:
             if not name:
                 raise ValueError(f"anomaly memory: {key!r} does not begin with a metric and '/'")
             by_metric.setdefault(metric, {})[name] = array
-        restored = {metric: Series() for metric in by_metric}
+        restored = {metric: _new(metric) for metric in by_metric}
         for metric, arrays in by_metric.items():
             restored[metric].restore(arrays)
         self._series = restored
@@ -146,6 +147,11 @@ class AnomalyDetector:
         ]
 
 
+def _new(metric: str) -> Series:
+    share = metric in CATALOG and CATALOG[metric].unit == "ratio"
+    return Series(LEAST_SHARE if share else 1e-9)
+
+
 def _anomaly(
     series: Series, window: Window, at: tuple[int, int], limits: tuple[float, float]
 ) -> Anomaly:
@@ -155,7 +161,9 @@ def _anomaly(
     alarms = {name: array[at[1]] for name, array in series.memory["alarm"].items()}
     readings = window.value[at[0]]
     value = float(readings[np.flatnonzero(np.isfinite(readings))[-1]])
-    reach = BAND_SIGMAS * max(TO_SIGMA * base["spread"], 1e-3 * abs(base["level"]))
+    reach = BAND_SIGMAS * max(
+        TO_SIGMA * base["spread"], 1e-3 * abs(base["level"]), series.least_sigma
+    )
     lower, upper = base["level"] - reach, base["level"] + reach
     start_s, end_s = float(alarms["onset_s"]), float(alarms["last_s"])
     peak, by = float(alarms["peak"]), SCORERS[int(alarms["by"])]

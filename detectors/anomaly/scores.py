@@ -53,11 +53,13 @@ def surprise(
     bands: tuple[Array, Array] | None = None,
     held: Array | None = None,
     learn_anomalies: bool = False,
+    least_sigma: float = 1e-9,
 ) -> tuple[Array, Array]:
     """Return (S,) surprise in decades of rarity and the scorer that said most; then learn.
 
     value: (S,) readings, NaN: none; bands: the forecast's lower and upper (S,) for this time
     held:  (S,) series whose scores are not ranked among the ordinary ones: they are anomalous
+    least_sigma: a series that never moves is taken to move by so much, in its own unit
     learn_anomalies: level, spread and prediction learn from every reading in full; else what is
                      beyond their clip teaches as much as the clip, so that no anomaly is learned
                      as ordinary faster than a regime's ``ADOPT`` readings
@@ -66,7 +68,9 @@ def surprise(
     clip = np.inf if learn_anomalies else CLIP
     error_clip = np.inf if learn_anomalies else ERROR_CLIP
     level = memory["baseline"]["level"]
-    z, sigma = baseline.standardise(value, memory["baseline"], memory=LONG, clip=clip, adopt=ADOPT)
+    z, sigma = baseline.standardise(
+        value, memory["baseline"], memory=LONG, clip=clip, adopt=ADOPT, least=least_sigma
+    )
     scores = np.full((len(SCORERS), len(value)), np.nan, np.float32)
     scores[0] = np.abs(z)
     scores[1] = predict.score(z, memory["predict"], memory=MEDIUM, clip=error_clip)

@@ -26,8 +26,9 @@ NEEDED = 960  # 4 h at 15 s
 class Series:
     """Scores and alarms of all series of a metric."""
 
-    def __init__(self) -> None:
-        """Begin without any series."""
+    def __init__(self, least_sigma: float = 1e-9) -> None:
+        """Begin without any series; ``least_sigma`` is what hardly counts in the metric's unit."""
+        self.least_sigma = least_sigma
         self.targets: tuple[Target, ...] = ()
         self.memory = scores.empty(0)
         self.pool = pool.empty()
@@ -125,6 +126,7 @@ class Series:
             bands=self._band(time_s),
             held=alarms["live"] & ~known,
             learn_anomalies=learn_anomalies,
+            least_sigma=self.least_sigma,
         )
         surprise[self.memory["baseline"]["count"] < NEEDED] = np.nan
         alarm.update(surprise, most, alarms, time_s=time_s, least=self.threshold)
