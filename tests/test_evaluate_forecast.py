@@ -24,7 +24,7 @@ def cut(name: str) -> Windows:
 
 def ramp() -> Windows:
     value = np.arange(1000.0) + np.zeros((2, 1))
-    panel = Panel("ramp", "ramp", ("a", "b"), np.arange(1000) * 60.0, value)
+    panel = Panel("ramp", "ramp", ("a", "b"), np.arange(1000, dtype=np.float64) * 60.0, value)
     return windows("ramp", panel, Source(lambda _: panel, 480, 5))
 
 
@@ -39,7 +39,7 @@ def test_a_window_ends_where_its_future_begins() -> None:
 def test_windows_that_stood_still_are_left_out() -> None:
     value = np.random.default_rng(0).standard_normal((1, 2000))
     value[:, 400:1000] = 0.0
-    panel = Panel("still", "still", ("a",), np.arange(2000) * 60.0, value)
+    panel = Panel("still", "still", ("a",), np.arange(2000, dtype=np.float64) * 60.0, value)
     made = windows("still", panel, Source(lambda _: panel, 480, 20))
     assert 0 < len(made.past) < 20
     assert made.spread.min() > 0.1

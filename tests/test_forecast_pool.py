@@ -24,7 +24,7 @@ def task(
     return ForecastTask(
         metric=metric,
         targets=tuple(Target(node=f"n{row}") for row in range(len(value))),
-        time_s=1.8e9 + np.arange(value.shape[1]) * step_s,
+        time_s=1.8e9 + np.arange(value.shape[1], dtype=np.float64) * step_s,
         value=value,
         horizon_s=7200.0,
     )
