@@ -75,7 +75,7 @@ def hangs(*, seed: int) -> tuple[World, tuple[Hang, ...]]:
             node = int(nodes[place] + random.integers(job.nodes))
             where = Target(node=f"node-{node:02d}", gpu=str(int(random.integers(GPUS))))
         faults.append(FaultSpec(kind, where, onset_s))
-        made.append(Hang(job.id, onset_s, max(3 * job.ideal_step_s, 10.0)))
+        made.append(Hang(job.id, onset_s, 0.0))
     scenario = training_cluster("hangs", faults, JOBS)
     well = World.build(replace(scenario, faults=()), seed=seed)
     world = World.build(scenario, seed=seed)
@@ -83,7 +83,10 @@ def hangs(*, seed: int) -> tuple[World, tuple[Hang, ...]]:
         one.advance(scenario.start_s + 1000.0)
     began_s = scenario.start_s
     hung = (replace(one, onset_s=one.onset_s + began_s) for one in made)
-    return world, tuple(replace(one, in_pause=_pauses(well, one)) for one in hung)
+    (told,) = readings(well, ["job_step_time_s"], began_s + np.arange(0, 1000.0, 10.0))
+    step_s = dict(zip([t.job for t in told.targets], np.nanmedian(told.value, axis=1), strict=True))
+    bound = (replace(one, bound_s=max(3 * float(step_s[one.job]), 10.0)) for one in hung)
+    return world, tuple(replace(one, in_pause=_pauses(well, one)) for one in bound)
 
 
 def _pauses(well: World, hang: Hang) -> bool:

@@ -31,7 +31,7 @@ SEED = 200
 
 def rows(recorded: Path | None, *, quick: bool, progress: Progressed) -> Sequence[Row]:
     """Measure hangs, stragglers and false incidents on simulated jobs, and recorded timelines."""
-    seeds = 3 if quick else 12
+    seeds = 2 if quick else 12
     return (
         *_hang_rows(seeds, progress),
         *_straggler_rows(2 if quick else 8, progress),

@@ -49,6 +49,8 @@ KNOWN_SAVED, KNOWN_S = 3, 3600.0
 # Until then: NVRx gives an unlearned section its learned time five times over; longest stalls of
 # first checkpoints and compilations published for large jobs are some minutes.
 UNKNOWN_TIMES, UNKNOWN_S = 10.0, 300.0
+# What a job says of its step counts from here on over the counts: below, it is one step's chance.
+SLOWER = 1.1
 # A pause is remembered from this part of what is too long for one: the next may be longer.
 WORTH = 0.7
 # Readings missing for more than this many of their intervals hide what happened.
@@ -122,14 +124,15 @@ class Hangs:
         m["steps"][rows], m[SEEN][rows] = steps, time_s
 
     def _step_s(self, rows: Ints) -> Floats:
-        """Return (S,) what a step takes by the counts, or what the job says, if that is longer.
+        """Return (S,) what a step takes by the counts, or by the job, if that is clearly longer.
 
         A job that was slowed down says so at its first slow step; the counts tell minutes later.
         """
         m = self._memory.value
         with np.errstate(invalid="ignore", divide="ignore"):
             counted = np.nansum(m["spent_s"][rows], axis=1) / np.nansum(m["done"][rows], axis=1)
-        return np.asarray(np.where(np.isnan(counted), np.nan, np.fmax(counted, m["told_s"][rows])))
+            slower = m["told_s"][rows] > SLOWER * counted
+        return np.asarray(np.where(slower, m["told_s"][rows], counted))
 
     def _hear_of_steps(self, window: Window | None, jobs: tuple[Target, ...], rows: Ints) -> None:
         if window is None or window.targets != jobs or not window.value.size:
