@@ -8,9 +8,9 @@ import structlog
 from agent.memory import Memory
 from agent.metrics import Metrics
 from core.topology import Topology
-from core.types import Window
+from core.types import Event, Window
 from detectors.detect import DetectSettings, detectors, plausible
-from detectors.detector import Detector, Learning, Symptoms
+from detectors.detector import Detector, Hearing, Learning, Symptoms
 
 log = structlog.get_logger()
 
@@ -36,9 +36,20 @@ class Senses:
             try:
                 found += detector.look(known, topology=topology, now_s=now_s)
             except Exception as error:
-                self.metrics.detectors_failed_total.labels(name).inc()
-                log.exception("detector broke", detector=name, error=repr(error))
+                self._broke(name, error)
         return found
+
+    def hear(
+        self, events: tuple[Event, ...], *, topology: Topology | None, now_s: float
+    ) -> tuple[Event, ...]:
+        """Return what the events of other sources, kernel logs above all, amount to."""
+        for name, detector in self._detectors.items():
+            if isinstance(detector, Hearing):
+                try:
+                    events = detector.hear(events, topology=topology, now_s=now_s)
+                except Exception as error:
+                    self._broke(name, error)
+        return events
 
     def change(self, settings: DetectSettings) -> None:
         """Go by other settings from now on, with what was learned."""
@@ -63,3 +74,7 @@ class Senses:
                     detector.restore(memory[name])
                 except (ValueError, KeyError, IndexError) as error:
                     log.warning("what was learned is lost", detector=name, problem=str(error))
+
+    def _broke(self, name: str, error: Exception) -> None:
+        self.metrics.detectors_failed_total.labels(name).inc()
+        log.exception("detector broke", detector=name, error=repr(error))

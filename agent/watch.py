@@ -86,10 +86,11 @@ class Watch:
         topology = world.state.topology if world.state else None
         windows = self._windows(world.now_s - self.settings.detect_span_s, world.now_s)
         found = self.senses.look(windows, topology=topology, now_s=world.now_s)
+        told = self.senses.hear(tuple(world.events), topology=topology, now_s=world.now_s)
         self.metrics.saw(found.anomalies)
         symptoms = Symptoms(
             anomalies=found.anomalies,
-            events=tuple(e for e in (*found.events, *world.events) if _is_trouble(e)),
+            events=tuple(event for event in (*found.events, *told) if _is_trouble(event)),
             breaches=tuple(breaches),
         )
         await self._group(symptoms, world)

@@ -53,6 +53,17 @@ class Detector(Protocol):
 
 
 @runtime_checkable
+class Hearing(Detector, Protocol):
+    """A detector that also judges what other sources tell: which cause a burst has, what recurs."""
+
+    def hear(
+        self, events: tuple[Event, ...], *, topology: Topology | None, now_s: float
+    ) -> tuple[Event, ...]:
+        """Return the events to go on with; kinds that are not its business pass unchanged."""
+        ...
+
+
+@runtime_checkable
 class Learning(Detector, Protocol):
     """A detector with a memory, which can be put away and taken up by another process."""
 
