@@ -19,6 +19,6 @@ _OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """Return the function compiled at its first call; later processes load it from the cache."""
     # The simulator's engine keeps its own elsewhere, by a setting that is the process's.
-    numba.config.CACHE_DIR = ""
+    numba.config.CACHE_DIR = ""  # type: ignore[attr-defined]
     made: Callable[P, R] = numba.njit(**_OPTIONS)(function)
     return made

@@ -106,7 +106,8 @@ def _pauses(well: World, hang: Hang) -> bool:
 def busy(*, hours: float, seed: int, nodes: int = 256) -> World:
     """Return a cluster where jobs start, save, stop for their own bugs, start again and end."""
     random = np.random.default_rng([seed, 2])
-    jobs, left = [], nodes - 4
+    jobs: list[JobSpec] = []
+    left = nodes - 4
     while left >= 2:
         size = int(min(random.choice([2, 4, 8, 16, 32]), left))
         left -= size

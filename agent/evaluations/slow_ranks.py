@@ -63,7 +63,7 @@ def base(seed: int) -> dict[str, Window]:
     scenario = training_cluster("healthy", (), JOBS)
     world = World.build(scenario, seed=seed)
     world.advance(scenario.start_s + EVERY_S * (HISTORY + STRETCH))
-    return read(world, scenario.start_s + EVERY_S * np.arange(HISTORY + STRETCH))
+    return read(world, scenario.start_s + EVERY_S * np.arange(HISTORY + STRETCH, dtype=np.float64))
 
 
 def ranks_of(window: Window, job: str) -> Ints:

@@ -33,7 +33,9 @@ def timeline(recorded: Path, name: str) -> tuple[Window, Ints] | tuple[None, Non
     replica = np.zeros(len(numbers), dtype=np.int64)
     replica[row] = part["dp_rank"]
     targets = tuple(Target(gpu=f"GPU-{n}", job=name, rank=str(n)) for n in numbers.tolist())
-    return Window("rank_step_time_s", targets, EVERY_S * np.arange(len(steps)), value), replica
+    return Window(
+        "rank_step_time_s", targets, EVERY_S * np.arange(len(steps), dtype=np.float64), value
+    ), replica
 
 
 def blamed_replicas(window: Window, replica: Ints) -> set[int]:
