@@ -4,8 +4,8 @@ PYTHON ?= python3.11
 DURATION ?= 0
 BIN := .venv/bin
 READY := .venv/.ready
-# The simulator's engine is compiled once, a minute, before two test workers would both do it.
-WARM := $(BIN)/python -c 'from sim.warm import warm; warm(print)'
+# What numba compiles is compiled once, two minutes, before two test workers would both do it.
+WARM := $(BIN)/python -c 'import detectors.warm, sim.warm; detectors.warm.warm(print), sim.warm.warm(print)'
 
 .PHONY: run test check bench clean
 

@@ -41,6 +41,7 @@ from core.clock import Clock
 from core.errors import ConfigError, StoreError
 from core.ports import Cluster, EventSource, MetricSource
 from core.units import CATALOG
+from detectors.warm import warm
 from remediation.rules import RulesPolicy
 from remediation.run import Runner
 
@@ -180,6 +181,7 @@ async def assemble(
     StoreLocked while another controller holds the state folder; ConfigError where a secret or a
     receiver's address cannot be used. What was opened is closed again on the way out.
     """
+    await asyncio.to_thread(warm, lambda line: log.info("starting", doing=line))
     database = Database.open(settings.state_dir, owner=f"gpumedic controller {settings.cluster}")
     try:
         parts = _parts(settings, inputs, database, clock=clock, speed=speed)

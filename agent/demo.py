@@ -7,7 +7,7 @@ from pathlib import Path
 
 from agent.access import TOKEN_FILE, ensure_token
 from agent.config import Settings
-from agent.staging import Stage, StageSettings, compile_engine, drive, stage
+from agent.staging import Stage, StageSettings, compile_all, drive, stage
 from core.clock import ManualClock, RealClock, ScaledClock
 from core.types import OutcomeStatus, PlanState
 from sim.baseline import run_unhealed
@@ -62,7 +62,7 @@ class DemoResult:
 
 async def demo(wanted: DemoSettings, *, tell: Tell = lambda line: None) -> DemoResult:
     """Run a scenario in scaled time behind the page; return what came of it."""
-    compile_engine()
+    compile_all()
     start_s = RealClock().now_s()
     clock = ScaledClock(start_s=start_s, speed=wanted.speed)
     script = scenario(wanted.scenario).starting_at(start_s)

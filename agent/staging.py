@@ -10,9 +10,10 @@ from agent.assembly import Assembly, Inputs, assemble
 from agent.config import Settings
 from agent.log import start_logging
 from core.clock import Clock, ManualClock, ScaledClock
+from detectors.warm import warm as warm_detectors
 from sim.port import SimulatedCluster
 from sim.scenario import Scenario
-from sim.warm import warm
+from sim.warm import warm as warm_engine
 from sim.world import World
 
 
@@ -35,15 +36,16 @@ class Stage:
     app: Assembly
 
 
-def compile_engine() -> None:
-    """Compile the engine where it must be, saying so; before a clock runs that nobody stops."""
-    warm(lambda line: print(line, file=sys.stderr))  # noqa: T201 - a person waits meanwhile
+def compile_all() -> None:
+    """Compile what must be, saying so; before a clock runs that nobody stops."""
+    for warm in (warm_engine, warm_detectors):
+        warm(lambda line: print(line, file=sys.stderr))  # noqa: T201 - a person waits meanwhile
 
 
 async def stage(script: Scenario, wanted: StageSettings, *, clock: Clock) -> Stage:
     """Build the world and put the controller before it; the caller runs or drives it."""
     start_logging(level=wanted.log_level, form="auto", clock=clock, stream=sys.stderr)
-    compile_engine()
+    compile_all()
     world = World.build(script, seed=wanted.seed)
     cluster = SimulatedCluster(world, clock=clock)
     chosen: dict[str, Any] = {

@@ -14,7 +14,7 @@ from agent.lab.logs import Logs
 from agent.lab.prometheus import QueryApi
 from agent.lab.scheduler import SchedulerApi
 from agent.serving import serve as serve_app
-from agent.staging import compile_engine
+from agent.staging import compile_all
 from core.clock import Clock, RealClock
 from sim.exporter import EVERY_S, Exporters
 from sim.port import SimulatedCluster
@@ -74,7 +74,7 @@ async def serve(
     Its time is the time of day, one second a second: what scrapes and what looks after it is a
     real program with a clock of its own.
     """
-    compile_engine()
+    compile_all()
     clock = clock or RealClock()
     begun = replace(script.starting_at(clock.now_s()), telemetry="full")
     world = World.build(begun, seed=seed)
