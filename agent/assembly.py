@@ -52,7 +52,7 @@ PUMP_EVERY_S = 1.0
 PRUNE_EVERY_S = 3600.0
 LEARNED = "learned.npz"
 WARNINGS = "warnings"
-KEEP_LEARNED_EVERY_S = 600.0
+KEEP_LEARNED_EVERY_S = 3600.0  # a tenth of a gigabyte on a large fleet; it is kept at the end too
 # Incidents, plans and their journal are looked at again for a quarter of a year.
 KEEP_S = 90 * 86400.0
 

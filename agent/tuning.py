@@ -22,7 +22,9 @@ def watch_settings(settings: Settings) -> WatchSettings:
     return WatchSettings(
         detect_span_s=max(DETECT_SPAN_S, 2 * settings.detect.silence_after),
         detect=DetectSettings(
-            limits=dict(settings.forecast.limits), silence_after_s=settings.detect.silence_after
+            limits=dict(settings.forecast.limits),
+            silence_after_s=settings.detect.silence_after,
+            false_alarms_per_day=settings.detect.false_alarms_per_day,
         ),
         group=GroupSettings(
             group_window_s=settings.detect.group_window,

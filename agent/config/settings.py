@@ -169,6 +169,9 @@ class Detect(Section):
     silence_after: OneSecondOrMore = Field(
         default=duration("2m"), description="a series without readings this long is a symptom"
     )
+    false_alarms_per_day: Annotated[Number, Field(gt=0, le=24)] = Field(
+        default=0.01, description="odd readings a day that are told of a healthy series"
+    )
 
 
 class Diagnose(Section):
