@@ -101,9 +101,14 @@ class Api:
         )
 
     async def forecasts(self, request: Request) -> Response:
-        """Answer the forecasts that are shown, each with its recent history."""
+        """Answer the forecasts that are shown, each with its recent history, and GPUs wanted."""
         view = self.controls.view()
-        return JSONResponse({"forecasts": [to_json(each) for each in view.forecasts]})
+        return JSONResponse(
+            {
+                "forecasts": [to_json(each) for each in view.forecasts],
+                "demand": view.demand and to_json(view.demand),
+            }
+        )
 
     async def plans(self, request: Request) -> Response:
         """Answer the plans, newest first."""

@@ -13,6 +13,7 @@ from agent.config import Settings, read_secret
 from agent.config.reload import Reloader
 from agent.controller import Controller
 from agent.database import Database
+from agent.demand import GpusWanted
 from agent.forecasting import Forecasting
 from agent.gather import Gatherer
 from agent.heal import Heal
@@ -51,7 +52,7 @@ log = structlog.get_logger()
 PUMP_EVERY_S = 1.0
 PRUNE_EVERY_S = 3600.0
 LEARNED = "learned.npz"
-WARNINGS = "warnings"
+DEMAND = "demand"
 KEEP_LEARNED_EVERY_S = 3600.0  # a tenth of a gigabyte on a large fleet; it is kept at the end too
 # Incidents, plans and their journal are looked at again for a quarter of a year.
 KEEP_S = 90 * 86400.0
@@ -144,7 +145,8 @@ class Assembly:
         """Put away what the detectors know; a start without it is a start among strangers."""
         memory = {
             **self.controller.watch.senses.memory(),
-            WARNINGS: self.controller.forecasting.warned.state(),
+            **self.controller.forecasting.memory(),
+            DEMAND: self.controller.demand.state(),
         }
         await asyncio.to_thread(write_memory, self.settings.state_dir / LEARNED, memory)
 
@@ -259,13 +261,16 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
     senses = Senses(metrics, watch.detect)
     memory = read_memory(settings.state_dir / LEARNED)
     senses.remember(memory)
-    forecasting = Forecasting(history, held.pool, forecast_settings(settings), metrics, clock)
-    forecasting.remember(memory.get(WARNINGS, {}))
+    forecasting = Forecasting(
+        history, held.pool, forecast_settings(settings), metrics, clock, senses.expect
+    )
+    forecasting.remember(memory)
     return Controller(
         cluster=settings.cluster,
         clock=clock,
         gatherer=gatherer,
         forecasting=forecasting,
+        demand=GpusWanted.remembering(memory.get(DEMAND, {})),
         watch=Watch(history, store, teller, metrics, senses, watch),
         heal=Heal(RulesPolicy(), runner, store, metrics, settings.autonomy_of),
         teller=teller,

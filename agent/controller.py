@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import structlog
 
+from agent.demand import GpusWanted
 from agent.forecasting import Forecasting
 from agent.gather import Gatherer, World
 from agent.heal import Heal
@@ -17,7 +18,7 @@ from agent.notify.alertmanager import Alertmanager
 from agent.pause import PauseSwitch
 from agent.standing_alerts import StandingAlerts
 from agent.tell import Teller
-from agent.view import Pause, View
+from agent.view import DemandView, Pause, View
 from agent.watch import Watch, cause_of
 from core.clock import Clock
 from core.cluster import OWNER
@@ -57,6 +58,7 @@ class Controller:
     clock: Clock
     gatherer: Gatherer
     forecasting: Forecasting
+    demand: GpusWanted
     watch: Watch
     heal: Heal
     teller: Teller
@@ -73,6 +75,7 @@ class Controller:
     _unseen: tuple[Event, ...] = ()
     _said: str = ""
     _timelines: Mapping[str, tuple[JournalEntry, ...]] = field(default_factory=dict)
+    _wanted: DemandView | None = None
     _cycles: int = 0
     _failed_looks: int = 0
     _store_error: str = ""
@@ -114,6 +117,8 @@ class Controller:
         """Fill the history's gaps and refit: breaches are symptoms of the cycles that follow."""
         await self._fill()
         await self.forecasting.refit(self.clock.now_s())
+        self._wanted = self.demand.ahead()
+        self.metrics.wants(self._wanted)
 
     async def _fill(self) -> None:
         for problem in await self.gatherer.fill():
@@ -139,6 +144,7 @@ class Controller:
         alerts = await self.alerts.standing(world.now_s)
         world = replace(world, events=(*self._unseen, *alerts.values()))
         self._world = world
+        self.demand.note(world.state)
         self.metrics.heard(world.lag_s, world.problems)
         broke = await self._look(world)
         given_up = self._failed_looks >= MAX_FAILED_LOOKS
@@ -205,6 +211,7 @@ class Controller:
             nodes_out=self._nodes_out(),
             nodes_out_limit=self._nodes_out_limit(),
             timelines=self._timelines,
+            demand=self._wanted,
         )
 
     async def timeline(self, incident_id: str) -> tuple[JournalEntry, ...]:

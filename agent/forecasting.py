@@ -2,14 +2,16 @@
 
 import asyncio
 import math
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 import numpy as np
 import structlog
 
+from agent.bands import Bands, thinned
 from agent.forecast_table import CHUNK, FORECAST, Workers
 from agent.history import History
+from agent.memory import Memory
 from agent.metrics import Metrics
 from agent.pace import pace_of, paced, unpaced
 from agent.recent import Recent, recent
@@ -20,7 +22,6 @@ from core.errors import WorkerFailed
 from core.target import Target
 from core.types import Breach, Floats, Forecast
 from core.units import CATALOG
-from detectors.detector import Array
 from detectors.forecast.task import FleetForecast, ForecastTask, Model
 
 log = structlog.get_logger()
@@ -31,6 +32,8 @@ MOST_VIEWS = 200
 # and in between the ones that are shown.
 ALWAYS = 4096
 EVERY_S = 3600.0
+# Names of what is kept in the memory file.
+WARNINGS, WIDTHS = "warnings", "widths"
 # A view looks back so many times as far as ahead.
 VIEW_BACK = 4.0
 
@@ -60,14 +63,19 @@ class ForecastSettings:
 
 @dataclass(slots=True)
 class Forecasting:
-    """Holds the newest forecasts; ``refit`` renews them beside the cycle."""
+    """Holds the newest forecasts; ``refit`` renews them beside the cycle.
+
+    expect: who holds readings against the newest bands of every series
+    """
 
     history: History
     pool: Workers
     settings: ForecastSettings
     metrics: Metrics
     clock: Clock
+    expect: Callable[[Mapping[str, Forecast]], None] = lambda bands: None
     warned: Warned = field(default_factory=Warned)
+    bands: Bands = field(default_factory=Bands)
     views: tuple[ForecastView, ...] = ()
     _all_at_s: float = -math.inf
     _skill: Mapping[str, float] = field(default_factory=dict)
@@ -87,6 +95,7 @@ class Forecasting:
         for metric in metrics:
             seen = await recent(self.history, metric, now_s=now_s, span_s=self.settings.span_s)
             await self.warned.look(metric, seen, self._limit(metric))
+            await asyncio.to_thread(self.bands.mature, metric, seen)
             wanted = seen if every else _some(seen, {t for name, t in shown if name == metric})
             tasks = self._tasks(metric, wanted)
             # All of them take from one iterator: no more chunks than are worked on are in memory.
@@ -95,17 +104,24 @@ class Forecasting:
         self.views = tuple(found.views)
         if every:
             self._all_at_s, self._skill = now_s, found.skill()
+            self.expect(self.bands.renew(found.bands))
         self.metrics.foresaw([view.forecast for view in self.views], self._skill)
         for outcome, count in self.warned.end().items():
             self.metrics.warnings_scored_total.labels(outcome).inc(count)
 
-    def remember(self, warned: Mapping[str, Array]) -> None:
-        """Take up the warnings of an earlier process; what does not fit is said and lost."""
-        if warned:
-            try:
-                self.warned.restore(warned)
-            except (ValueError, KeyError, IndexError) as error:
-                log.warning("earlier warnings are lost", problem=str(error))
+    def memory(self) -> Memory:
+        """Return what is to outlive the process."""
+        return {WARNINGS: self.warned.state(), WIDTHS: self.bands.state()}
+
+    def remember(self, memory: Memory) -> None:
+        """Take up what ``memory`` returned; what does not fit is said and lost."""
+        kept: Mapping[str, Warned | Bands] = {WARNINGS: self.warned, WIDTHS: self.bands}
+        for name, part in kept.items():
+            if state := memory.get(name):
+                try:
+                    part.restore(state)
+                except (ValueError, KeyError, IndexError) as error:
+                    log.warning("what was learned is lost", part=name, problem=str(error))
 
     def breaches(self, now_s: float) -> tuple[Breach, ...]:
         """Return the warnings in force whose horizon has not passed."""
@@ -134,6 +150,7 @@ class Forecasting:
                 high=known.high,
                 sustain_s=self.settings.sustain_s,
                 model=self.settings.model,
+                widening=self.bands.widening(metric, seen.targets[start : start + size]),
             )
 
     async def _work(self, tasks: Iterator[ForecastTask], found: "_Found") -> None:
@@ -160,11 +177,13 @@ class _Found:
 
     def __init__(self) -> None:
         self.views: list[ForecastView] = []
+        self.bands: dict[str, list[Forecast]] = {}
         self._skill: dict[str, list[Floats]] = {}
 
     def take(self, task: ForecastTask, answer: FleetForecast) -> None:
         """Note one chunk's answer."""
         self._skill.setdefault(task.metric, []).append(answer.forecast.skill)
+        self.bands.setdefault(task.metric, []).append(thinned(answer.forecast))
         rows = at_risk(answer)[:MOST_VIEWS].tolist()
         self.views = sorted(
             [*self.views, *(view_of(answer, row, task) for row in rows)], key=_risk
@@ -218,6 +237,7 @@ def view_of(answer: FleetForecast, row: int, task: ForecastTask) -> ForecastView
         limit=float(np.broadcast_to(answer.limit, len(made.targets))[row]),
         expected_s=expected_s if crosses else None,
         probability=probability,
+        notes=answer.notes.get(row, ()),
     )
 
 

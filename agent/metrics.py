@@ -17,6 +17,7 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder, generate_latest
 
+from agent.view import DemandView
 from core.ports import Problem
 from core.target import Target
 from core.types import Anomaly, Forecast, Incident, OutcomeStatus, Severity
@@ -100,6 +101,18 @@ class Metrics:
             if forecast.time_s.size:
                 self._show_last_step(forecast)
 
+    def wants(self, demand: DemandView | None) -> None:
+        """Show the GPUs that will be wanted and those that are lacking; nothing where unknown."""
+        self.gpus_wanted.clear()
+        self.gpus_to_add.clear()
+        if demand is None:
+            return
+        for lead_s, gpus, to_add in zip(demand.lead_s, demand.gpus, demand.to_add, strict=True):
+            lead = f"{lead_s / 60:.0f}m"
+            self.gpus_to_add.labels(lead).set(to_add)
+            for level, count in zip(demand.level, gpus, strict=True):
+                self.gpus_wanted.labels(lead, f"{level:g}").set(count)
+
     def _show_last_step(self, forecast: Forecast) -> None:
         horizon = f"{forecast.time_s[-1] - forecast.made_at_s:.0f}s"
         bounds = {"lower": forecast.lower, "mean": forecast.mean, "upper": forecast.upper}
@@ -156,6 +169,13 @@ class Metrics:
         )
         self.forecast_skill_ratio = self._gauge(
             "forecast_skill_ratio", "1 - error / error of seasonal naive, median.", "metric"
+        )
+
+        self.gpus_wanted = self._gauge(
+            "gpus_wanted", "GPUs that jobs will want at most, with a probability.", "lead", "level"
+        )
+        self.gpus_to_add = self._gauge(
+            "gpus_to_add", "GPUs wanted beyond those in service, at the highest level.", "lead"
         )
 
     def _actions(self) -> None:

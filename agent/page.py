@@ -11,6 +11,7 @@ from functools import cache
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
@@ -20,9 +21,10 @@ from agent.api import find_incident, find_plan, plans_of
 from agent.fleet import by_whom, fleet_of
 from agent.svg import forecast_svg
 from agent.times import rfc3339
-from agent.view import Controls, ForecastView, View
+from agent.view import Controls, DemandView, ForecastView, View
 from core.clock import Clock
-from core.types import Incident, IncidentState, JournalEntry, PlanRecord, PlanState
+from core.target import Target
+from core.types import Forecast, Incident, IncidentState, JournalEntry, PlanRecord, PlanState
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -163,7 +165,9 @@ def _templates() -> "Environment":
         action=words.action_text,
         iso=rfc3339,
     )
-    environment.globals.update(by_whom=by_whom, plot=_plot, isnan=math.isnan)
+    environment.globals.update(
+        by_whom=by_whom, plot=_plot, demand_plot=_demand_plot, isnan=math.isnan
+    )
     return environment
 
 
@@ -172,6 +176,37 @@ def _plot(view: ForecastView) -> object:
     from markupsafe import Markup  # noqa: PLC0415 - comes with jinja2
 
     return Markup(forecast_svg(view))  # noqa: S704 - see above, and tests/test_page.py
+
+
+def _demand_plot(demand: DemandView) -> object:
+    """Draw GPUs wanted as any forecast is: the band is between the lowest and highest level."""
+    time_s = demand.made_at_s + np.array([0.0, *demand.lead_s])
+    ahead = np.vstack([np.full(len(demand.level), demand.wanted), demand.gpus])
+    forecast = Forecast(
+        metric="gpus_wanted",
+        targets=(Target(),),
+        made_at_s=demand.made_at_s,
+        time_s=time_s,
+        mean=ahead[None, :, 0],
+        lower=ahead[None, :, 0],
+        upper=ahead[None, :, -1],
+        coverage=demand.level[-1] - demand.level[0],
+        model=("demand",),
+        skill=np.full(1, np.nan),
+    )
+    return _plot(
+        ForecastView(
+            target=Target(),
+            metric="gpus_wanted",
+            unit="GPUs",
+            history_time_s=demand.history_time_s,
+            history_value=demand.history_gpus,
+            forecast=forecast,
+            limit=float(demand.have),
+            expected_s=None,
+            probability=math.nan,
+        )
+    )
 
 
 def _with_plans(view: View, incident: Incident) -> OpenIncident:

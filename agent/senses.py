@@ -8,9 +8,9 @@ import structlog
 from agent.memory import Memory
 from agent.metrics import Metrics
 from core.topology import Topology
-from core.types import Event, Window
+from core.types import Event, Forecast, Window
 from detectors.detect import DetectSettings, detectors, plausible
-from detectors.detector import Detector, Hearing, Learning, Symptoms
+from detectors.detector import Detector, Expecting, Hearing, Learning, Symptoms
 
 log = structlog.get_logger()
 
@@ -22,6 +22,7 @@ class Senses:
     metrics: Metrics
     settings: DetectSettings
     _detectors: Mapping[str, Detector] = field(init=False)
+    _bands: Mapping[str, Forecast] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._detectors = detectors(self.settings)
@@ -51,12 +52,23 @@ class Senses:
                     self._broke(name, error)
         return events
 
+    def expect(self, bands: Mapping[str, Forecast]) -> None:
+        """Hold readings against the newest forecast of each metric too; it replaces the one before.
+
+        A detector keeps the bands and a copy by its own rows: 16 bytes a series and step.
+        """
+        self._bands = bands
+        for detector in self._detectors.values():
+            if isinstance(detector, Expecting):
+                detector.expect(bands)
+
     def change(self, settings: DetectSettings) -> None:
         """Go by other settings from now on, with what was learned."""
         if settings != self.settings:
             memory = self.memory()
             self.settings, self._detectors = settings, detectors(settings)
             self.remember(memory)
+            self.expect(self._bands)
 
     def memory(self) -> Memory:
         """Return what the detectors that learn have learned."""

@@ -17,6 +17,7 @@ class ForecastView:
 
     history_time_s, history_value: (T,) ; forecast holds a single row (S = 1)
     limit: NaN where the metric has none; expected_s: median crossing time, None where none is seen
+    notes: what a reader should know of this series
     """
 
     target: Target
@@ -28,6 +29,28 @@ class ForecastView:
     limit: float
     expected_s: float | None
     probability: float
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DemandView:
+    """GPUs that jobs want, now and soon.
+
+    wanted, have: running and queued now; in service now
+    history_time_s, history_gpus: (T,) what was wanted lately
+    lead_s: (L,) seconds ahead; gpus: (L, Q) what will be wanted at most with probability ``level``
+    to_add: (L,) GPUs to have ready beyond those in service, for the highest level
+    """
+
+    made_at_s: float
+    wanted: float
+    have: int
+    history_time_s: Floats
+    history_gpus: Floats
+    lead_s: tuple[float, ...]
+    level: tuple[float, ...]
+    gpus: Floats
+    to_add: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +70,7 @@ class View:
     sentence: what the last cycle said; the same line as in the log
     sources: name -> lag in seconds of its newest reading, NaN while it is down
     series, learning: how many series are kept, and how many are too short to forecast
+    demand: None without a scheduler, or with too little history
     """
 
     made_at_s: float
@@ -67,6 +91,7 @@ class View:
     nodes_out_limit: int
     goodput_ratio: float | None = None
     timelines: Mapping[str, tuple[JournalEntry, ...]] = field(default_factory=dict)
+    demand: DemandView | None = None
 
 
 class Controls(Protocol):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.topology import Topology
-from core.types import Anomaly, Breach, Event, Window
+from core.types import Anomaly, Breach, Event, Forecast, Window
 
 Array = NDArray[Any]
 
@@ -60,6 +60,15 @@ class Hearing(Detector, Protocol):
         self, events: tuple[Event, ...], *, topology: Topology | None, now_s: float
     ) -> tuple[Event, ...]:
         """Return the events to go on with; kinds that are not its business pass unchanged."""
+        ...
+
+
+@runtime_checkable
+class Expecting(Detector, Protocol):
+    """A detector that holds readings against what was forecast for them."""
+
+    def expect(self, forecasts: Mapping[str, Forecast]) -> None:
+        """Take the newest forecast of each metric, all of its series in one."""
         ...
 
 

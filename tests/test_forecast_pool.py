@@ -14,6 +14,7 @@ from detectors.forecast.fleet import forecast, needed_readings
 from detectors.forecast.grid import MAX_STEPS, ahead, clean, thinned
 from detectors.forecast.members import NAMES, expected
 from detectors.forecast.task import FleetForecast, ForecastTask, Model
+from detectors.forecast.warning import SUDDEN
 
 MINUTE_S = 60.0
 
@@ -166,7 +167,8 @@ def test_misses_widen_a_series_and_hits_narrow_it() -> None:
     come[0] += 1e3
     learned = matured(Learned(), made, made.time_s, come)
     assert learned.width[0] > 0 > learned.width[1]
-    width = forecast(task(value), learned).forecast
+    taught = replace(task(value), widening=learned.width_of(made.targets))
+    width = forecast(taught).forecast
     before, after = made.upper - made.lower, width.upper - width.lower
     assert (after[0] > before[0]).all()
     assert (after[1] < before[1]).all()
@@ -235,3 +237,12 @@ def test_times_ahead_end_at_the_horizon() -> None:
 
 def test_infinite_readings_are_no_readings() -> None:
     assert np.isnan(clean(np.array([[np.inf, -1.0, 5.0]]), low=0.0, high=4.0)).all()
+
+
+def test_a_series_that_jumped_over_its_limit_says_so() -> None:
+    value = noisy(2)
+    value[1, -200:-150] += 1e3
+
+    notes = forecast(replace(task(value), limit=500.0)).notes
+
+    assert [SUDDEN in notes.get(row, ()) for row in (0, 1)] == [False, True]

@@ -1,6 +1,7 @@
 """At a refit every series that has a limit is forecast, and those most at risk are kept."""
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 
 from agent import forecasting as module
 from agent import recent as recents
+from agent.bands import STEPS
 from agent.forecast_table import CHUNK
 from agent.forecasting import Forecasting, ForecastSettings
 from agent.history import History
@@ -15,7 +17,7 @@ from agent.metrics import Metrics
 from agent.recent import recent
 from core.clock import ManualClock
 from core.target import Target
-from core.types import Floats, Window
+from core.types import Floats, Forecast, Window
 from detectors.forecast.task import Model
 from tests.forecast_workers import InProcess
 
@@ -190,11 +192,11 @@ async def test_a_warning_outlives_the_process_and_is_scored(clock: ManualClock) 
     """The crossing comes after an hour, in the next process's time: it counts as right, once."""
     first = forecasting(InProcess(), clock, leaking(clock.now_s()))
     await first.refit(clock.now_s())
-    state = first.warned.state()
+    memory = first.memory()
     await clock.advance(4800)
 
     second = forecasting(InProcess(), clock, leaking(clock.now_s(), later_s=4800))
-    second.remember(state)
+    second.remember(memory)
     before = second.breaches(clock.now_s() - 4000)
     await second.refit(clock.now_s())
     await second.refit(clock.now_s())
@@ -208,7 +210,7 @@ async def test_a_warning_outlives_the_process_and_is_scored(clock: ManualClock) 
 async def test_a_state_that_does_not_fit_is_lost_and_said(clock: ManualClock) -> None:
     given = forecasting(InProcess(), clock)
 
-    given.remember({"numbers": np.zeros((1, 2)), "texts": np.zeros((1, 1), "<U1")})
+    given.remember({"warnings": {"numbers": np.zeros((1, 2)), "texts": np.zeros((1, 1), "<U1")}})
 
     assert given.breaches(clock.now_s()) == ()
 
@@ -235,6 +237,50 @@ async def test_a_short_horizon_is_looked_at_on_a_faster_clock(clock: ManualClock
     assert breach.made_at_s == pytest.approx(now_s, abs=1)
     assert breach.expected_s - now_s == pytest.approx(left_s, rel=0.3)
     assert given.views[0].forecast.time_s[-1] == pytest.approx(now_s + 120, abs=1)
+
+
+async def test_all_bands_of_a_metric_are_handed_on_together(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of series that no plot shows; in a large cluster only when all have been forecast."""
+    monkeypatch.setitem(CHUNK, Model.POOL, 16)
+    monkeypatch.setattr(module, "ALWAYS", 30)
+    monkeypatch.setattr(module, "MOST_VIEWS", 3)
+    given = forecasting(InProcess(), clock, climbing(MEMORY, nodes(40), {}, clock.now_s()))
+    told: list[Mapping[str, Forecast]] = []
+    given.expect = told.append
+
+    for minutes in (0, 4):
+        await given.refit(clock.now_s() + 60 * minutes)
+
+    (bands,) = told
+    assert {metric: each.targets for metric, each in bands.items()} == {MEMORY: tuple(nodes(40))}
+    assert bands[MEMORY].time_s[-1] == pytest.approx(clock.now_s() + 7200, abs=60)
+    assert bands[MEMORY].lower.shape == (40, STEPS)
+
+
+async def test_bands_that_were_missed_are_wider_the_next_time(clock: ManualClock) -> None:
+    """What came after two hours teaches the next process too."""
+    rng, pool, now_s = np.random.default_rng(2), InProcess(), clock.now_s()
+    time_s = (now_s // STEP_S + np.arange(-240.0, 121.0)) * STEP_S
+    value = 0.4 + rng.normal(0, 0.01, (2, len(time_s)))
+    value[1, 241:] += rng.choice([-0.3, 0.3], 120)
+    given = forecasting(pool, clock, Window(MEMORY, tuple(nodes(2)), time_s[:241], value[:, :241]))
+    await given.refit(now_s)
+    given.history.merge(
+        Window(MEMORY, tuple(nodes(2)), time_s[241:], value[:, 241:]), now_s=now_s + 7200
+    )
+
+    await given.refit(now_s + 7200)
+    await given.refit(now_s + 7260)
+    after = forecasting(pool, clock)
+    after.remember(given.memory())
+
+    widening = [np.asarray(task.widening) for task in pool.asked]
+    assert not widening[0].any()
+    assert widening[1][0] <= 0 < widening[1][1]
+    assert widening[2].tolist() == widening[1].tolist()
+    assert after.bands.widening(MEMORY, nodes(2)).tolist() == widening[1].tolist()
 
 
 @pytest.mark.parametrize("step_s", [15.0, 60.0])

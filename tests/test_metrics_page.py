@@ -120,6 +120,8 @@ def test_the_names_dashboards_stand_on_are_there(metrics: Metrics) -> None:
         ("gpumedic_anomalies_total", "counter"),
         ("gpumedic_forecast_value", "gauge"),
         ("gpumedic_forecast_skill_ratio", "gauge"),
+        ("gpumedic_gpus_wanted", "gauge"),
+        ("gpumedic_gpus_to_add", "gauge"),
         ("gpumedic_forecasts_total", "counter"),
         ("gpumedic_incidents_open", "gauge"),
         ("gpumedic_incidents_total", "counter"),

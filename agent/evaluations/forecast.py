@@ -133,7 +133,8 @@ def pool_bands(made: Windows, progress: Progressed) -> Bands:
         task = _task(made, own, Model.POOL)
         if earlier is not None:
             learned = matured(learned, earlier, made.time_s[-1] + _ahead(made), come)
-        earlier = forecast(task, learned).forecast
+        task = replace(task, widening=learned.width_of(task.targets))
+        earlier = forecast(task).forecast
         _write(bands, own, earlier)
         come = np.where(np.arange(made.future.shape[1]) < made.gap, made.future[own], np.nan)
     progress(f"pool {made.name}", len(turns), len(turns))

@@ -117,13 +117,13 @@ def scales(value: Floats, step_s: float, *, error: Floats, apart: Floats, spread
     return np.stack([error, *wide, apart])
 
 
-def half_widths(width: Floats, scale: Floats, *, learned: Floats, coverage: float) -> Floats:
+def half_widths(width: Floats, scale: Floats, *, widening: Floats, coverage: float) -> Floats:
     """Return (2, S, H) how far the interval reaches below and above.
 
-    width: (H, 2, F) coefficients; scale: (F, S, H); learned: (S,) logarithm of each series' factor
+    width: (H, 2, F) coefficients; scale: (F, S, H); widening: (S,) logarithm of each series' factor
     Other coverages than the shipped one follow the normal law's ratio.
     """
     normal = NormalDist()
     ratio = normal.inv_cdf((1 + coverage) / 2) / normal.inv_cdf((1 + SHIPPED_COVERAGE) / 2)
     half = np.einsum("hof,fsh->osh", width, scale)
-    return np.asarray(half * (ratio * np.exp(learned))[None, :, None])
+    return np.asarray(half * (ratio * np.exp(widening))[None, :, None])

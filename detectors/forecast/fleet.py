@@ -1,7 +1,7 @@
 """The shipped forecaster: for all series of a task, a weighted pool with calibrated intervals.
 
 Readings -> back-test of every member -> weights per series -> mean -> half widths -> crossings.
-Everything is recomputed from the window; what only time can teach is passed in as ``Learned``.
+Everything is recomputed from the window; what only time can teach is the task's ``widening``.
 """
 
 from dataclasses import dataclass
@@ -13,18 +13,14 @@ from core.types import Floats, Forecast, Ints
 from detectors.forecast.averages import mean_of, spread_of
 from detectors.forecast.backtest import BackTest, back_test
 from detectors.forecast.combine import class_of, combined, shipped, tilt
-from detectors.forecast.conformal import (
-    Learned,
-    error_at,
-    half_widths,
-    scales,
-)
+from detectors.forecast.conformal import error_at, half_widths, scales
 from detectors.forecast.crossing import Ahead, crossings, standing
 from detectors.forecast.grid import ahead, clean, thinned
 from detectors.forecast.members import DAY_AGO, DAY_S, LAST, NAMES, expected
 from detectors.forecast.prophet.fleet import FleetProphet
 from detectors.forecast.prophet.settings import ProphetSettings
 from detectors.forecast.task import Crossings, FleetForecast, ForecastTask, Model
+from detectors.forecast.warning import Watch, with_sudden
 
 # The least that is forecast: most of half an hour, and enough readings for a median at any step.
 MIN_SPAN_S = 1800.0
@@ -43,7 +39,6 @@ NAIVE_NAMES = {LAST: "naive", DAY_AGO: "seasonal naive"}
 MARGIN = 0.1
 SURE = 2.0
 MIN_ORIGINS = 4
-NOTHING_LEARNED = Learned()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,31 +53,37 @@ class _Rows:
     notes: dict[int, tuple[str, ...]]
 
 
-def forecast(task: ForecastTask, learned: Learned = NOTHING_LEARNED) -> FleetForecast:
-    """Forecast every series of a task.
+def forecast(task: ForecastTask) -> FleetForecast:
+    """Forecast every series of a task, and note whose crossings nothing can foresee.
 
-    learned: see ``conformal.matured``; without it intervals rest on the window alone
     A series with under half an hour of readings is not forecast. Cost: under 1 CPU-ms a series.
     """
+    value = clean(task.value, low=task.low, high=task.high)
+    step_s = float(np.median(np.diff(task.time_s)))
     if task.model is Model.PROPHET:
         # Facebook's package is heavy and seldom asked for.
         from detectors.forecast.prophet.reference import forecast_reference  # noqa: PLC0415
 
-        return forecast_reference(task)
-    value = clean(task.value, low=task.low, high=task.high)
-    step_s = float(np.median(np.diff(task.time_s)))
+        answer = forecast_reference(task)
+    else:
+        answer = _forecast(task, value, step_s)
+    return with_sudden(Watch(answer, value, step_s))
+
+
+def _forecast(task: ForecastTask, value: Floats, step_s: float) -> FleetForecast:
+    """Forecast the series that have enough readings, some hundred at a time."""
     needed = needed_readings(step_s)
     readings = np.isfinite(value).sum(axis=1)
     rows = np.flatnonzero(readings >= needed)
     time_s = ahead(float(task.time_s[-1]), step_s=step_s, horizon_s=task.horizon_s)
-    width = learned.width_of(task.targets)
+    widening = np.broadcast_to(np.asarray(task.widening, np.float64), (len(task.targets),))
     made = _empty(task, time_s)
     for start in range(0, len(rows), CHUNK):
         part = rows[start : start + CHUNK]
         if task.model is Model.FLEET_PROPHET:
             _put(made, part, _prophet_rows(task, value[part], time_s), task)
         else:
-            _put(made, part, _pool_rows(task, value[part], time_s, width[part]), task)
+            _put(made, part, _pool_rows(task, value[part], time_s, widening[part]), task)
     return _answer(task, value, made, time_s, readings=readings, needed=needed)
 
 
@@ -91,7 +92,7 @@ def needed_readings(step_s: float) -> int:
     return max(MIN_READINGS, round(MIN_SHARE * MIN_SPAN_S / step_s))
 
 
-def _pool_rows(task: ForecastTask, value: Floats, time_s: Floats, learned: Floats) -> _Rows:
+def _pool_rows(task: ForecastTask, value: Floats, time_s: Floats, widening: Floats) -> _Rows:
     """Combine the members for (S, T) readings."""
     step_s = float(np.median(np.diff(task.time_s)))
     lead_s = time_s - task.time_s[-1]
@@ -110,7 +111,7 @@ def _pool_rows(task: ForecastTask, value: Floats, time_s: Floats, learned: Float
     apart = _apart(each, weight, mean)
     error = error_at(test, tested, lead_s, spread)
     scale = scales(value, step_s, error=error, apart=apart, spread=spread)
-    half = half_widths(trained.width_at(lead_s), scale, learned=learned, coverage=task.coverage)
+    half = half_widths(trained.width_at(lead_s), scale, widening=widening, coverage=task.coverage)
     naive = np.array([NAIVE_NAMES[int(one)] for one in judged.naive])
     return _Rows(
         mean=mean,

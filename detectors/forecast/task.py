@@ -31,6 +31,8 @@ class ForecastTask:
     limit:     crossing it in the ``bad`` direction for ``sustain_s`` is a breach; one for all or
                (S,) one each; NaN: none
     low, high: plausible range; readings outside are passed over, forecasts are clipped to it
+    widening:  (S,), or one for all: logarithm of the factor on the pool's intervals, as forecasts
+               that came due have taught (``conformal.matured``); 0: nothing is known
     """
 
     metric: str
@@ -45,6 +47,7 @@ class ForecastTask:
     high: float = np.inf
     sustain_s: float = 60.0
     model: Model = Model.POOL
+    widening: float | Floats = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
