@@ -53,7 +53,7 @@ def group(
     """
     places = Places(topology)
     kept = [_not_ahead(i, now_s) for i in incidents if not _forgotten(i, now_s, settings)]
-    homes, homeless = _known(kept, _newest_of_each(symptoms))
+    homes, asleep, homeless = _known(kept, _newest_of_each(symptoms))
     known = [_updated(i, homes.get(i.id, ()), places, now_s) for i in kept]
     for home in placed(
         known,
@@ -68,7 +68,7 @@ def group(
             known.append(_updated(_opened(new_id(), now_s), home.placed, places, now_s))
         elif home.absorbed_by is None:
             before = kept[home.index]
-            seen = (*homes.get(before.id, ()), *home.placed)
+            seen = (*homes.get(before.id, ()), *asleep.get(before.id, ()), *home.placed)
             known[home.index] = _updated(before, seen, places, now_s)
         elif home.absorbed_by.incident is not None:
             known[home.index] = _absorbed(known[home.index], home.absorbed_by.incident.id, now_s)
@@ -117,12 +117,12 @@ def _not_ahead(incident: Incident, now_s: float) -> Incident:
 
 def _known(
     incidents: Sequence[Incident], live: Mapping[Key, Symptom]
-) -> tuple[Mapping[str, Sequence[Symptom]], Sequence[Symptom]]:
+) -> tuple[Mapping[str, Sequence[Symptom]], Mapping[str, Sequence[Symptom]], Sequence[Symptom]]:
     """Send each symptom that an incident has had before to it, an open one first, then the newest.
 
-    Returns symptoms by incident id, and those that no incident knows. An incident of which nothing
-    but its targets is left was one of breaches that cleared: a breach there belongs to it.
-    Information about an incident that is over is let go: it opens nothing again.
+    Returns symptoms by incident id, information about incidents that are over by id, which opens
+    nothing again, and symptoms that no incident knows. An incident of which nothing but its targets
+    is left was one of breaches that cleared: a breach there belongs to it.
     """
     order = sorted(incidents, key=lambda i: (i.state is IncidentState.OPEN, i.updated_s, i.id))
     home: dict[Key, str] = {}
@@ -134,21 +134,20 @@ def _known(
             cleared_at |= dict.fromkeys(incident.targets, incident.id)
     homes: dict[str, list[Symptom]] = {}
     homeless: list[Symptom] = []
-    quiet: list[tuple[str, Symptom]] = []
+    quiet: dict[str, list[Symptom]] = {}
     for key, symptom in live.items():
         cleared = cleared_at.get(symptom.target) if isinstance(symptom, Breach) else None
         found = home.get(key, cleared)
         if found is None:
             homeless.append(symptom)
         elif symptom.severity is Severity.INFO:
-            quiet.append((found, symptom))
+            quiet.setdefault(found, []).append(symptom)
         else:
             homes.setdefault(found, []).append(symptom)
     awake = {i.id for i in incidents if i.state is IncidentState.OPEN} | homes.keys()
-    for found, symptom in quiet:
-        if found in awake:
-            homes.setdefault(found, []).append(symptom)
-    return homes, homeless
+    for found in awake & quiet.keys():
+        homes.setdefault(found, []).extend(quiet.pop(found))
+    return homes, quiet, homeless
 
 
 def _near(incidents: Sequence[Incident], now_s: float, settings: GroupSettings) -> list[int]:

@@ -4,7 +4,8 @@ Trouble of a node's own goes by node and by shared place. What a job shows goes 
 one of its nodes, and stays with the job when it moves. Mere information only joins.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 from core.types import Anomaly, Breach, Event, Incident, Severity
@@ -12,6 +13,7 @@ from detectors.places import Places
 from detectors.related import (
     LOSS,
     SHARED_JOBS,
+    SLOW,
     STORAGE,
     Role,
     Symptom,
@@ -94,14 +96,17 @@ def placed(
     own, following = _split(homes, loud, places)
     own, idle = _parted(own, _idling(homes, own, places))
     following += idle
-    known = [symptom for home in homes for symptom in (*home.own, *home.following)]
-    shared = shared_places((*known, *loud), places)
-    following, wide = _parted(following, lambda symptom: _is_wide(ties(symptom, places, shared)))
+    tied = _tied(homes, own, following, places)
+    following, wide = _parted(following, tied.is_wide)
     own += wide
-    _place_own(homes, own, places, shared)
+    for home in homes:
+        home.following, slow = _parted(home.following, tied.is_slow_place)
+        home.own += slow
+        home.nodes |= {places.node_of(symptom.target) for symptom in slow}
+    _place_own(homes, own, tied)
     ended = [_home(i, incidents[i], places, now_s) for i in over]
     homes += [replace(home, is_over=True) for home in ended if home.is_wide or not home.own]
-    _place_following(homes, following, places)
+    _place_following(homes, following, places, window_s)
     _place_evidence(homes, [s for s in homeless if s.severity is Severity.INFO], places)
     return tuple(home for home in homes if home.placed or home.absorbed_by)
 
@@ -123,7 +128,10 @@ def _home(index: int, incident: Incident, places: Places, lately_s: float) -> Ho
     home.own, home.following = _split([], loud, places)
     home.nodes = {places.node_of(symptom.target) for symptom in home.own} - {""}
     home.jobs = set(incident.jobs)
-    home.shown = {job for symptom in home.following for job in jobs_of(symptom, places)}
+    # Of a slow node that its job has left, it is the job that is slow.
+    home.shown = {
+        job for symptom in home.following for job in jobs_of(symptom, places) or incident.jobs
+    }
     return home
 
 
@@ -177,51 +185,102 @@ def _parted(
     return parts
 
 
-def _is_wide(held: Sequence[Tie]) -> bool:
-    return any(tie[0] == "cluster" for tie in held)
+@dataclass(frozen=True, slots=True)
+class _Tied:
+    """What symptoms are tied to in one look.
+
+    shared: the places of ``shared_places``; a rank that its node's own trouble makes slow neither
+            counts for them nor is tied to them
+    troubled: the nodes with trouble of their own
+    """
+
+    places: Places
+    shared: frozenset[Tie]
+    troubled: frozenset[str]
+
+    def of(self, symptom: Symptom) -> tuple[Tie, ...]:
+        node = self.places.node_of(symptom.target)
+        if family_of(symptom) == SLOW and node in self.troubled:
+            return (("node", node),)
+        return ties(symptom, self.places, self.shared)
+
+    def is_wide(self, symptom: Symptom) -> bool:
+        """Say whether what a job shows is all jobs' trouble, or that of a place of slow nodes."""
+        return any(tie[0] == "cluster" or tie[-1] == SLOW for tie in self.of(symptom))
+
+    def is_slow_place(self, symptom: Symptom) -> bool:
+        """Say whether a slow node turned out to be slow as others of its place are."""
+        return family_of(symptom) == SLOW and self.is_wide(symptom)
 
 
-def _place_own(
-    homes: list[Home], own: Sequence[Symptom], places: Places, shared: frozenset[Tie]
-) -> None:
+def _tied(
+    homes: Sequence[Home], own: Sequence[Symptom], following: Sequence[Symptom], places: Places
+) -> _Tied:
+    every = [*own, *following, *(s for home in homes for s in (*home.own, *home.following))]
+    troubled = {places.node_of(s.target) for s in every if role_of(s, places) is Role.OWN} - {""}
+    known = (s for s in every if family_of(s) != SLOW or places.node_of(s.target) not in troubled)
+    return _Tied(places, shared_places(known, places), frozenset(troubled))
+
+
+def _place_own(homes: list[Home], own: Sequence[Symptom], tied: _Tied) -> None:
+    places = tied.places
     held_by: dict[Tie, list[int]] = {}
     for number, home in enumerate(homes):
-        for tie in {tie for symptom in home.own for tie in ties(symptom, places, shared)}:
+        for tie in {tie for symptom in home.own for tie in tied.of(symptom)}:
             held_by.setdefault(tie, []).append(number)
-    held = [ties(symptom, places, shared) for symptom in own]
+    held = [tied.of(symptom) for symptom in own]
     found = sorted(clusters(held), key=lambda cluster: min((since_s(own[i]), i) for i in cluster))
-    of_jobs = [(home, _reached(home, places)) for home in homes if not home.own]
+    of_jobs = [_OfJobs(home, places) for home in homes if home.following]
     for cluster in found:
-        tied = {tie for member in cluster for tie in held[member]}
+        theirs = {tie for member in cluster for tie in held[member]}
         symptoms = [own[member] for member in cluster]
         nodes = {places.node_of(symptom.target) for symptom in symptoms} - {""}
-        numbers = {number for tie in tied for number in held_by.get(tie, ())}
+        numbers = {number for tie in theirs for number in held_by.get(tie, ())}
         owners = [homes[n] for n in sorted(numbers) if homes[n].absorbed_by is None]
         if owners:
             home = owners[0]
-            _absorb(home, owners[1:], (tied & shared, places, shared))
+            _absorb(home, owners[1:], theirs & tied.shared, tied)
         else:
-            unexplained = (h for h, on in of_jobs if on & nodes and not (h.own or h.absorbed_by))
-            home = next(unexplained, None) or _new(homes)
+            explained = (each.home for each in of_jobs if each.explained_by(symptoms, nodes))
+            home = next(explained, None) or _new(homes)
         home.own += symptoms
         home.placed += symptoms
         home.nodes |= nodes
         home.jobs |= {job for symptom in symptoms for job in places.jobs_on(symptom.target)}
 
 
-def _reached(home: Home, places: Places) -> set[str]:
-    """Return the nodes on which the cause of what a home's jobs show may be."""
-    on = {node for job in home.shown for node in places.nodes_of(job)}
-    return on | {places.node_of(symptom.target) for symptom in home.following} - {""}
+class _OfJobs:
+    """A home of what jobs show, and where the cause of that may be.
+
+    near: nodes that show it; on: all nodes of its jobs
+    """
+
+    def __init__(self, home: Home, places: Places) -> None:
+        self.home = home
+        self.near = {places.node_of(symptom.target) for symptom in home.following} - {""}
+        self.on = {node for job in home.shown for node in places.nodes_of(job)} | self.near
+        self.mild = all(role_of(symptom, places) is Role.RANK for symptom in home.following)
+
+    def explained_by(self, symptoms: Sequence[Symptom], nodes: set[str]) -> bool:
+        """Say whether trouble of these nodes is what the jobs suffer from.
+
+        Where only ranks are slow, it must be on a node of theirs, or critical. Where there is an
+        explanation already, that of another slow node must be of the same kind.
+        """
+        if self.home.absorbed_by is not None:
+            return False
+        if self.home.own:
+            kinds = {family_of(symptom) for symptom in self.home.own}
+            alike = kinds.intersection(family_of(symptom) for symptom in symptoms)
+            return bool(self.mild and alike and nodes & self.near)
+        hard = any(symptom.severity is Severity.CRITICAL for symptom in symptoms)
+        return bool(nodes & (self.near if self.mild and not hard else self.on))
 
 
-def _absorb(
-    home: Home, others: Sequence[Home], by: tuple[set[Tie], Places, frozenset[Tie]]
-) -> None:
+def _absorb(home: Home, others: Sequence[Home], theirs: Set[Tie], tied: _Tied) -> None:
     """Let the oldest incident take over those whose whole trouble is the shared place's."""
-    theirs, places, shared = by
     for other in others:
-        if all(theirs.intersection(ties(symptom, places, shared)) for symptom in other.own):
+        if all(theirs.intersection(tied.of(symptom)) for symptom in other.own):
             other.absorbed_by = home
             home.placed += _all_of(other.incident) if other.incident else ()
             home.own, home.following = home.own + other.own, home.following + other.following
@@ -230,9 +289,11 @@ def _absorb(
             home.shown |= other.shown
 
 
-def _place_following(homes: list[Home], following: Sequence[Symptom], places: Places) -> None:
+def _place_following(
+    homes: list[Home], following: Sequence[Symptom], places: Places, window_s: float
+) -> None:
     """Place what jobs show, all of a job together."""
-    candidates = _Candidates(homes, places)
+    candidates = _Candidates(homes, places, window_s)
     for symptoms in _together(following, places):
         jobs = {job for symptom in symptoms for job in jobs_of(symptom, places)}
         home = candidates.best(symptoms, jobs) or _new(homes)
@@ -253,6 +314,8 @@ def _together(following: Sequence[Symptom], places: Places) -> Iterator[list[Sym
     held: list[list[Tie]] = []
     for symptom in following:
         tied: list[Tie] = [("job", job) for job in jobs_of(symptom, places)]
+        if role_of(symptom, places) is Role.RANK:
+            tied.append(("node", places.node_of(symptom.target)))
         if isinstance(symptom, Event):
             error = ("error", symptom.kind, symptom.code)
             tied += [error] if len(failing[error]) >= FAILING_JOBS else []
@@ -271,12 +334,14 @@ def _job_waits(symptom: Symptom) -> bool:
 class _Candidates:
     """The homes by node and job, to find the one that most likely holds the cause of a job's."""
 
-    def __init__(self, homes: Sequence[Home], places: Places) -> None:
+    def __init__(self, homes: Sequence[Home], places: Places, window_s: float) -> None:
         self.places = places
+        self.window_s = window_s
         self.homes = [home for home in homes if home.absorbed_by is None]
         self.by: dict[Tie, list[int]] = {}
         for age, home in enumerate(self.homes):
-            keys: set[Tie] = {("node", node) for node in home.nodes}
+            slow = {places.node_of(symptom.target) for symptom in home.following} - {""}
+            keys: set[Tie] = {("node", node) for node in home.nodes | slow}
             keys |= {("job", job) for job in home.jobs | home.shown}
             for key in keys | ({("wide",)} if home.is_wide else set()):
                 self.by.setdefault(key, []).append(age)
@@ -285,7 +350,8 @@ class _Candidates:
         """Return the home of what these jobs show, None where there is no cause in sight.
 
         Where only ranks are slow, trouble elsewhere in the job must be critical to be the cause: a
-        rank's own time is not spent on waiting for others.
+        rank's own time is not spent on waiting for others. Ranks of one job that became slow at
+        about the same time are slow for one reason, as far as anyone can tell.
         """
         mild = all(role_of(symptom, self.places) is Role.RANK for symptom in symptoms)
         waits = any(family_of(symptom) == STORAGE for symptom in symptoms)
@@ -297,12 +363,25 @@ class _Candidates:
         ranked = []
         for age in {age for key in keys for age in self.by.get(key, ())}:
             home = self.homes[age]
-            if mild and home.own and not (home.hard or home.is_wide):
+            if mild and not self._may_slow(home, symptoms, near):
                 continue
             kind = _kinship(home, jobs, (on, near), waits=waits)
             if kind is not None:
                 ranked.append((kind, *home.worst(), age))
         return self.homes[min(ranked)[-1]] if ranked else None
+
+    def _may_slow(self, home: Home, symptoms: Sequence[Symptom], near: set[str]) -> bool:
+        """Say whether these slow ranks may have the cause of a home."""
+        slow = [s for s in home.following if role_of(s, self.places) is Role.RANK]
+        if near & (home.nodes | {self.places.node_of(symptom.target) for symptom in slow}):
+            return True
+        if home.own:
+            return home.hard or home.is_wide
+        began_s = [since_s(symptom) for symptom in symptoms]
+        return not slow or any(
+            min(began_s) - self.window_s <= since_s(one) <= max(began_s) + self.window_s
+            for one in slow
+        )
 
 
 def _kinship(
@@ -326,8 +405,8 @@ def _kinship(
 def _place_evidence(homes: Sequence[Home], evidence: Sequence[Symptom], places: Places) -> None:
     """Let information join the oldest incident of its node, target or job; else it is let go."""
     first: dict[Tie, Home] = {}
-    for home in homes if evidence else ():
-        if home.absorbed_by is None and not home.is_over:
+    for home in sorted(homes, key=_age) if evidence else ():
+        if home.absorbed_by is None and (home.placed or not home.is_over):
             keys = {("node", node) for node in home.nodes} | {("job", job) for job in home.jobs}
             for key in keys | {("target", str(symptom.target)) for symptom in home.own}:
                 first.setdefault(key, home)
@@ -340,6 +419,11 @@ def _place_evidence(homes: Sequence[Home], evidence: Sequence[Symptom], places: 
         home_of = next((first[key] for key in found if key in first), None)
         if home_of is not None:
             home_of.placed.append(symptom)
+
+
+def _age(home: Home) -> tuple[float, str]:
+    of = home.incident
+    return (of.opened_s, of.id) if of else (math.inf, "")
 
 
 def _new(homes: list[Home]) -> Home:

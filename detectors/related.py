@@ -46,6 +46,8 @@ _FAMILIES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 _FAMILY_OF = {what: family for family, names in _FAMILIES.items() for what in names}
+# How long ranks compute, also where it is told of all ranks of a node at once.
+SLOW = "rank_step_time_s"
 # Nodes behind a switch that is down cannot be reached.
 _REACH: Mapping[str, tuple[str, ...]] = MappingProxyType({LINK: (LINK, LOSS)})
 # What falls on every node of a job that stalls, whatever stalls it.
@@ -84,9 +86,9 @@ def key_of(symptom: Symptom) -> Key:
 
 def role_of(symptom: Symptom, places: Places) -> Role:
     """Return whether a symptom is its target's own, a rank's, or its job's."""
-    target, echo = symptom.target, _what(symptom) in _ECHOES
-    node = places.node_of(target)
-    if target.job:
+    target, what = symptom.target, _what(symptom)
+    echo, node = what in _ECHOES, places.node_of(target)
+    if target.job or what == SLOW:
         return Role.RANK if node and not echo else Role.JOB
     return Role.JOB if echo and places.jobs_of(node) else Role.OWN
 
@@ -158,7 +160,11 @@ def shared_places(symptoms: Iterable[Symptom], places: Places) -> frozenset[Tie]
             nodes_at.setdefault(tie, set()).add(node)
         if family == STORAGE and symptom.target.job:
             waiting.add(symptom.target.job)
-    some = {tie for tie, nodes in nodes_at.items() if len(nodes) >= _enough(tie, places)}
+    some = {
+        tie
+        for tie, nodes in nodes_at.items()
+        if len(nodes) >= _enough(tie, places) and not _of_one_job(tie, nodes, places)
+    }
     found |= {tie for tie in some if tie[0] != "cluster"}
     if len(waiting) >= SHARED_JOBS and ("cluster", STORAGE) in some:
         found.add(("cluster", STORAGE))
@@ -178,6 +184,13 @@ def _enough(tie: Tie, places: Places) -> float:
     """Return how many nodes make a family the place's."""
     share = JOB_SHARE * len(places.nodes_of(tie[1])) if tie[0] == "job" else 0.0
     return max(SHARED_NODES, share)
+
+
+def _of_one_job(tie: Tie, nodes: set[str], places: Places) -> bool:
+    """Say whether a place's slow nodes are those of one job, which is where it then lies."""
+    if tie[-1] != SLOW or tie[0] == "job":
+        return False
+    return len({job for node in nodes for job in places.jobs_of(node)}) == 1
 
 
 def _shareable(symptom: Symptom, places: Places) -> Iterator[Tie]:
