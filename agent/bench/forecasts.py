@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from agent.bench.fleet_child import START_S, STEP_S, STEPS_AHEAD, Cost, Job
+from agent.bench.gpu import gpu_rows
 from agent.bench.look_alikes import look_alikes
 from agent.bench.same_model import same_model_rows
 from agent.workers import ONE_THREAD
@@ -36,6 +37,7 @@ def forecast_rows(*, quick: bool) -> tuple[Row, ...]:
             rows = (
                 *_speed(quick=quick),
                 *same_model_rows(quick=quick),
+                *gpu_rows(),
                 _files_left(Path(folder)),
             )
         finally:

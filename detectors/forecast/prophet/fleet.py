@@ -16,7 +16,8 @@ from detectors.forecast.prophet.design import Design, make_design
 from detectors.forecast.prophet.gram import Basis, whitened
 from detectors.forecast.prophet.intervals import RATE_FLOOR, Noise, TrendLaw, half_widths
 from detectors.forecast.prophet.laplace import parameter_variance
-from detectors.forecast.prophet.moments import Moments, Values, gather
+from detectors.forecast.prophet.moments import Moments, Values, check_shape, gather
+from detectors.forecast.prophet.on_torch.device import AUTO, PROCESSOR, device_of
 from detectors.forecast.prophet.problem import Start
 from detectors.forecast.prophet.product import expanded
 from detectors.forecast.prophet.residual import persistence
@@ -58,6 +59,7 @@ class FleetFit:
     cap:      (S,) capacity of logistic growth, scaled; 0 for other growth
     moments, basis: sufficient statistics and the design's whitened rows, for ``update``; None
               where the model is not linear or robust, which has none
+    device:   where it was fitted and forecasts are worked out: cpu, or a device of torch's
     """
 
     settings: ProphetSettings
@@ -77,6 +79,7 @@ class FleetFit:
     residual: Floats
     moments: Moments | None
     basis: Basis | None
+    device: str = PROCESSOR
 
     def __len__(self) -> int:
         return len(self.sigma)
@@ -123,8 +126,8 @@ class FleetFit:
 
     def rows(self, rows: Ints | slice) -> "FleetFit":
         """Return the fit of some series."""
-        shared = ("settings", "design", "dtype", "basis")
-        names = [name for name in self.__dataclass_fields__ if name not in (*shared, "moments")]
+        shared = ("settings", "design", "dtype", "basis", "device", "moments")
+        names = [name for name in self.__dataclass_fields__ if name not in shared]
         per_series = {name: getattr(self, name)[rows] for name in names}
         some = np.arange(len(self))[rows]
         moments = None if self.moments is None else self.moments.rows(some)
@@ -219,6 +222,10 @@ class FleetFit:
         Numbers are float32 where the readings were.
         """
         time_s = self.future(horizon_s, step_s)
+        if self.device != PROCESSOR and not parameters:
+            from detectors.forecast.prophet.on_torch import predict  # noqa: PLC0415  # heavy
+
+            return predict.predict_on(self, time_s, coverage)
         law = self.trend_law(time_s)
         shape = (len(self), len(time_s))
         mean, lower, upper = (np.empty(shape, dtype=self.dtype) for _ in range(3))
@@ -263,6 +270,7 @@ class FleetFit:
         return replace(
             fit,
             dtype=self.dtype,
+            device=self.device,
             newest=newest,
             persistence=self.persistence,
             residual=np.where(usable, residual, 0.0),
@@ -311,10 +319,19 @@ class FleetProphet:
     """Facebook Prophet's model for many series that share a grid.
 
     Takes ProphetSettings, or their fields as keywords, or both.
+
+    device: cpu: compiled code on one core;  cuda or cuda:N: torch on a GPU, for linear and flat
+            growth with additive seasons, not robust, to the same answers but for rounding;  auto: a
+            GPU where there is one and the model allows it, else cpu
+    RuntimeError where that device, or torch, is missing.
     """
 
-    def __init__(self, settings: ProphetSettings | None = None, **keywords: Any) -> None:
+    def __init__(
+        self, settings: ProphetSettings | None = None, *, device: str = PROCESSOR, **keywords: Any
+    ) -> None:
         self.settings = replace(settings or ProphetSettings(), **keywords)
+        self.device = device
+        device_of(device)
 
     @classmethod
     def like(cls, model: Any, frame: Any = None, **keywords: Any) -> "FleetProphet":
@@ -336,15 +353,19 @@ class FleetProphet:
         """Return the fit of values (S, T) at times (T,) of even spacing; NaN where missing.
 
         cap, floor: what logistic growth saturates at, in the values' unit; one for all or (S,)
-        warm: an earlier fit of the same series: the search begins at its changes of rate
+        warm: an earlier fit of the same series: the search begins at its changes of rate (a GPU
+              finds them anew)
+        On a GPU the values may be a torch tensor, wherever it lies.
         Data are read twice and never copied as a whole. No series raises: see ``status``.
         """
-        times, data = as_times(time_s), _as_values(values)
-        if data.ndim != 2 or data.shape[1] != len(times):
-            raise ValueError(
-                f"values have shape {data.shape}: give (series, {len(times)}), a column a time"
-            )
+        times = as_times(time_s)
         design = make_design(self.settings, times)
+        if self._on_torch(design):
+            from detectors.forecast.prophet.on_torch.fit import fit_on  # noqa: PLC0415  # heavy
+
+            return fit_on(self.device, self.settings, design, values)
+        data = _as_values(values)
+        check_shape(data, times)
         if is_curved(design, self.settings.growth):
             bounds = bounds_of(self.settings.growth, len(data), cap, floor)
             found = fit_series(self.settings, design, data, bounds)._asdict()
@@ -353,6 +374,16 @@ class FleetProphet:
         moments = gather(data, basis.rows)
         fit = _solved(self.settings, (design, basis), moments, warm=warm, values=data)
         return _with_newest(replace(fit, dtype=data.dtype), data)
+
+    def _on_torch(self, design: Design) -> bool:
+        """Say whether torch is to fit this; ValueError where it is told to and cannot."""
+        refused = self.settings.robust or is_curved(design, self.settings.growth)
+        if refused and self.device not in (PROCESSOR, AUTO):
+            raise ValueError(
+                f"device {self.device!r} fits linear and flat growth with additive seasons, not "
+                f"robust; this model is another: give device cpu, or auto to use a GPU where it can"
+            )
+        return not refused and device_of(self.device) is not None
 
 
 def _as_values(values: ArrayLike) -> Values:

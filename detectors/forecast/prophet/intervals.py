@@ -29,13 +29,13 @@ from detectors.compiled import compiled
 _KNOTS = 16
 # Ratio of noise to turns, both as standard deviations: log10 from, to, and points between.
 # Beyond 30 the sum is normal to 1e-3 even for the longest tails there are (kurtosis 600).
-_LOG_RATIO = (-2.5, 1.5, 33)
+LOG_RATIO = (-2.5, 1.5, 33)
 _GRID = 2048  # points of the FFT; 4,096 moved no half width by more than 0.1 % (measured)
 # More lags than these are summed by the midpoint rule; the product is smooth in the lag.
 _LAGS = 512
 # upstream's own, added to the mean |delta|
 RATE_FLOOR = 1e-8
-_TINY = 1e-300  # keeps logarithms finite
+TINY = 1e-300  # keeps logarithms finite
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +110,13 @@ def write_half_widths(
 ) -> None:
     """Write what ``half_widths`` returns to ``out`` (S, H), float32 or float64."""
     factor = unit_table(law, coverage)
-    low, high, points = _LOG_RATIO
+    low, high, points = LOG_RATIO
     series = len(sigma)
     none = np.empty((0, 0))
     _look_up(
         (
             np.ascontiguousarray(sigma, dtype=np.float64),
-            np.maximum(np.asarray(rate, dtype=np.float64), _TINY),
+            np.maximum(np.asarray(rate, dtype=np.float64), TINY),
             np.zeros(series) if noise.persistence is None else noise.persistence,
         ),
         (none if noise.extra is None else noise.extra, none if noise.gain is None else noise.gain),
@@ -132,7 +132,7 @@ def unit_table(law: TrendLaw, coverage: float) -> Floats:
     knots = np.arange(1, law.steps + 1)
     if law.steps > _KNOTS:
         knots = np.unique(np.geomspace(1, law.steps, _KNOTS).round().astype(int))
-    ratios = np.logspace(*_LOG_RATIO)
+    ratios = np.logspace(*LOG_RATIO)
     if law.turning * law.steps < 1e-12:
         normal = NormalDist().inv_cdf(0.5 + coverage / 2)
         return np.full((law.steps, len(ratios)), normal)
@@ -214,10 +214,10 @@ def _look_up(
     start, step = ratio_grid
     points = factor.shape[1]
     plain = extra.size == 0 and gain.size == 0
-    log_spread = np.log(spread + _TINY)
+    log_spread = np.log(spread + TINY)
     for s in range(len(sigma)):
         noise, left = sigma[s] * sigma[s], 1.0
-        log_ratio = np.log(sigma[s] + _TINY) - np.log(rate[s])
+        log_ratio = np.log(sigma[s] + TINY) - np.log(rate[s])
         same = plain and persistence[s] == 0.0
         for h in range(len(spread)):
             turns = rate[s] * spread[h]
@@ -231,7 +231,7 @@ def _look_up(
                     variance += extra[s, h]
                 if gain.size:
                     turns *= abs(gain[s, h])
-                place = (0.5 * np.log(variance + _TINY) - np.log(turns + _TINY) - start) / step
+                place = (0.5 * np.log(variance + TINY) - np.log(turns + TINY) - start) / step
             place = min(max(place, 0.0), points - 1.000001)
             cell = int(place)
             share = place - cell

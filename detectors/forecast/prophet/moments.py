@@ -6,6 +6,7 @@ they are, and a row's result does not depend on how many rows are beside it.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +66,15 @@ class Moments:
             self.high[some],
             gapped,
             self.present[at[some][gapped]],
+        )
+
+
+def check_shape(values: Any, time_s: Floats) -> None:
+    """Raise ValueError unless values are (S, T), a column a time."""
+    if values.ndim != 2 or values.shape[1] != len(time_s):
+        raise ValueError(
+            f"values have shape {tuple(values.shape)}: give (series, {len(time_s)}), a column a "
+            f"time"
         )
 
 

@@ -30,7 +30,7 @@ from detectors.forecast.prophet.problem import (
 )
 
 # The ridge matters where it moves e + v of any smooth direction by more than this share.
-_NEGLIGIBLE = 0.01
+NEGLIGIBLE = 0.01
 
 
 class _Work(NamedTuple):
@@ -70,7 +70,7 @@ def follow_paths(quadratic: Quadratic, targets: Targets, tau: float, start: Star
         count, limit = _follow(quadratic, targets, (s, tau, PATH_RIDGE), block, work)
         variance = max(limit * tau, LEAST_VARIANCE)
         least = quadratic.eigen[which].min() + min(variance, PATH_RIDGE)
-        if abs(variance - PATH_RIDGE) > _NEGLIGIBLE * least:
+        if abs(variance - PATH_RIDGE) > NEGLIGIBLE * least:
             _schur(quadratic, which, variance, work.schur)
             count, limit = _follow(quadratic, targets, (s, tau, variance), work.schur, work)
         start.variance[s] = max(limit * tau, LEAST_VARIANCE)

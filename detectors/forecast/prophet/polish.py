@@ -28,10 +28,10 @@ from detectors.forecast.prophet.problem import (
     Targets,
 )
 
-_KKT = 1e-7  # the gradient may exceed lambda by this share
-_NEWTON = 1e-9  # v is settled when it moves by less than this share
-_NEWTON_ROUNDS = 30  # after these v moves by its closed form, which never climbs
-_MAX_ROUNDS = 400
+KKT = 1e-7  # the gradient may exceed lambda by this share
+NEWTON = 1e-9  # v is settled when it moves by less than this share
+NEWTON_ROUNDS = 30  # after these v moves by its closed form, which never climbs
+MAX_ROUNDS = 400
 
 
 class _Work(NamedTuple):
@@ -97,7 +97,7 @@ def _polish_one(
     variance, rounds, added = out.variance[s], 0, -1
     knots = out.knots[s]
     rss = 0.0
-    while rounds < _MAX_ROUNDS:
+    while rounds < MAX_ROUNDS:
         rounds += 1
         count = _factorise(quadratic, targets, (s, count, variance, tau), work, knots)
         place = _move(count, work, knots)
@@ -114,12 +114,12 @@ def _polish_one(
         added = -1
         rss, slope = _residual(quadratic, targets, (s, count, variance, tau), work, knots)
         better = _variance_of(rss, targets.readings[s])
-        if rounds <= _NEWTON_ROUNDS:
+        if rounds <= NEWTON_ROUNDS:
             excess = (4.0 * variance + targets.readings[s]) * variance - rss
             bend = 8.0 * variance + targets.readings[s] - slope
             newton = variance - excess / bend if bend > 0.0 else 0.0
             better = newton if newton > 0.1 * better else better
-        if abs(better - variance) > _NEWTON * variance:
+        if abs(better - variance) > NEWTON * variance:
             variance = max(better, LEAST_VARIANCE)
             continue
         added = _violated(quadratic, targets, (s, count, variance / tau), work, knots)
@@ -269,7 +269,7 @@ def _violated(
     for i in range(cross.shape[0]):
         for j in range(len(gradient)):
             gradient[j] -= work.smooth[i] * cross[i, j]
-    worst, found = limit * (1.0 + _KKT), -1
+    worst, found = limit * (1.0 + KKT), -1
     for j in range(len(gradient)):
         if work.sign[j] == 0.0 and work.barred[j] == 0.0 and abs(gradient[j]) > worst:
             worst, found = abs(gradient[j]), j
