@@ -6,7 +6,6 @@ Run ``python -m agent.evaluations.weights ../shared/data`` after the members hav
 import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,26 +14,33 @@ from numpy.typing import NDArray
 from agent.evaluations.windows import HORIZON_S, SOURCES, Windows, windows
 from core.types import Floats, Ints
 from detectors.forecast.backtest import BackTest, back_test
-from detectors.forecast.combine import between, combined, tilt
-from detectors.forecast.conformal import SHIPPED_COVERAGE, error_at, scales
+from detectors.forecast.combine import combined, over_leads, spline, tilt
+from detectors.forecast.conformal import SHIPPED_COVERAGE, error_at, scales, widened, youth
 from detectors.forecast.members import LEVEL, NAMES, expected
 
 FILE = Path(__file__).parents[2] / "detectors" / "forecast" / "weights.toml"
 CLASSES = {"utilization": ("G1",), "memory": ("G2", "G3"), "other": ("N", "M")}
-KNOT_S = (60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0)
-# Each knot learns from three leads about it, and each data set counts alike.
-LEADS_A_KNOT = 3
-ROWS = 1500
+# Each twice the one before; see ``combine.Shipped``.
+KNOT_S = tuple(60.0 * 2.0**knot for knot in range(8))
+# Each data set counts alike: so many of its errors are looked at.
+ROWS = 6000
+# What a control point pays for differing from its neighbours, of the mean square of what it weighs:
+# members are alike enough that without it weights hop between them from knot to knot.
+STEADY = 0.001
 # Errors beyond, in standard deviations, are jumps that no weight foresees.
 JUMP_QUANTILE = 0.99
 JUMP = 8.0
 FOLDS = 4
+# Factors on the widths that are tried.
+LEAST_FACTOR, FACTORS = 0.4, 25
 # Weights below are left out of the file.
 SMALLEST = 5e-4
 ROUNDS = 40
 DESCENTS = 200
 SMOOTH = 1e-3
-LEADS_S = (60.0, 120.0, *np.arange(300.0, HORIZON_S + 1, 300.0).tolist())
+# Denser at short leads, and multiples of every data set's step.
+_MINUTES = (1, 2, 3, 5, 10, 15, 20, 25, 30, 40, 50, 60, 75, 90, 105, 120)
+LEADS_S = tuple(60.0 * minutes for minutes in _MINUTES)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,53 +83,74 @@ def sample(made: Windows) -> Sample:
 
 
 def learn_weights(samples: Sequence[Sample]) -> Floats:
-    """Return (N, M) convex weights of least absolute error at each knot."""
-    found = []
-    for knot in range(len(KNOT_S)):
-        known = [one for one in samples if len(_about(one.lead_s, knot))]
-        members, target = zip(*(_errors(one, knot) for one in known), strict=True)
-        stacked, wanted = np.concatenate(members), np.concatenate(target)
-        used = (np.abs(stacked) > 0).any(axis=0)
-        used[LEVEL] = True
-        weight = np.zeros(stacked.shape[1])
-        weight[used] = _least_absolute(stacked[:, used], wanted)
-        found.append(weight)
-    return np.array(found)
+    """Return (N, M) control points: convex weights of least absolute error at every lead."""
+    members, target, knots = map(np.concatenate, zip(*map(_errors, samples), strict=True))
+    used = (np.abs(members) > 0).any(axis=0)
+    used[LEVEL] = True
+    weight = np.zeros((len(KNOT_S), len(NAMES)))
+    weight[:, used] = _least_absolute(members[:, used], target, knots)
+    return weight
 
 
 def learn_widths(samples: Sequence[Sample], weights: Floats) -> Floats:
-    """Return (N, 2, F) coefficients of the scales, by pinball loss, never negative."""
-    parts = [(one, *_band_parts(one, weights)) for one in samples]
-    found = []
-    for knot in range(len(KNOT_S)):
-        scale, off = [], []
-        for one, mean, features in parts:
-            leads, spread = _about(one.lead_s, knot), one.windows.spread[:, None]
-            if not len(leads):
-                continue
-            y = ((one.actual - mean)[:, leads] / spread).ravel()
-            x = (features[:, :, leads] / spread).reshape(len(features), -1).T
-            keep = _some(np.isfinite(y) & (np.abs(y) < JUMP))
-            scale.append(x[keep])
-            off.append(y[keep])
-        stacked, wanted = np.concatenate(scale), np.concatenate(off)
-        tail = (1 + SHIPPED_COVERAGE) / 2
-        found.append([_quantile(stacked, side * wanted, tail) for side in (-1.0, 1.0)])
-    return np.array(found)
+    """Return (N, 2, F) control points: coefficients of the scales, by pinball loss."""
+    scale, off, knots = [], [], []
+    for one in samples:
+        mean, features = _band_parts(one, weights)
+        spread = one.windows.spread[:, None]
+        y = ((one.actual - mean) / spread).ravel()
+        keep = _some(np.isfinite(y) & (np.abs(y) < JUMP))
+        scale.append((features / spread).reshape(len(features), -1).T[keep])
+        off.append(y[keep])
+        knots.append(_knots(one)[keep])
+    x, y, at = map(np.concatenate, (scale, off, knots))
+    tail = (1 + SHIPPED_COVERAGE) / 2
+    return np.stack([_quantile(x, side * y, at, tail) for side in (-1.0, 1.0)], axis=1)
 
 
 def learn(samples: Sequence[Sample]) -> tuple[Floats, Floats]:
-    """Return weights and widths of one class; widths hold what they state on series left out."""
-    ratios: list[Floats] = []
+    """Return weights and widths of one class.
+
+    Widths are scaled so that intervals which learn as they go, as they do in use, hold what they
+    state on series that were left out, every data set counting alike.
+    """
+    left_out: list[list[tuple[Sample, Floats, Floats]]] = []
     for fold in range(FOLDS):
         inside, outside = zip(*(_split(one, fold) for one in samples), strict=True)
         kept = [one for one in inside if len(one.actual)]
         weights = learn_weights(kept)
         widths = learn_widths(kept, weights)
-        ratios += [_ratios(one, weights, widths) for one in outside if len(one.actual)]
-    factor = float(np.nanquantile(np.concatenate(ratios), SHIPPED_COVERAGE))
+        left_out.append([(one, *_band(one, weights, widths)) for one in outside])
+    factors = np.geomspace(LEAST_FACTOR, 1 / LEAST_FACTOR, FACTORS)
+    held = [
+        np.mean([_held(data_set, factor) for data_set in zip(*left_out, strict=True)])
+        for factor in factors
+    ]
+    factor = np.interp(SHIPPED_COVERAGE, held, factors)
     weights = learn_weights(samples)
     return weights, learn_widths(samples, weights) * factor
+
+
+def _held(folds: Sequence[tuple[Sample, Floats, Floats]], factor: float) -> float:
+    """Return the share of a data set that intervals hold, origin by origin as they learn."""
+    held, known = 0.0, 0.0
+    for one, off, half in folds:
+        made = one.windows
+        width = np.zeros(int(made.series.max(initial=0)) + 1)
+        weight = np.gradient(one.lead_s) * np.isfinite(off)
+        due = weight * (one.lead_s <= made.gap * made.step_s)
+        for turn in np.unique(made.turn):
+            own = np.flatnonzero(made.turn == turn)
+            series = made.series[own]
+            reach = half[:, own] * (factor * np.exp(width[series]))[None, :, None]
+            missed = (off[own] < -reach[0]) | (off[own] > reach[1])
+            held += float((weight[own] * ~missed).sum())
+            known += float(weight[own].sum())
+            count = due[own].sum(axis=1)
+            share = (due[own] * missed).sum(axis=1) / np.maximum(count, 1e-9)
+            excess = np.where(count > 0, share - (1 - SHIPPED_COVERAGE), 0.0)
+            width[series] = widened(width[series], excess)
+    return held / known
 
 
 def _split(one: Sample, fold: int) -> tuple[Sample, Sample]:
@@ -132,23 +159,21 @@ def _split(one: Sample, fold: int) -> tuple[Sample, Sample]:
     return one.rows(np.flatnonzero(~out)), one.rows(np.flatnonzero(out))
 
 
-def _about(lead_s: Floats, knot: int) -> Ints:
-    """Return some of the leads that lie nearer to this knot than to its neighbours."""
-    edges = [0.0, *((a + b) / 2 for a, b in pairwise(KNOT_S)), np.inf]
-    own = np.flatnonzero((lead_s > edges[knot] - 1) & (lead_s < edges[knot + 1] + 1))
-    some = np.linspace(0, len(own) - 1, min(len(own), LEADS_A_KNOT)).astype(int)
-    return np.asarray(own[np.unique(some)])
+def _errors(one: Sample) -> tuple[Floats, Floats, Floats]:
+    """Return (n, M) members and (n,) what came, from a level, over the spread; (n, N) knots."""
+    spread = one.windows.spread[:, None]
+    level = one.expected[LEVEL]
+    away = (one.actual - level) / spread
+    usual = np.nanquantile(np.abs(away), JUMP_QUANTILE, axis=0)
+    y = away.ravel()
+    x = np.nan_to_num((one.expected - level) / spread).reshape(len(NAMES), -1).T
+    keep = _some(np.isfinite(y) & (np.abs(away) <= usual).ravel())
+    return x[keep], y[keep], _knots(one)[keep]
 
 
-def _errors(one: Sample, knot: int) -> tuple[Floats, Floats]:
-    """Return (n, M) members and (n,) what came, as distances from a level, over the spread."""
-    leads, spread = _about(one.lead_s, knot), one.windows.spread[:, None]
-    level = one.expected[LEVEL][:, leads]
-    y = ((one.actual[:, leads] - level) / spread).ravel()
-    x = np.nan_to_num((one.expected[:, :, leads] - level) / spread).reshape(len(NAMES), -1).T
-    usual = np.nanquantile(np.abs(y), JUMP_QUANTILE)
-    keep = _some(np.isfinite(y) & (np.abs(y) <= usual))
-    return x[keep], y[keep]
+def _knots(one: Sample) -> Floats:
+    """Return (W x L, N) how much of each knot a window's leads feel."""
+    return np.tile(spline(np.array(KNOT_S), one.lead_s), (len(one.actual), 1))
 
 
 def _some(good: NDArray[np.bool_]) -> Ints:
@@ -165,51 +190,70 @@ def _band_parts(one: Sample, weights: Floats) -> tuple[Floats, Floats]:
     tested = tilted.weights(at_leads(weights, one.test.lead_s), one.test.lead_s)
     mean = combined(one.expected, weight)
     apart = combined(np.abs(one.expected - mean), weight)
-    error = error_at(one.test, tested, one.lead_s, spread)
-    scale = scales(made.past, made.step_s, error=error, apart=apart, spread=spread)
+    wide = spread[:, None] * youth(made.past, made.step_s, one.lead_s)
+    error = error_at(one.test, tested, one.lead_s, wide)
+    scale = scales(made.past, made.step_s, error=error, apart=apart, spread=wide)
     return mean, scale
 
 
-def _ratios(one: Sample, weights: Floats, widths: Floats) -> Floats:
-    """Return errors over the half widths on their side, of series that were left out."""
+def _band(one: Sample, weights: Floats, widths: Floats) -> tuple[Floats, Floats]:
+    """Return (W, L) errors of the mean and (2, W, L) half widths."""
     mean, scale = _band_parts(one, weights)
     half = np.einsum("hof,fsh->osh", at_leads(widths, one.lead_s), scale)
-    off = one.actual - mean
     tiny = 1e-9 * one.windows.spread[:, None]
-    ratio = np.abs(off) / np.maximum(np.where(off < 0, half[0], half[1]), tiny)
-    return np.asarray(ratio[np.isfinite(ratio)])
+    return one.actual - mean, np.maximum(half, tiny)
 
 
 def at_leads(table: Floats, lead_s: Floats) -> Floats:
     """Return a table of knots at leads, as it is read in use."""
-    return between(np.array(KNOT_S), table, lead_s)
+    return over_leads(np.array(KNOT_S), table, lead_s)
 
 
-def _least_absolute(x: Floats, y: Floats) -> Floats:
-    """Return convex weights that minimise mean |y - x w|, by re-weighted least squares."""
-    weight = np.full(x.shape[1], 1 / x.shape[1])
+def _least_absolute(x: Floats, y: Floats, knots: Floats) -> Floats:
+    """Return (N, m) convex weights that minimise mean |y - x w|, by re-weighted least squares."""
+    shape = knots.shape[1], x.shape[1]
+    return _reweighted(
+        x, y, knots, lambda off: 1 / np.abs(off), lambda w: _onto_simplices(w, shape)
+    )
+
+
+def _quantile(x: Floats, y: Floats, knots: Floats, tail: float) -> Floats:
+    """Return (N, F) coefficients, none negative, of a quantile of y."""
+    return _reweighted(
+        x,
+        y,
+        knots,
+        lambda off: np.where(off > 0, tail, 1 - tail) / np.abs(off),
+        lambda w: np.maximum(w, 0.0),
+    )
+
+
+def _reweighted(
+    x: Floats,
+    y: Floats,
+    knots: Floats,
+    share_of: Callable[[Floats], Floats],
+    onto: Callable[[Floats], Floats],
+) -> Floats:
+    """Minimise a loss that is a re-weighted square of y - sum over knots and columns of x w."""
+    count, columns = knots.shape[1], x.shape[1]
+    product = (knots[:, :, None] * x[:, None]).reshape(len(x), count * columns)
+    found = np.full(count * columns, 1 / columns)
+    apart = np.diff(np.eye(count), axis=0)
+    apart = np.kron(apart.T @ apart, np.diag((x**2).mean(axis=0)) / count)
     for _ in range(ROUNDS):
-        share = 1 / np.maximum(np.abs(y - x @ weight), SMOOTH)
-        weight = _descend(x, y, share, weight, _onto_simplex)
-    return weight
-
-
-def _quantile(x: Floats, y: Floats, tail: float) -> Floats:
-    """Return coefficients, none negative, of a quantile of y, by re-weighted least squares."""
-    found = np.full(x.shape[1], 1 / x.shape[1])
-    for _ in range(ROUNDS):
-        off = y - x @ found
-        share = np.where(off > 0, tail, 1 - tail) / np.maximum(np.abs(off), SMOOTH)
-        found = _descend(x, y, share, found, lambda value: np.maximum(value, 0.0))
-    return found
+        off = y - product @ found
+        share = share_of(np.where(np.abs(off) > SMOOTH, off, np.where(off > 0, SMOOTH, -SMOOTH)))
+        gram = (product * share[:, None]).T @ product / len(y)
+        gram += STEADY * share.mean() * apart + 1e-9 * np.eye(len(gram))
+        found = _descend(gram, product.T @ (share * y) / len(y), found, onto)
+    return found.reshape(count, columns)
 
 
 def _descend(
-    x: Floats, y: Floats, share: Floats, begin: Floats, onto: Callable[[Floats], Floats]
+    gram: Floats, target: Floats, begin: Floats, onto: Callable[[Floats], Floats]
 ) -> Floats:
-    """Minimise a weighted square by accelerated projected gradients (Beck and Teboulle 2009)."""
-    gram = (x * share[:, None]).T @ x / len(y) + 1e-9 * np.eye(x.shape[1])
-    target = (x * share[:, None]).T @ y / len(y)
+    """Minimise a square by accelerated projected gradients (Beck and Teboulle 2009)."""
     steepest = np.linalg.norm(gram, 2)
     here, probe, pace = begin, begin, 1.0
     for _ in range(DESCENTS):
@@ -220,12 +264,13 @@ def _descend(
     return here
 
 
-def _onto_simplex(value: Floats) -> Floats:
-    """Return the nearest convex weights (Duchi and others 2008)."""
-    ordered = np.sort(value)[::-1]
-    over = (np.cumsum(ordered) - 1) / np.arange(1, len(value) + 1)
-    last = np.flatnonzero(ordered > over)[-1]
-    return np.asarray(np.maximum(value - over[last], 0.0))
+def _onto_simplices(value: Floats, shape: tuple[int, int]) -> Floats:
+    """Return the nearest convex weights, row by row (Duchi and others 2008)."""
+    rows = value.reshape(shape)
+    ordered = np.sort(rows, axis=1)[:, ::-1]
+    over = (np.cumsum(ordered, axis=1) - 1) / np.arange(1, shape[1] + 1)
+    last = shape[1] - 1 - np.argmax((ordered > over)[:, ::-1], axis=1)
+    return np.maximum(rows - over[np.arange(len(rows)), last][:, None], 0.0).ravel()
 
 
 def main() -> None:

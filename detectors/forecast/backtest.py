@@ -14,9 +14,10 @@ ORIGINS = 6
 # Origins lie in the newer half of a window, at most a day back: older errors say less.
 SPAN_SHARE = 0.5
 SPAN_S = 86_400.0
-# Where each origin lies in that span: closer together towards now, so that a series that began an
-# hour ago is tested too.
-CROWDING = 1.5
+# The newest origin; each further one lies as many times as far back as the one before, so that a
+# series that began half an hour ago is tested too.
+NEAREST_S = 900.0
+NEAREST_STEPS = 3
 MAX_LEADS = 16
 
 
@@ -54,8 +55,8 @@ def back_test(value: Floats, step_s: float, horizon_s: float) -> BackTest:
 def origins(length: int, step_s: float) -> Ints:
     """Return (K,) how many columns before the newest each origin lies."""
     span = min(length * SPAN_SHARE, SPAN_S / step_s)
-    share = (np.arange(1, ORIGINS + 1) / ORIGINS) ** CROWDING
-    back = np.unique(np.rint(span * share).astype(np.int64))
+    nearest = min(max(NEAREST_S / step_s, NEAREST_STEPS), span)
+    back = np.unique(np.rint(np.geomspace(nearest, span, ORIGINS)).astype(np.int64))
     return back[(back >= 1) & (length - back >= 2)]
 
 

@@ -20,8 +20,9 @@ from detectors.forecast.combine import combined
 
 SCALES = ("back_test", "hour_spread", "step_change", "spread", "disagreement")
 HOUR_S = 3600.0
-# A back-test error at a lead is averaged over leads within this factor of it.
-NEIGHBOURS = 1.5
+# A back-test error at a lead is averaged over leads about it: the standard deviation, in
+# logarithms of the lead, of their weights.
+NEIGHBOURS = 0.8
 # The coverage that the shipped coefficients are for.
 SHIPPED_COVERAGE = 0.8
 # How fast missing widens: log half width for a share of misses that is wrong by one. Chosen on
@@ -62,7 +63,7 @@ def matured(learned: Learned, made: Forecast, time_s: Floats, value: Floats) -> 
     count = known.sum(axis=1)
     share = missed.sum(axis=1) / np.maximum(count, 1)
     excess = np.where(count > 0, share - (1 - made.coverage), 0.0)
-    width = np.clip(learned.width_of(made.targets) + RATE * excess, NARROWEST, WIDEST)
+    width = widened(learned.width_of(made.targets), excess)
     if set(learned.targets) <= set(made.targets):
         return Learned(made.targets, width)
     every = dict(zip(learned.targets, learned.width.tolist(), strict=True))
@@ -70,51 +71,56 @@ def matured(learned: Learned, made: Forecast, time_s: Floats, value: Floats) -> 
     return Learned(tuple(every), np.array(list(every.values())))
 
 
+def widened(width: Floats, excess: Floats) -> Floats:
+    """Return (S,) log factors on half widths after misses, a share above what was stated."""
+    return np.clip(width + RATE * excess, NARROWEST, WIDEST)
+
+
 def error_at(test: BackTest, weight: Floats, lead_s: Floats, spread: Floats) -> Floats:
     """Return (S, H) the combination's mean absolute error at each lead on earlier origins.
 
-    weight: (S, L, M) at the test's leads; spread: (S,) stands in where nothing was tested
+    weight: (S, L, M) at the test's leads; spread: (S, H) stands in where nothing was tested
     Beyond the longest lead that came due the error grows with the root of the lead.
     """
     if not len(test.actual):
-        return np.repeat(spread[:, None], len(lead_s), axis=1)
+        return spread
     made = np.stack([combined(one, weight) for one in test.expected])
     by_lead = mean_of(np.abs(made - test.actual), axis=0)
-    smooth = np.stack([_near(by_lead, test.lead_s, lead) for lead in test.lead_s], axis=1)
-    for place in range(1, smooth.shape[1]):
-        grown = smooth[:, place - 1] * np.sqrt(test.lead_s[place] / test.lead_s[place - 1])
-        smooth[:, place] = np.where(np.isfinite(smooth[:, place]), smooth[:, place], grown)
-    smooth = np.where(np.isfinite(smooth), smooth, spread[:, None])
-    right = np.clip(np.searchsorted(test.lead_s, lead_s), 1, max(1, len(test.lead_s) - 1))
-    if len(test.lead_s) == 1:
-        return np.repeat(smooth, len(lead_s), axis=1)
-    span = test.lead_s[right] - test.lead_s[right - 1]
-    share = np.clip((lead_s - test.lead_s[right - 1]) / span, 0.0, 1.0)
-    return np.asarray(smooth[:, right - 1] * (1 - share) + smooth[:, right] * share)
+    for place in range(1, by_lead.shape[1]):
+        grown = by_lead[:, place - 1] * np.sqrt(test.lead_s[place] / test.lead_s[place - 1])
+        by_lead[:, place] = np.where(np.isfinite(by_lead[:, place]), by_lead[:, place], grown)
+    tested = np.isfinite(by_lead).any(axis=1, keepdims=True)
+    # Leads shorter than the first that came due take its error.
+    first = by_lead[np.arange(len(by_lead)), np.isfinite(by_lead).argmax(axis=1)]
+    by_lead = np.where(np.isfinite(by_lead), by_lead, first[:, None])
+    away = np.log(lead_s[:, None] / test.lead_s) / NEIGHBOURS
+    near = np.exp(-0.5 * (away**2 - (away**2).min(axis=1, keepdims=True)))
+    smooth = by_lead @ (near / near.sum(axis=1, keepdims=True)).T
+    return np.where(tested, smooth, spread)
 
 
-def _near(by_lead: Floats, leads: Floats, lead: float) -> Floats:
-    """Return (S,) the mean error at leads about this one."""
-    near = (leads >= lead / NEIGHBOURS) & (leads <= lead * NEIGHBOURS)
-    return mean_of(by_lead[:, near], axis=1)
+def youth(value: Floats, step_s: float, lead_s: Floats) -> Floats:
+    """Return (S, H) what a spread seen over less time than it is asked for grows by, from 1.
+
+    The range of a random walk grows with the root of time.
+    """
+    known = np.isfinite(value)
+    age_s = (value.shape[1] - known.argmax(axis=1)) * step_s
+    return np.sqrt(np.maximum(1.0, lead_s / age_s[:, None]))
 
 
 def scales(value: Floats, step_s: float, *, error: Floats, apart: Floats, spread: Floats) -> Floats:
     """Return (F, S, H) the SCALES in the reading's unit.
 
     error: (S, H) on earlier origins; apart: (S, H) how far the members are from their combination;
-    spread: (S,) standard deviation of the window
+    spread: (S, H) standard deviation of the window, times ``youth``
     """
     hour = max(2, round(HOUR_S / step_s))
     lately = spread_of(value[:, -hour:])
     change = mean_of(np.abs(np.diff(value[:, -4 * hour :], axis=1)), axis=1)
-    flat = [
-        np.where(np.isfinite(lately), lately, spread),
-        np.where(np.isfinite(change), change, 0.0),
-        spread,
-    ]
-    wide = [np.repeat(one[:, None], error.shape[1], axis=1) for one in flat]
-    return np.stack([error, *wide, apart])
+    now = np.where(np.isfinite(lately)[:, None], lately[:, None], spread)
+    shake = np.where(np.isfinite(change), change, 0.0)[:, None]
+    return np.stack([error, now, np.repeat(shake, error.shape[1], axis=1), spread, apart])
 
 
 def half_widths(width: Floats, scale: Floats, *, widening: Floats, coverage: float) -> Floats:
