@@ -29,10 +29,12 @@ def thinned(forecast: Forecast) -> Forecast:
     count = len(forecast.time_s)
     stride = max(1, math.ceil(count / STEPS))
     kept = slice((count - 1) % stride, None, stride)
-    mean, lower, upper = (
-        band[:, kept].astype(np.float32) for band in (forecast.mean, forecast.lower, forecast.upper)
+    bands = np.array(
+        [band[:, kept] for band in (forecast.mean, forecast.lower, forecast.upper)], np.float32
     )
-    return replace(forecast, time_s=forecast.time_s[kept], mean=mean, lower=lower, upper=upper)
+    return replace(
+        forecast, time_s=forecast.time_s[kept], mean=bands[0], lower=bands[1], upper=bands[2]
+    )
 
 
 @dataclass(slots=True)

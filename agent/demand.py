@@ -72,7 +72,8 @@ class GpusWanted:
         gpus = self._gpus[known[0] :]
         time_s = STEP_S * (self._number + 1 - np.arange(float(len(gpus)), 0.0, -1.0))
         seen, have = demand(Wanted(time_s, gpus[None])), in_service(self._state)
-        if np.isnan(seen.gpus).all():
+        sure = np.flatnonzero(np.isfinite(seen.gpus[0]).all(axis=1))
+        if not len(sure):
             return None
         return DemandView(
             made_at_s=self._state.observed_s,
@@ -80,10 +81,10 @@ class GpusWanted:
             have=have,
             history_time_s=time_s[-SHOWN:],
             history_gpus=gpus[-SHOWN:],
-            lead_s=seen.lead_s,
+            lead_s=tuple(seen.lead_s[lead] for lead in sure),
             level=seen.level,
-            gpus=seen.gpus[0],
-            to_add=seen.to_add(np.array([float(have)]), level=seen.level[-1])[0],
+            gpus=seen.gpus[0, sure],
+            to_add=seen.to_add(np.array([float(have)]), level=seen.level[-1])[0, sure],
         )
 
     def state(self) -> Mapping[str, Array]:

@@ -39,6 +39,7 @@ def row_of(found: TableForecast, row: int) -> dict[str, Any]:
         **{name: _finite(float(number)) for name, number in numbers.items()},
         "crosses": ("below" if found.below[row] else "above") if limited else "",
         "model": found.forecast.model[row],
+        "notes": list(found.notes.get(row, ())),
     }
 
 

@@ -17,7 +17,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from core.clock import Clock
 
 # These tell of every job and request; the cycle's own line says what came of them.
-_TALKATIVE = ("apscheduler", "httpx2", "httpcore2", "uvicorn.access", "cmdstanpy", "prophet")
+_TALKATIVE = ("apscheduler", "httpx2", "httpcore2", "uvicorn.access")
 
 
 def start_logging(*, level: str, form: str, clock: Clock, stream: TextIO) -> None:

@@ -198,7 +198,7 @@ def _demand_plot(demand: DemandView) -> object:
         ForecastView(
             target=Target(),
             metric="gpus_wanted",
-            unit="GPUs",
+            unit="",
             history_time_s=demand.history_time_s,
             history_value=demand.history_gpus,
             forecast=forecast,

@@ -125,9 +125,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class PlaySettings:
-    """What to warn of; ``duration_s``: recorded seconds to play, 0 for all."""
+    """What to warn of.
+
+    false_alarms_per_day: the budget of each series
+    duration_s: recorded seconds to play, 0 for all
+    """
 
     horizon_s: float = 7200.0
+    false_alarms_per_day: float = 0.1
     limits: Mapping[str, float] = field(default_factory=dict)
     duration_s: float = 0.0
     refit_steps: int = 10
@@ -211,6 +216,7 @@ def _settings(folder: Path, step_s: float, wanted: PlaySettings) -> Settings:
         "detect": {"silence_after": f"{5 * step_s:.0f}s"},
         "forecast": {
             "horizon": f"{wanted.horizon_s:.0f}s",
+            "false_alarms_per_day": wanted.false_alarms_per_day,
             "limits": dict(wanted.limits),
         },
     }

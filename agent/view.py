@@ -52,6 +52,11 @@ class DemandView:
     gpus: Floats
     to_add: Floats
 
+    @property
+    def lacking(self) -> float:
+        """Return the most GPUs to add at any lead."""
+        return float(self.to_add.max())
+
 
 @dataclass(frozen=True, slots=True)
 class Pause:

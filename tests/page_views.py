@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.view import ForecastView, Pause, View
+from agent.view import DemandView, ForecastView, Pause, View
 from core.cluster import OWNER, ClusterState, JobPhase, JobState, NodeCondition, NodeState
 from core.errors import InputError
 from core.ports import Problem
@@ -93,6 +93,7 @@ def busy_view(*, racks: int = 4, nodes_per_rack: int = 8, pause: Pause | None = 
         nodes_out_limit=4,
         goodput_ratio=0.941,
         timelines={"inc-41": gpu_timeline(), "inc-42": gpu_timeline()[:2]},
+        demand=rising_demand(),
     )
 
 
@@ -383,6 +384,24 @@ def forecast_view(
     )
     values = {"expected_s": None, "probability": 0.0, **rest}
     return ForecastView(target, metric, unit, history_s, history, forecast, limit, **values)
+
+
+def rising_demand() -> DemandView:
+    """A queue that grew in the morning and may outgrow 256 GPUs within half an hour."""
+    time_s = NOW_S - 300 * np.arange(71.0, -1, -1)
+    gpus = 120.0 + 8 * np.floor(np.arange(72) / 9) + np.where(np.arange(72) > 40, 48.0, 0.0)
+    ahead = np.array([[224.0, 240.0], [224.0, 264.0], [232.0, 288.0]])
+    return DemandView(
+        made_at_s=NOW_S,
+        wanted=224.0,
+        have=256,
+        history_time_s=time_s,
+        history_gpus=gpus,
+        lead_s=(900.0, 1800.0, 3600.0),
+        level=(0.5, 0.9),
+        gpus=ahead,
+        to_add=np.maximum(ahead[:, 1] - 256, 0),
+    )
 
 
 def volume_forecast() -> ForecastView:

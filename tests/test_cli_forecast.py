@@ -1,17 +1,23 @@
 """``gpumedic forecast`` answers for any table there is, or says what the file lacks."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from agent.cli import main
 from tests.command_line import Said, gpumedic
 
 START_S = 1_700_000_000
 Row = tuple[float, object]
+Here = Callable[..., Said]
+ONE = (
+    *("forecast", "--file", "x.csv", "--column", "value"),
+    *("--limit", "0.9", "--horizon", "2h"),
+)
 
 
 def ramp(*, points: int = 300) -> list[Row]:
@@ -28,8 +34,23 @@ def write(path: Path, rows: Iterable[Row], header: str = "time,value\n") -> None
 
 
 async def forecast(folder: Path, *more: str) -> Said:
-    words = ("--file", "x.csv", "--column", "value", "--limit", "0.9", "--horizon", "2h")
-    return await gpumedic("forecast", *words, *more, folder=folder)
+    return await gpumedic(*ONE, *more, folder=folder)
+
+
+@pytest.fixture
+def here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Here:
+    """Run what ends before any worker starts in this process: it takes no second."""
+
+    def run(*words: str) -> Said:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["gpumedic", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Said(int(ended.value.code or 0), *capsys.readouterr())
+
+    return run
 
 
 async def test_it_says_when_how_surely_and_by_which_model(tmp_path: Path) -> None:
@@ -46,13 +67,6 @@ async def test_it_says_when_how_surely_and_by_which_model(tmp_path: Path) -> Non
     assert found["skill"] > 0
     assert found["probability"] > 0.8
     assert (tmp_path / "out.png").read_bytes().startswith(b"\x89PNG")
-
-
-async def test_each_time_is_there_for_people_too(tmp_path: Path) -> None:
-    write(tmp_path / "x.csv", ramp())
-
-    found = json.loads((await forecast(tmp_path, "--json")).out)
-
     for name in ("made_at", "expected", "earliest", "latest"):
         shown = datetime.fromisoformat(found[name]).timestamp()
         assert shown == pytest.approx(found[f"{name}_s"], abs=1)
@@ -77,7 +91,6 @@ async def test_an_untidy_file_works_and_it_says_what_it_did(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "remedy"),
     [
-        ("time,value\n1,2\n2,3\n", "need at least 1440. Give it a file with 1438 more"),
         ("time,other\n1,2\n", "it has no column 'value', only time, other"),
         ("", "it is empty"),
         ("time,value\n", "no row has both a time and a value"),
@@ -85,20 +98,20 @@ async def test_an_untidy_file_works_and_it_says_what_it_did(tmp_path: Path) -> N
         ("a\0b,c\n1,2\n", "it is binary, not CSV"),
     ],
 )
-async def test_a_file_that_cannot_be_used_is_told_what_it_lacks(
-    text: str, remedy: str, tmp_path: Path
+def test_a_file_that_cannot_be_used_is_told_what_it_lacks(
+    text: str, remedy: str, here: Here, tmp_path: Path
 ) -> None:
     (tmp_path / "x.csv").write_text(text)
 
-    said = await forecast(tmp_path)
+    said = here(*ONE)
 
     assert said.code == 1
     assert said.plain
     assert remedy in said.err
 
 
-async def test_a_missing_file_is_said_in_one_line(tmp_path: Path) -> None:
-    said = await forecast(tmp_path)
+def test_a_missing_file_is_said_in_one_line(here: Here) -> None:
+    said = here(*ONE)
 
     assert said.code == 1
     assert (
@@ -107,31 +120,21 @@ async def test_a_missing_file_is_said_in_one_line(tmp_path: Path) -> None:
     )
 
 
-async def test_a_plot_that_cannot_be_written_is_said(tmp_path: Path) -> None:
-    write(tmp_path / "x.csv", ramp(points=60))
-
-    said = await forecast(tmp_path, "--plot", "nowhere/out.png")
-
-    assert said.code == 1
-    assert "Name a file in a folder you may write" in said.err
-
-
 async def test_the_bad_side_can_be_named(tmp_path: Path) -> None:
     """A series that has passed its limit already would be taken to fall back."""
     write(tmp_path / "x.csv", [(time, float(str(value)) + 0.5) for time, value in ramp()])
 
-    guessed = json.loads((await forecast(tmp_path, "--json")).out)
-    named = json.loads((await forecast(tmp_path, "--json", "--side", "above")).out)
+    found = json.loads((await forecast(tmp_path, "--json", "--side", "above")).out)
 
-    assert guessed["crosses"] == "below"
-    assert (named["crosses"], named["probability"]) == ("above", 1.0)
+    assert (found["crosses"], found["probability"]) == ("above", 1.0)
 
 
 def write_wide(path: Path, *, points: int = 300) -> None:
-    """Write nine series: eight rest, one is the ramp."""
+    """Write nine series: eight rest, of which one has jumped and come back; one is the ramp."""
     rng = np.random.default_rng(4)
     ramped = ramp(points=points)
     rest = 0.3 + rng.normal(0, 0.003, (points, 8))
+    rest[120:150, 0] = 1.0
     lines = [
         f"{time},{value},{','.join(f'{other:.4f}' for other in others)}"
         for (time, value), others in zip(ramped, rest, strict=True)
@@ -147,7 +150,7 @@ async def wide(folder: Path, *more: str) -> Said:
 async def test_of_a_wide_table_the_worst_come_first(tmp_path: Path) -> None:
     write_wide(tmp_path / "x.csv")
 
-    said = await wide(tmp_path, "--worst", "2", "--plot", "worst.png", "--out", "bands.parquet")
+    said = await wide(tmp_path, "--worst", "9", "--plot", "worst.png", "--out", "bands.parquet")
     lines = said.out.splitlines()
 
     assert said.code == 0
@@ -155,7 +158,8 @@ async def test_of_a_wide_table_the_worst_come_first(tmp_path: Path) -> None:
     assert lines[1] == "To be beyond 0.9 within 2 h with p >= 0.5: 1; already there: 0."
     assert lines[2].split()[:3] == ["series", "now", "p"]
     assert lines[3].startswith("ramp ")
-    assert len(lines) == 5
+    assert {line.split()[0] for line in lines[4:-1]} == {f"rest{number}" for number in range(8)}
+    assert lines[-1].startswith("note: rest0: its past crossings were sudden steps")
     assert (tmp_path / "worst.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "bands.parquet").read_bytes().startswith(b"PAR1")
     assert "9/9" in said.err
@@ -188,17 +192,15 @@ async def test_one_column_of_a_wide_table_is_told_in_sentences(tmp_path: Path) -
         (("--columns", "none*"), "Name others with --columns"),
         (("--columns", "r*", "--column", "ramp"), "not both"),
         (("--time", "when"), "Name the time column with --time"),
-        (("--out", "bands.txt"), "Name a file with one of them"),
-        (("--plot", "plot.svg"), "only .png is drawn"),
         (("--model", "magic"), "'fleet-prophet'"),
     ],
 )
-async def test_what_cannot_be_done_with_a_table_is_told(
-    tmp_path: Path, more: tuple[str, ...], remedy: str
+def test_what_cannot_be_done_with_a_table_is_told(
+    here: Here, tmp_path: Path, more: tuple[str, ...], remedy: str
 ) -> None:
     write_wide(tmp_path / "x.csv", points=60)
 
-    said = await wide(tmp_path, *more)
+    said = here("forecast", "--file", "x.csv", "--limit", "0.9", *more)
 
     assert said.code in (1, 2)
     assert said.plain

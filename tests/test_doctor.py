@@ -19,7 +19,8 @@ async def test_everything_missing_comes_with_a_remedy(tmp_path: Path) -> None:
 
     assert said.code == Status[found["status"].upper()]
     assert [c for c in found["checks"] if c["status"] != "ok" and not c["remedy"]] == []
-    assert states["python"] == states["packages"] == states["prophet fit"] == "ok"
+    assert states["python"] == states["packages"] == "ok"
+    assert states["forecast"] == states["prophet"] == "ok"
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,15 @@ async def test_a_check_that_breaks_is_a_finding(monkeypatch: pytest.MonkeyPatch)
     assert found["gpu"].status is Status.UNKNOWN
     assert "the driver said something new" in found["gpu"].found
     assert found["python"].status is Status.OK
+
+
+async def test_without_facebooks_package_forecasts_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "REFERENCE_TEST", "tests.worker_tasks:raise_value_error")
+    found = {each.name: each for each in await examine(Settings(), only=("forecast", "prophet"))}
+
+    assert found["forecast"].status is Status.OK
+    assert found["prophet"].status is Status.WARNING
+    assert "cmdstanpy" in found["prophet"].remedy
 
 
 async def test_a_lock_counts_only_while_somebody_holds_it(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from agent.view import Pause, View
 from core.clock import ManualClock
 from core.cluster import NodeCondition
 from core.types import Autonomy, Severity
+from detectors.forecast.warning import SUDDEN
 from tests.page_views import (
     NOW_S,
     FakeControls,
@@ -231,6 +232,19 @@ async def test_a_large_fleet_is_squares_and_quick() -> None:
     assert sum("node " in (attrs.get("class") or "") for tag, attrs in read.tags) == 2048
     assert len(html) < 1_000_000
     assert "node-021 down slurm Not responding" in read.text
+
+
+async def test_what_jobs_want_stands_beside_what_there_is() -> None:
+    text = Reader(await page(busy_view())).text
+
+    assert "224 of 256 in service" in text
+    assert "at most 240 in 15 min, 264 in 30 min, 288 in 1 h: 32 to add" in text
+
+
+async def test_a_series_that_jumps_says_so() -> None:
+    view = replace(busy_view(), forecasts=(replace(calm_forecast(), notes=(SUDDEN,)),))
+
+    assert SUDDEN in Reader(await page(view)).text
 
 
 async def test_an_operator_in_chromium_sees_the_plots_and_no_error(tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from agent.workers import WorkerPool
 # Of one chunk of series; far more than any takes that is not stuck.
 FIT_LIMIT_S = 600.0
 FIT_MEMORY_BYTES = 4 << 30
+# Names before a note that several series share.
+MOST_NAMED = 4
 # Above this a crossing is counted in the sentence over the table.
 LIKELY = 0.5
 
@@ -109,6 +111,18 @@ def _print_worst(
     for row in rows_shown:
         shown.add_row(Text(found.names[row]), *_cells(found, row, limit=len(limits) > 1))
     out.print(shown)
+    for said, names in _said(found, rows_shown).items():
+        more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        say(f"note: {', '.join(names[:MOST_NAMED])}{more}: {said}", style="dim")
+
+
+def _said(found: TableForecast, rows_shown: Sequence[int]) -> dict[str, list[str]]:
+    """Return what is to be known of the series that are shown, each note with their names."""
+    said: dict[str, list[str]] = {}
+    for row in rows_shown:
+        for note in found.notes.get(row, ()):
+            said.setdefault(note, []).append(found.names[row])
+    return said
 
 
 def _crossings_in_words(found: TableForecast, asked: Question, *limits: float) -> str:

@@ -28,6 +28,10 @@ def replay(
         float | None, typer.Option(help="Limit of --metric, for the catalogue's own.")
     ] = None,
     horizon: Annotated[str, typer.Option(help="How far ahead to warn, such as 2h.")] = "2h",
+    false_alarms_per_day: Annotated[
+        float,
+        typer.Option(min=0.001, max=24, help="False warnings that are put up with, each series."),
+    ] = 0.1,
     listen: Annotated[
         str | None,
         typer.Option(
@@ -65,6 +69,7 @@ def replay(
     if openmetrics is None and listen is None:
         wanted = PlaySettings(
             horizon_s=seconds(horizon, "--horizon"),
+            false_alarms_per_day=false_alarms_per_day,
             limits={} if limit is None else {metric: limit},
             duration_s=duration,
         )
