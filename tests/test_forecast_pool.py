@@ -8,7 +8,7 @@ import pytest
 from core.target import Target
 from core.types import Floats
 from detectors.forecast.backtest import origins
-from detectors.forecast.combine import CLASSES, OTHER, class_of, combined, shipped
+from detectors.forecast.combine import CLASSES, OTHER, class_of, combined, shipped, spline
 from detectors.forecast.conformal import Learned, matured
 from detectors.forecast.fleet import forecast, needed_readings
 from detectors.forecast.grid import MAX_STEPS, ahead, clean, thinned
@@ -83,6 +83,19 @@ def test_the_first_forecast_comes_after_half_an_hour() -> None:
     assert np.isnan(made.forecast.mean[1]).all()
 
 
+def test_the_first_forecast_is_honest() -> None:
+    value = np.random.default_rng(3).standard_normal((200, 150))
+    for step in range(1, 150):
+        value[:, step] += 0.9 * value[:, step - 1]
+    seen = np.full((200, 480), np.nan)
+    seen[:, -30:] = value[:, :30]
+    made = usual(seen).forecast
+    come = value[:, 30:]
+    assert np.abs(made.mean - come).mean() < np.abs(value[:, 29:30] - come).mean()
+    inside = (made.lower <= come) & (come <= made.upper)
+    assert 0.7 < inside.mean() < 0.95
+
+
 def test_no_series_and_no_reading_are_answered_with_nothing() -> None:
     assert usual(np.empty((0, 100))).forecast.mean.shape == (0, 120)
     empty = usual(np.full((1, 100), np.nan))
@@ -136,13 +149,30 @@ def test_readings_outside_of_what_is_plausible_are_passed_over() -> None:
 
 
 def test_where_the_pool_did_worse_naive_answers_and_says_so() -> None:
-    # A staircase of one-way steps punishes every average; the last value is never behind.
-    value = np.repeat(np.cumsum(np.ones(24)), 20) * 10.0
-    made = usual(np.stack([value, -value]))
-    for row, model in enumerate(made.forecast.model):
-        shown = model == "naive"
-        assert shown == (row in made.notes)
-        assert shown or made.forecast.skill[row] > -0.1
+    # After one step for good, the last value is never wrong and every average is.
+    value = np.repeat([[0.0, 10.0]], [100, 380], axis=1)
+    level = np.random.default_rng(0).standard_normal((1, 480))
+    made = usual(np.concatenate([value, level]))
+    assert made.forecast.model == ("last value", "pool")
+    assert set(made.notes) == {0}
+    assert made.forecast.mean[0] == pytest.approx(10.0)
+    assert made.forecast.skill[0] == 0
+
+
+def test_no_answer_of_the_pool_claims_less_than_naive() -> None:
+    rng = np.random.default_rng(0)
+    steps = np.cumsum(rng.random((300, 480)) < rng.random((300, 1)) / 20, axis=1) + 0.0
+    made = usual(steps + 1e-3 * rng.standard_normal(steps.shape)).forecast
+    by_pool = np.array(made.model) == "pool"
+    assert 0 < by_pool.sum() < len(steps)
+    assert made.skill[by_pool].min() >= 0
+    assert (made.skill[~by_pool] == 0).all()
+
+
+def test_what_was_not_tested_claims_no_skill() -> None:
+    made = forecast(task(noisy(1, 6), step_s=900.0)).forecast
+    assert made.model == ("pool",)
+    assert np.isnan(made.skill[0]) or made.skill[0] >= 0
 
 
 def test_a_limit_already_crossed_is_certain() -> None:
@@ -195,6 +225,33 @@ def test_shipped_weights_are_convex_and_widths_not_negative(name: str) -> None:
     assert one.width.min() >= 0
 
 
+@pytest.mark.parametrize("name", [*set(CLASSES.values()), OTHER])
+def test_weights_pass_smoothly_from_lead_to_lead(name: str) -> None:
+    lead_s = np.arange(60.0, 7201.0, 60.0)
+    bend = np.diff(shipped(name).weight_at(lead_s), n=2, axis=0)
+    assert np.abs(bend[9:]).max() < 0.01
+
+
+def test_a_spline_is_convex_and_rests_beyond_its_ends() -> None:
+    knot_s = 60.0 * 2.0 ** np.arange(5)
+    share = spline(knot_s, np.geomspace(1.0, 1e6, 500))
+    assert share.min() >= 0
+    assert share.sum(axis=1) == pytest.approx(1)
+    assert share[0, 0] == pytest.approx(1)
+    assert share[-1, -1] == pytest.approx(1)
+    assert share @ np.log(knot_s) == pytest.approx(
+        np.log(np.clip(np.geomspace(1.0, 1e6, 500), 60.0, 960.0)), abs=0.13
+    )
+
+
+def test_a_series_that_goes_on_evenly_is_forecast_without_kinks() -> None:
+    t = np.arange(480.0)
+    made = usual(50 + 0.1 * t + 5 * np.sin(t / 40) + np.zeros((2, 1))).forecast
+    for line in (made.mean, made.lower, made.upper):
+        kink = np.abs(np.diff(line, n=3, axis=1))[:, 8:]
+        assert kink.max() < 0.03
+
+
 def test_a_metric_takes_its_class() -> None:
     assert class_of("gpu_utilization_ratio") == "utilization"
     assert class_of("node_memory_used_ratio") == "memory"
@@ -215,8 +272,9 @@ def test_members_answer_within_a_few_readings() -> None:
 
 def test_origins_lie_in_the_newer_half() -> None:
     back = origins(480, MINUTE_S)
-    assert back.min() >= 1
-    assert back.max() <= 240
+    assert back.min() == 15
+    assert back.max() == 240
+    assert origins(4320, MINUTE_S).max() == 1440
     assert origins(2, MINUTE_S).size == 0
 
 
