@@ -113,11 +113,11 @@ def _chunks(values: "Values | Tensor", there: _OnDevice) -> Iterator[Tensor]:
     size = _chunk_size(device, length, width)
     for start in range(0, max(len(values), 1), size):
         part = values[start : start + size]
-        if isinstance(part, Tensor):
-            yield part.to(device=device, dtype=torch.float64, copy=True)
-        else:
-            # A copy, since torch wants arrays that may be written to.
-            yield torch.from_numpy(np.array(part)).to(device).to(torch.float64)
+        if not isinstance(part, Tensor):
+            # torch warns of arrays that may not be written to.
+            part = torch.from_numpy(part if part.flags.writeable else part.copy())
+        # First there, then doubled: half the bytes to upload. A copy, since it is used up.
+        yield part.to(device).to(torch.float64, copy=True)
 
 
 def _chunk_size(device: torch.device, length: int, width: int) -> int:

@@ -161,7 +161,7 @@ def _variance(variance: Tensor, here: _Here, readings: Tensor, *, quick: bool) -
         return closed
     excess = (4.0 * variance + readings) * variance - here.rss
     bend = 8.0 * variance + readings - here.slope
-    newton = torch.where(bend > 0, variance - excess / bend, variance)
+    newton = torch.where(bend > 0, variance - excess / bend, 0.0)
     return torch.where(newton > 0.1 * closed, newton, closed)
 
 
