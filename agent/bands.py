@@ -12,11 +12,12 @@ from dataclasses import dataclass, field, fields, replace
 
 import numpy as np
 
+from agent.even_grid import Values
 from agent.recent import Recent
 from core.target import Target
 from core.types import Floats, Forecast
 from detectors.detector import Array, names
-from detectors.forecast.conformal import Learned, matured
+from detectors.forecast.matured import Learned, matured
 
 # Steps of a forecast that are kept: five minutes each of two hours.
 STEPS = 24
@@ -44,24 +45,21 @@ class Bands:
     _waiting: dict[str, Forecast] = field(default_factory=dict)
     _learned: dict[str, Learned] = field(default_factory=dict)
 
-    def widening(self, metric: str, targets: Sequence[Target]) -> Floats:
-        """Return (S,) logarithms of the factors on the intervals of these series."""
-        return self._learned.get(metric, NOTHING).width_of(targets)
-
-    def mature(self, metric: str, seen: Recent) -> None:
+    def mature(self, metric: str, seen: Recent) -> Floats:
         """Score the forecast that waits, once its horizon is over; series that ended are forgotten.
 
-        Cost: 1 us a series and horizon.
+        Returns (S,) logarithms of the factors on the intervals of the series that are seen.
+        Cost: 1 us a series and horizon, 2 us where series came or went since.
         """
+        known = self._learned.get(metric, NOTHING)
         waiting = self._waiting.get(metric)
-        if waiting is None or not len(seen.time_s) or seen.time_s[-1] < waiting.time_s[-1]:
-            return
-        del self._waiting[metric]
-        row = {target: number for number, target in enumerate(seen.targets)}
-        rows = np.array([row.get(target, -1) for target in waiting.targets], np.int64)
-        value = np.where(rows[:, None] < 0, np.nan, seen.value[rows])
-        known = matured(self._learned.get(metric, NOTHING), waiting, seen.time_s, value)
-        self._learned[metric] = Learned(seen.targets, known.width_of(seen.targets))
+        if waiting is not None and len(seen.time_s) and seen.time_s[-1] >= waiting.time_s[-1]:
+            del self._waiting[metric]
+            value = _rows_of(waiting.targets, seen)
+            known = matured(known, waiting, seen.time_s, value)
+        known = Learned(seen.targets, known.width_of(seen.targets))
+        self._learned[metric] = known
+        return known.width
 
     def renew(self, parts: Mapping[str, Sequence[Forecast]]) -> Mapping[str, Forecast]:
         """Join the chunks of a whole round; return the newest bands of each metric."""
@@ -92,6 +90,17 @@ class Bands:
             targets = tuple(Target(*map(str, parts)) for parts in texts)
             learned[metric] = Learned(targets, np.asarray(width, dtype=np.float64))
         self._learned = learned
+
+
+def _rows_of(targets: tuple[Target, ...], seen: Recent) -> Values:
+    """Return (S, T) readings of these targets, NaN for one that is not seen any more."""
+    if targets == seen.targets:
+        return seen.value
+    row = {target: number for number, target in enumerate(seen.targets)}
+    rows = np.array([row.get(target, -1) for target in targets], np.int64)
+    value = seen.value[rows]
+    value[rows < 0] = np.nan
+    return value
 
 
 def _joined(chunks: Sequence[Forecast]) -> Forecast:

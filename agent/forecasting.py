@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +19,6 @@ from agent.view import ForecastView
 from agent.warned import Warned
 from core.clock import Clock
 from core.errors import WorkerFailed
-from core.target import Target
 from core.types import Breach, Floats, Forecast
 from core.units import CATALOG
 from detectors.forecast.task import FleetForecast, ForecastTask, Model
@@ -95,9 +94,11 @@ class Forecasting:
         for metric in metrics:
             seen = await recent(self.history, metric, now_s=now_s, span_s=self.settings.span_s)
             await self.warned.look(metric, seen, self._limit(metric))
-            await asyncio.to_thread(self.bands.mature, metric, seen)
-            wanted = seen if every else _some(seen, {t for name, t in shown if name == metric})
-            tasks = self._tasks(metric, wanted)
+            widening = await asyncio.to_thread(self.bands.mature, metric, seen)
+            wanted: Sequence[int] = range(len(seen.targets))
+            if not every:
+                wanted = [row for row in wanted if (metric, seen.targets[row]) in shown]
+            tasks = self._tasks(metric, seen, wanted, widening)
             # All of them take from one iterator: no more chunks than are worked on are in memory.
             workers = (self._work(tasks, found) for _ in range(self.settings.at_once))
             await asyncio.gather(*workers)
@@ -133,15 +134,18 @@ class Forecasting:
     def _limit(self, metric: str) -> float:
         return self.settings.limits.get(metric, CATALOG[metric].limit)
 
-    def _tasks(self, metric: str, seen: Recent) -> Iterator[ForecastTask]:
-        """Divide a metric's series into what one call of a worker takes."""
+    def _tasks(
+        self, metric: str, seen: Recent, wanted: Sequence[int], widening: Floats
+    ) -> Iterator[ForecastTask]:
+        """Divide the rows of a metric that are wanted into what one call of a worker takes."""
         known, size = CATALOG[metric], CHUNK[self.settings.model]
-        for start in range(0, len(seen.targets) if len(seen.time_s) > 1 else 0, size):
+        for start in range(0, len(wanted) if len(seen.time_s) > 1 else 0, size):
+            rows = np.array(wanted[start : start + size])
             yield ForecastTask(
                 metric=metric,
-                targets=seen.targets[start : start + size],
+                targets=tuple(seen.targets[row] for row in rows),
                 time_s=seen.time_s,
-                value=seen.value[start : start + size],
+                value=seen.value[rows],
                 horizon_s=self.settings.horizon_s,
                 coverage=self.settings.coverage,
                 limit=self._limit(metric),
@@ -150,7 +154,7 @@ class Forecasting:
                 high=known.high,
                 sustain_s=self.settings.sustain_s,
                 model=self.settings.model,
-                widening=self.bands.widening(metric, seen.targets[start : start + size]),
+                widening=widening[rows],
             )
 
     async def _work(self, tasks: Iterator[ForecastTask], found: "_Found") -> None:
@@ -192,11 +196,6 @@ class _Found:
     def skill(self) -> Mapping[str, float]:
         """Return the median skill of each metric's series, NaN where none was scored."""
         return {metric: _median(parts) for metric, parts in self._skill.items()}
-
-
-def _some(seen: Recent, targets: Set[Target]) -> Recent:
-    rows = [row for row, target in enumerate(seen.targets) if target in targets]
-    return Recent(tuple(seen.targets[row] for row in rows), seen.time_s, seen.value[rows])
 
 
 def at_risk(answer: FleetForecast) -> Floats:

@@ -9,9 +9,9 @@ from core.target import Target
 from core.types import Floats
 from detectors.forecast.backtest import origins
 from detectors.forecast.combine import CLASSES, OTHER, class_of, combined, shipped, spline
-from detectors.forecast.conformal import Learned, matured
 from detectors.forecast.fleet import forecast, needed_readings
 from detectors.forecast.grid import MAX_STEPS, ahead, clean, thinned
+from detectors.forecast.matured import Learned, matured
 from detectors.forecast.members import NAMES, expected
 from detectors.forecast.task import FleetForecast, ForecastTask, Model
 from detectors.forecast.warning import SUDDEN

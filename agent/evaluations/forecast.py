@@ -24,8 +24,8 @@ from core.target import Target
 from core.types import Floats, Forecast, Ints
 from core.units import CATALOG
 from detectors.forecast.averages import mean_of
-from detectors.forecast.matured import Learned, matured
 from detectors.forecast.fleet import forecast
+from detectors.forecast.matured import Learned, matured
 from detectors.forecast.members import CHEAP
 from detectors.forecast.task import FleetForecast, ForecastTask, Model
 

@@ -15,7 +15,8 @@ from agent.evaluations.windows import HORIZON_S, SOURCES, Windows, windows
 from core.types import Floats, Ints
 from detectors.forecast.backtest import BackTest, back_test
 from detectors.forecast.combine import combined, over_leads, spline, tilt
-from detectors.forecast.conformal import SHIPPED_COVERAGE, error_at, scales, widened, youth
+from detectors.forecast.conformal import SHIPPED_COVERAGE, error_at, scales, youth
+from detectors.forecast.matured import widened
 from detectors.forecast.members import LEVEL, NAMES, expected
 
 FILE = Path(__file__).parents[2] / "detectors" / "forecast" / "weights.toml"

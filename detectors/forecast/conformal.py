@@ -1,19 +1,16 @@
-"""Intervals: half widths from what a series did lately, then from how often they missed.
+"""Intervals: half widths from what a series did lately.
 
 The half widths are sums of five scales of a series, with coefficients learned on other series by
 pinball loss, and scaled so that series left out fell inside as often as stated (split conformal:
 Vovk, Gammerman, Shafer, Algorithmic Learning in a Random World, 2005). Forecasts that have come
-due then widen or narrow each series' own (adaptive conformal inference: Gibbs and Candes 2021).
+due then widen or narrow each series' own: ``detectors.forecast.matured``.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from statistics import NormalDist
 
 import numpy as np
 
-from core.target import Target
-from core.types import Floats, Forecast
+from core.types import Floats
 from detectors.forecast.averages import mean_of, spread_of
 from detectors.forecast.backtest import BackTest
 from detectors.forecast.combine import combined
@@ -25,55 +22,6 @@ HOUR_S = 3600.0
 NEIGHBOURS = 0.8
 # The coverage that the shipped coefficients are for.
 SHIPPED_COVERAGE = 0.8
-# How fast missing widens: log half width for a share of misses that is wrong by one. Chosen on
-# development series from 0, 0.3, 0.5, 0.8.
-RATE = 0.5
-NARROWEST, WIDEST = np.log(0.2), np.log(5.0)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Learned:
-    """What forecasts that came due have taught about each series' interval.
-
-    targets: S entries; width: (S,) logarithm of the factor on the half widths
-    """
-
-    targets: tuple[Target, ...] = ()
-    width: Floats = field(default_factory=lambda: np.zeros(0))
-
-    def width_of(self, targets: Sequence[Target]) -> Floats:
-        """Return (S,) for these targets; 0 for one not seen before."""
-        if tuple(targets) == self.targets:
-            return self.width
-        known = dict(zip(self.targets, self.width.tolist(), strict=True))
-        return np.array([known.get(target, 0.0) for target in targets], dtype=np.float64)
-
-
-def matured(learned: Learned, made: Forecast, time_s: Floats, value: Floats) -> Learned:
-    """Score an earlier forecast against what came, and widen or narrow each series' interval.
-
-    time_s: (T,); value: (S, T) of the forecast's targets in their order; what has come of the
-    forecast so far counts. A series without a reading that came due keeps its width.
-    """
-    at = np.searchsorted(time_s, made.time_s - 1e-6)
-    due = at < len(time_s)
-    come = value[:, at[due]]
-    known = np.isfinite(come) & np.isfinite(made.lower[:, due])
-    missed = known & ((come < made.lower[:, due]) | (come > made.upper[:, due]))
-    count = known.sum(axis=1)
-    share = missed.sum(axis=1) / np.maximum(count, 1)
-    excess = np.where(count > 0, share - (1 - made.coverage), 0.0)
-    width = widened(learned.width_of(made.targets), excess)
-    if set(learned.targets) <= set(made.targets):
-        return Learned(made.targets, width)
-    every = dict(zip(learned.targets, learned.width.tolist(), strict=True))
-    every |= dict(zip(made.targets, width.tolist(), strict=True))
-    return Learned(tuple(every), np.array(list(every.values())))
-
-
-def widened(width: Floats, excess: Floats) -> Floats:
-    """Return (S,) log factors on half widths after misses, a share above what was stated."""
-    return np.clip(width + RATE * excess, NARROWEST, WIDEST)
 
 
 def error_at(test: BackTest, weight: Floats, lead_s: Floats, spread: Floats) -> Floats:

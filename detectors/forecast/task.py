@@ -32,7 +32,7 @@ class ForecastTask:
                (S,) one each; NaN: none
     low, high: plausible range; readings outside are passed over, forecasts are clipped to it
     widening:  (S,), or one for all: logarithm of the factor on the pool's intervals, as forecasts
-               that came due have taught (``conformal.matured``); 0: nothing is known
+               that came due have taught (``detectors.forecast.matured``); 0: nothing is known
     """
 
     metric: str
