@@ -30,6 +30,9 @@ from detectors.forecast.prophet.problem import (
 
 KKT = 1e-7  # the gradient may exceed lambda by this share
 NEWTON = 1e-9  # v is settled when it moves by less than this share
+# Where next to nothing is left over, RSS is a difference of large numbers, and v moves by that
+# rounding for ever: it is settled as well when it moves by less than this, and no less than before.
+STUCK = 1e-6
 NEWTON_ROUNDS = 30  # after these v moves by its closed form, which never climbs
 MAX_ROUNDS = 400
 
@@ -96,7 +99,7 @@ def _polish_one(
     s, count, tau = series
     variance, rounds, added = out.variance[s], 0, -1
     knots = out.knots[s]
-    rss = 0.0
+    rss, before = 0.0, np.inf
     while rounds < MAX_ROUNDS:
         rounds += 1
         count = _factorise(quadratic, targets, (s, count, variance, tau), work, knots)
@@ -109,7 +112,7 @@ def _polish_one(
             work.sign[j] = 0.0
             for i in range(place, count - 1):
                 work.active[i] = work.active[i + 1]
-            count -= 1
+            count, before = count - 1, np.inf
             continue
         added = -1
         rss, slope = _residual(quadratic, targets, (s, count, variance, tau), work, knots)
@@ -119,14 +122,15 @@ def _polish_one(
             bend = 8.0 * variance + targets.readings[s] - slope
             newton = variance - excess / bend if bend > 0.0 else 0.0
             better = newton if newton > 0.1 * better else better
-        if abs(better - variance) > NEWTON * variance:
-            variance = max(better, LEAST_VARIANCE)
+        move = abs(better - variance) / variance
+        if move > NEWTON and (move < before or move > STUCK):
+            variance, before = max(better, LEAST_VARIANCE), move
             continue
         added = _violated(quadratic, targets, (s, count, variance / tau), work, knots)
         if added < 0:
             break
         work.active[count] = added
-        count += 1
+        count, before = count + 1, np.inf
     penalty, prior = 0.0, 0.0
     for i in range(len(work.smooth)):
         out.whitened[s, i] = work.smooth[i]

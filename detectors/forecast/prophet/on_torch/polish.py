@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from detectors.forecast.prophet.on_torch.problem import Shared, Start, Targets, schur
-from detectors.forecast.prophet.polish import KKT, MAX_ROUNDS, NEWTON, NEWTON_ROUNDS
+from detectors.forecast.prophet.polish import KKT, MAX_ROUNDS, NEWTON, NEWTON_ROUNDS, STUCK
 from detectors.forecast.prophet.problem import LEAST_RSS, LEAST_VARIANCE, PIVOT
 
 
@@ -33,6 +33,7 @@ class _Search:
 
     row: (N,) which series;  sign: (N, K) of the knots in use, 0 else;  knots: (N, K) their values
     barred: (N, K) knots that may not enter;  added: (N,) the knot that came in last, -1 for none
+    variance: (N,);  move: (N,) by what share it has moved with the same knots in use
     """
 
     row: Tensor
@@ -40,6 +41,7 @@ class _Search:
     knots: Tensor
     barred: Tensor
     variance: Tensor
+    move: Tensor
     added: Tensor
 
     def keep(self, some: Tensor) -> None:
@@ -72,12 +74,14 @@ def polish(shared: Shared, targets: Targets, tau: float, start: Start) -> Soluti
         knots=start.knots.clone(),
         barred=torch.zeros_like(start.knots, dtype=torch.bool),
         variance=start.variance.clone(),
+        move=torch.full_like(start.variance, torch.inf),
         added=torch.full((series,), -1, device=start.knots.device),
     )
     for rounds in range(1, MAX_ROUNDS + 1):
         here, dropped = _solve(shared, targets, tau, search)
         better = _variance(search.variance, here, targets.readings, quick=rounds <= NEWTON_ROUNDS)
-        moving = ~dropped & ((better - search.variance).abs() > NEWTON * search.variance)
+        move = (better - search.variance).abs() / search.variance
+        moving = ~dropped & (move > NEWTON) & ((move < search.move) | (move > STUCK))
         settled = ~dropped & ~moving
         entered = _let_in(shared, targets, tau, (search, here, settled))
         done = settled & ~entered
@@ -85,6 +89,7 @@ def polish(shared: Shared, targets: Targets, tau: float, start: Start) -> Soluti
             done = torch.ones_like(done)
         _write(search, targets, tau, (here, done, rounds), out)
         search.variance = torch.where(moving, better.clamp(min=LEAST_VARIANCE), search.variance)
+        search.move = torch.where(moving, move, torch.inf)
         if bool(done.all()):
             break
         if bool(done.any()):
