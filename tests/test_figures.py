@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from agent.bench.fleet import detect_rows, history_rows, screen_rows
+from agent.bench.fleet import detect_rows, forecast_rows, history_rows
 from agent.bench.loops import rows_of
 from agent.demo import DemoResult
 from agent.figures import emit, figures, results_page
@@ -88,9 +88,9 @@ def test_a_results_page_of_nothing_says_how_to_make_some(tmp_path: Path) -> None
 
 
 def test_the_fleet_is_measured_at_any_size() -> None:
-    rows = [row for part in (history_rows, detect_rows, screen_rows) for row in part(2, runs=1)]
+    rows = [row for part in (history_rows, detect_rows, forecast_rows) for row in part(2, runs=1)]
 
-    assert len(rows) == 4
+    assert len(rows) == 5
     assert all(row.value is not None and row.value > 0 and row.unit == "ms" for row in rows)
 
 

@@ -1,4 +1,4 @@
-"""The cycle's numeric work at fleet size: history, detectors, the forecast screen, a diagnosis."""
+"""The cycle's numeric work at fleet size: history, detectors, forecasts and warnings."""
 
 from collections.abc import Iterator
 
@@ -11,6 +11,8 @@ from core.target import Target
 from core.types import Window
 
 GPUS_A_NODE = 8
+# Series that are forecast, some two seconds' worth: a larger fleet's take proportionally longer.
+MOST_FORECAST = 4096
 # Metrics whose (S, T) windows make up the fleet: one per GPU each.
 GPU_METRICS = (
     "gpu_utilization_ratio",
@@ -92,10 +94,29 @@ def _until(window: Window, end: int) -> Window:
     return Window(window.metric, window.targets, window.time_s[columns], window.value[:, columns])
 
 
-def screen_rows(nodes: int, *, runs: int) -> tuple[Row, ...]:
-    """Measure the screen that picks which series are worth a fit, over two hours of readings."""
-    from detectors.forecast.screen import screen
+def forecast_rows(nodes: int, *, runs: int) -> tuple[Row, ...]:
+    """Measure a refit's two parts over an hour of readings: all forecasts, and all warnings."""
+    from core.units import CATALOG
+    from detectors.forecast.fleet import forecast
+    from detectors.forecast.task import ForecastTask
+    from detectors.forecast.warning import Warnings, Watch
 
     window = next(w for w in fleet_windows(nodes, 240) if w.metric.endswith("ratio"))
-    seconds = timed(lambda: screen(window, limit=0.98, horizon_s=7200.0), runs=runs)
-    return (milliseconds("forecast screen", seconds, note=f"{len(window.targets)} series x 240"),)
+    known = CATALOG[window.metric]
+    some = slice(0, MOST_FORECAST)
+    task = ForecastTask(
+        metric=window.metric,
+        targets=window.targets[some],
+        time_s=window.time_s,
+        value=window.value[some],
+        horizon_s=7200.0,
+        limit=0.98,
+        low=known.low,
+        high=known.high,
+    )
+    watch = Watch(forecast(task), task.value, STEP_S)
+    note = f"{len(task.targets)} series x 240"
+    return (
+        milliseconds("forecast", timed(lambda: forecast(task), runs=runs), note=note),
+        milliseconds("warning look", timed(lambda: Warnings().look(watch), runs=runs), note=note),
+    )

@@ -19,7 +19,7 @@ def _fleet(quick: bool) -> "Sequence[Row]":
     from agent.bench import fleet
 
     nodes, runs = (256, 3) if quick else (2048, 7)
-    parts = (fleet.history_rows, fleet.detect_rows, fleet.screen_rows)
+    parts = (fleet.history_rows, fleet.detect_rows, fleet.forecast_rows)
     return [row for part in parts for row in part(nodes, runs=runs)]
 
 

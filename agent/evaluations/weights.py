@@ -271,7 +271,8 @@ def _onto_simplices(value: Floats, shape: tuple[int, int]) -> Floats:
     ordered = np.sort(rows, axis=1)[:, ::-1]
     over = (np.cumsum(ordered, axis=1) - 1) / np.arange(1, shape[1] + 1)
     last = shape[1] - 1 - np.argmax((ordered > over)[:, ::-1], axis=1)
-    return np.maximum(rows - over[np.arange(len(rows)), last][:, None], 0.0).ravel()
+    nearest = np.maximum(rows - over[np.arange(len(rows)), last][:, None], 0.0)
+    return np.asarray(nearest.ravel())
 
 
 def main() -> None:

@@ -44,7 +44,7 @@ def error_at(test: BackTest, weight: Floats, lead_s: Floats, spread: Floats) -> 
     away = np.log(lead_s[:, None] / test.lead_s) / NEIGHBOURS
     near = np.exp(-0.5 * (away**2 - (away**2).min(axis=1, keepdims=True)))
     smooth = by_lead @ (near / near.sum(axis=1, keepdims=True)).T
-    return np.where(tested, smooth, spread)
+    return np.asarray(np.where(tested, smooth, spread))
 
 
 def youth(value: Floats, step_s: float, lead_s: Floats) -> Floats:

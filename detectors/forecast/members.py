@@ -172,7 +172,8 @@ def _has_trend(time_s: Floats, points: Floats) -> NDArray[np.bool_]:
     """Say which of (S, N) points are enough, over long enough, for a trend."""
     known = np.isfinite(points)
     begun = known.argmax(axis=1)
-    return (known.sum(axis=1) >= TREND_POINTS) & (time_s[-1] - time_s[begun] >= TREND_S)
+    long = time_s[-1] - time_s[begun] >= TREND_S
+    return np.asarray((known.sum(axis=1) >= TREND_POINTS) & long)
 
 
 def _tail(value: Floats, step_s: float, span_s: float) -> Floats:
