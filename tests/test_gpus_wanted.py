@@ -1,13 +1,18 @@
 """What jobs want is noted, forecast, and shown with what is lacking."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from agent.demand import STEP_S, STEPS, GpusWanted, in_service, wanted
 from agent.metrics import Metrics
 from agent.view import DemandView
+from core.clock import ManualClock
 from core.cluster import ClusterState, JobPhase, JobState, NodeCondition, NodeState
 from core.topology import flat_topology
+from tests.fakes import FakeCluster
+from tests.loop import loop
 
 DAY = 288
 MORNING_S = 1_800_000_000.0 // 86400 * 86400
@@ -117,3 +122,22 @@ def test_it_is_shown_to_prometheus_by_lead_and_probability() -> None:
     metrics.wants(None)
 
     assert "lead=" not in metrics.exposition("")[0].decode()
+
+
+async def test_the_controller_shows_it_and_keeps_it_over_a_restart(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    """A queue that was seen for two hours: the next process goes on from there."""
+    for _ in range(2):
+        app = await loop(tmp_path, clock, cluster=FakeCluster(clock))
+        for _ in range(13):
+            await app.controller.cycle()
+            await clock.advance(STEP_S)
+        await app.controller.refit()
+        seen, page = app.controller.view().demand, app.metrics.exposition("")[0].decode()
+        await app.close()
+
+    assert seen is not None
+    assert (seen.wanted, seen.have, len(seen.history_gpus)) == (32, 96, 26)
+    assert seen.to_add.tolist() == [0, 0, 0]
+    assert 'gpumedic_gpus_to_add{lead="60m"} 0.0' in page
