@@ -2,7 +2,7 @@
 
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
@@ -52,6 +52,7 @@ class Heal:
     autonomy: AutonomyOf
     plans: dict[str, PlanRecord] = field(default_factory=dict)
     _counted: set[str] = field(default_factory=set)
+    _part_of: dict[str, str] = field(default_factory=dict)
     _asked: int = 0
 
     async def load(self) -> None:
@@ -76,6 +77,7 @@ class Heal:
         if world.state is None:
             return ()
         self._asked = 0
+        self._part_of = {i.id: i.part_of for i in incidents.values() if i.part_of}
         said = [
             await _tried(
                 f"plan {record.plan.id}",
@@ -104,7 +106,7 @@ class Heal:
     def acted_on(self, now_s: float) -> frozenset[str]:
         """Return the incidents on which a plan acts, or has acted and helped a moment ago."""
         return frozenset(
-            record.plan.incident_id
+            self._now_of(record)
             for record in self.plans.values()
             if record.state in _ACTING
             or (record.state is PlanState.DONE and _lately(record, now_s))
@@ -130,13 +132,35 @@ class Heal:
         *,
         paused: bool,
     ) -> str:
-        key = record.plan.incident_id
-        incident = incidents.get(key) or await self.store.get(Incident, key)
+        incident = await self._incident(record, incidents)
         if incident is None:
             return ""
         moved = self._note(await self.runner.step(record, incident, state, paused=paused))
         changed = moved.state is not record.state or moved.step != record.step
         return _said(moved) if changed else ""
+
+    async def _incident(
+        self, record: PlanRecord, incidents: Mapping[str, Incident]
+    ) -> Incident | None:
+        """Return the incident a plan was made for, with what is seen of it now.
+
+        Of one that another has taken over, the other has what shows. A plan that has not begun is
+        not begun for it: it is over.
+        """
+        key = record.plan.incident_id
+        first = incidents.get(key) or await self.store.get(Incident, key)
+        now = first
+        while now is not None and now.part_of and record.state in _ACTING:
+            key = now.part_of
+            now = incidents.get(key) or await self.store.get(Incident, key)
+        return first if first is None or now is None else _share(now, first)
+
+    def _now_of(self, record: PlanRecord) -> str:
+        """Return the incident a plan acts on now."""
+        key = record.plan.incident_id
+        while key in self._part_of:
+            key = self._part_of[key]
+        return key
 
     async def _propose(self, incident: Incident, diagnosis: Diagnosis, world: World) -> str:
         if world.state is None:
@@ -161,7 +185,12 @@ class Heal:
 
         One that was too unsure does not hold up what a newer diagnosis is sure of.
         """
-        mine = [r for r in self.plans.values() if r.plan.incident_id == incident.id]
+        mine = [
+            r
+            for r in self.plans.values()
+            if r.plan.incident_id == incident.id
+            or (r.state in _ACTING and self._now_of(r) == incident.id)
+        ]
         made_s = diagnosis.made_at_s
         wanted = self.runner.settings.guards.min_probability
         surest = max((cause.probability for cause in diagnosis.causes), default=0.0)
@@ -217,6 +246,19 @@ async def _tried(what: str, doing: Awaitable[str]) -> str:
     except Exception as error:
         log.exception("healing broke", what=what, error=repr(error))
         return f"{what} broke with {error!r}"
+
+
+def _share(incident: Incident, of: Incident) -> Incident:
+    """Return of an incident what lies where the one that it took over did."""
+    if incident is of:
+        return of
+    there = frozenset(of.targets)
+    return replace(
+        incident,
+        anomalies=tuple(one for one in incident.anomalies if one.target in there),
+        events=tuple(one for one in incident.events if one.target in there),
+        breaches=tuple(one for one in incident.breaches if one.target in there),
+    )
 
 
 def _lately(record: PlanRecord, now_s: float) -> bool:

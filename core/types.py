@@ -138,7 +138,10 @@ class IncidentState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """Symptoms that belong together; ``targets`` show one, ``jobs`` are touched by them."""
+    """Symptoms that belong together; ``targets`` show one, ``jobs`` are touched by them.
+
+    part_of: the incident that has taken over what this one was of; "" for none
+    """
 
     id: str
     state: IncidentState
@@ -153,6 +156,7 @@ class Incident:
     events: tuple[Event, ...] = ()
     breaches: tuple[Breach, ...] = ()
     reopened: int = 0
+    part_of: str = ""
 
 
 @dataclass(frozen=True, slots=True)

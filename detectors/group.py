@@ -169,6 +169,7 @@ def _absorbed(incident: Incident, by: str, now_s: float) -> Incident:
         resolved_s=now_s,
         title=f"Part of incident {by}: {incident.title}",
         breaches=(),
+        part_of=by,
     )
 
 
@@ -215,6 +216,7 @@ def _updated(incident: Incident, seen: Sequence[Symptom], places: Places, now_s:
         events=tuple(item for item in ordered if isinstance(item, Event)),
         breaches=tuple(sorted(breaches, key=lambda each: _place(key_of(each)))),
         reopened=incident.reopened + reopens,
+        part_of="",
     )
     return replace(full, jobs=_jobs(full, places), title=title(full, places))
 

@@ -23,8 +23,11 @@ def symptoms(incident: Incident) -> tuple[Symptom, ...]:
 
 
 def newest_s(incident: Incident) -> float:
-    """Return when the newest symptom was seen; the incident's opening where it holds none."""
-    return max((symptom.seen_s for symptom in _all(incident)), default=incident.opened_s)
+    """Return when the newest symptom was seen; the incident's opening where it holds none.
+
+    Information is none: it opens no incident and keeps none open, so it makes none fresh either.
+    """
+    return max((symptom.seen_s for symptom in symptoms(incident)), default=incident.opened_s)
 
 
 def broken(incident: Incident, node: str, *, since_s: float) -> Symptom | None:

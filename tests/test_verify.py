@@ -100,4 +100,13 @@ def test_an_incident_without_symptoms_is_as_old_as_its_opening() -> None:
 
     assert newest_s(bare) == bare.opened_s
     info = replace(bare, events=(replace(xid("node-1", now_s=NOW_S), severity=Severity.INFO),))
-    assert (symptoms(info), newest_s(info)) == ((), NOW_S)
+    assert (symptoms(info), newest_s(info)) == ((), bare.opened_s)
+
+
+def test_information_is_no_newer_evidence() -> None:
+    told = replace(xid("node-1", now_s=NOW_S), severity=Severity.INFO)
+    odd = anomaly(Target(node="node-1"), now_s=NOW_S + 90, severity=Severity.INFO)
+    known = replace(incident(now_s=NOW_S - 900), events=(told,))
+
+    assert newest_s(known) == NOW_S - 900
+    assert newest_s(replace(known, anomalies=(*known.anomalies, odd))) == NOW_S - 900
