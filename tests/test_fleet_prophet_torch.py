@@ -110,6 +110,19 @@ def test_gaps_constants_and_short_series_have_the_same_fit() -> None:
     np.testing.assert_array_equal(theirs.readings, ours.readings)
 
 
+def test_chunks_are_put_together_in_order() -> None:
+    value = series_with_turns(5000, 40)  # 4,096 at once
+    value[::1000, 5:9] = np.nan
+
+    ours, theirs = both(value)
+
+    assert_same(ours, theirs, value)
+    assert ours.moments is not None
+    assert theirs.moments is not None
+    np.testing.assert_array_equal(theirs.moments.gapped, np.arange(0, 5000, 1000))
+    np.testing.assert_array_equal(theirs.moments.present, ours.moments.present)
+
+
 def test_no_series_is_no_trouble() -> None:
     fit = FleetProphet(device=TORCH).fit(grid(50), np.empty((0, 50)))
 

@@ -8,5 +8,5 @@ the longest list. Here all series of a chunk take each step together, as operati
 The path walked and the conditions that hold at its end are the same, so both arrive at the same
 optimum; only the rounding differs.
 
-Nothing outside this package imports torch, and ``device`` imports it only when it is asked for.
+Of the detectors nothing outside this package imports torch; ``device`` does when it is asked to.
 """
