@@ -8,12 +8,15 @@ from agent.evaluations.forecast import (
     coverage,
     errors,
     gap_change,
+    on_edge,
     pinballs,
     pool_bands,
+    ratio_interval,
     winsorised,
 )
 from agent.evaluations.lookalikes import LOOKALIKES
 from agent.evaluations.recorded import Panel
+from agent.evaluations.weights import KNOT_S, at_leads, learn_weights, learn_widths, sample
 from agent.evaluations.windows import Source, Windows, windows
 
 
@@ -78,3 +81,36 @@ def test_the_pool_beats_the_last_value_on_lookalikes() -> None:
 
 def test_gaps_hardly_move_forecasts_of_lookalikes() -> None:
     assert gap_change(cut("L2")) <= 0.05
+
+
+def test_readings_on_the_edge_are_inside_and_counted() -> None:
+    made = ramp()
+    edge = Bands(made.future, made.future, made.future + 1)
+    wide = Bands(made.future - 1, made.future, made.future + 1)
+    assert coverage(made, edge) == 1.0
+    assert on_edge(made, edge) == 1.0
+    assert on_edge(made, wide) == 0.0
+
+
+def test_the_interval_of_a_ratio_counts_series_not_windows() -> None:
+    rng = np.random.default_rng(0)
+    series = np.repeat(np.arange(4), 50)
+    theirs = 1 + rng.random(200)
+    ours = theirs * np.repeat([0.5, 0.7, 0.9, 1.1], 50)
+    low, high = ratio_interval(ours, theirs, series)
+    alone = ratio_interval(ours, theirs, np.arange(200))
+    assert 0.5 <= low < 0.7
+    assert 0.9 < high <= 1.1
+    assert alone[1] - alone[0] < high - low
+    assert ratio_interval(theirs, theirs, series) == (1.0, 1.0)
+
+
+def test_learned_weights_are_convex_and_bend_little() -> None:
+    made = [sample(cut("L2").rows(np.arange(0, 96, 3)))]
+    weights = learn_weights(made)
+    leads = np.geomspace(KNOT_S[0], KNOT_S[-1], 50)
+    shares = at_leads(weights, leads)
+    assert weights.min() >= 0
+    assert shares.sum(axis=1) == pytest.approx(1)
+    assert np.abs(np.diff(shares, axis=0)).max() < 0.25
+    assert learn_widths(made, weights).min() >= 0
