@@ -54,7 +54,7 @@ def youth(value: Floats, step_s: float, lead_s: Floats) -> Floats:
     """
     known = np.isfinite(value)
     age_s = (value.shape[1] - known.argmax(axis=1)) * step_s
-    return np.sqrt(np.maximum(1.0, lead_s / age_s[:, None]))
+    return np.asarray(np.sqrt(np.maximum(1.0, lead_s / age_s[:, None])))
 
 
 def scales(value: Floats, step_s: float, *, error: Floats, apart: Floats, spread: Floats) -> Floats:
