@@ -5,7 +5,7 @@ one of its nodes, and stays with the job when it moves. Mere information only jo
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence, Set
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from core.types import Anomaly, Breach, Event, Incident, Severity
@@ -277,7 +277,7 @@ class _OfJobs:
         return bool(nodes & (self.near if self.mild and not hard else self.on))
 
 
-def _absorb(home: Home, others: Sequence[Home], theirs: Set[Tie], tied: _Tied) -> None:
+def _absorb(home: Home, others: Sequence[Home], theirs: set[Tie], tied: _Tied) -> None:
     """Let the oldest incident take over those whose whole trouble is the shared place's."""
     for other in others:
         if all(theirs.intersection(tied.of(symptom)) for symptom in other.own):

@@ -9,7 +9,8 @@ nature (the age of a checkpoint) or the subject of ``detectors.progress`` (steps
 How bad: an anomaly is ``info``; it says that a series does what it has not done before, which in a
 cluster most often means that a job began or ended. It is a ``warning`` when it is in the bad
 direction, has lasted ``WARN_AFTER_S``, moves its series by at least 10 % of its level and is a
-hundred times as rare as what is told at all.
+hundred times as rare as what is told at all. The slow clock of a GPU that idles is none, nor is
+what begins with another job on a GPU or node.
 """
 
 from collections.abc import Mapping
@@ -27,7 +28,9 @@ from detectors.anomaly.baseline import TO_SIGMA
 from detectors.anomaly.change import LEAST_EFFECT
 from detectors.anomaly.scores import SCORERS
 from detectors.anomaly.series import Series
+from detectors.anomaly.turnover import Turnover
 from detectors.detector import Symptoms
+from detectors.load import BUSY, LOAD, mean_load
 from detectors.words import amount, duration
 
 Array = NDArray[Any]
@@ -35,6 +38,7 @@ WARN_AFTER_S = 300.0
 WARN_RARER = 100.0
 BAND_SIGMAS = 3.0
 FRESH_S = 120.0
+CLOCK = "gpu_sm_clock_hz"
 LEAST_SHARE = 1e-3  # a thousandth of what there is: less of a share is no news
 _SAID_ELSEWHERE = (
     "gpu_memory_used_bytes",
@@ -87,6 +91,7 @@ class AnomalyDetector:
         """Begin without memory."""
         self.settings = settings or AnomalySettings()
         self._series: dict[str, Series] = {}
+        self._turnover = Turnover()
 
     def expect(self, forecasts: Mapping[str, Forecast]) -> None:
         """Hold readings against the newest forecast of each metric too."""
@@ -99,6 +104,7 @@ class AnomalyDetector:
     ) -> Symptoms:
         """Return the anomalies that have not ended, of series with a reading not long ago."""
         found: list[Anomaly] = []
+        self._turnover.note(topology, now_s)
         for name in sorted(windows):
             window = windows[name]
             if name not in CATALOG or not watched(CATALOG[name]) or not window.value.size:
@@ -110,7 +116,7 @@ class AnomalyDetector:
                 per_day=self.settings.false_alarms_per_day,
                 learn_anomalies=self.settings.learn_anomalies,
             )
-            found += self._anomalies(series, window, rows, now_s)
+            found += self._anomalies(series, window, rows, (now_s, windows.get(LOAD)))
         return Symptoms(anomalies=tuple(found))
 
     def state(self) -> Mapping[str, Array]:
@@ -135,14 +141,25 @@ class AnomalyDetector:
         self._series = restored
 
     def _anomalies(
-        self, series: Series, window: Window, rows: Array, now_s: float
+        self, series: Series, window: Window, rows: Array, by: tuple[float, Window | None]
     ) -> list[Anomaly]:
+        now_s, load = by
         alarms = series.memory["alarm"]
         live = alarms["live"][rows] & (now_s - alarms["last_s"][rows] <= FRESH_S)
         least = pool.threshold(series.pool, self.settings.false_alarms_per_day)
         rarer = pool.threshold(series.pool, self.settings.false_alarms_per_day / WARN_RARER)
+        idle = np.zeros(len(rows), np.bool_)
+        if window.metric == CLOCK and load is not None and live.any():
+            idle = mean_load(load, window.targets, now_s - FRESH_S) < BUSY
         return [
-            _anomaly(series, window, (int(k), int(rows[k])), (least, rarer))
+            _anomaly(
+                series,
+                window,
+                (int(k), int(rows[k])),
+                (least, rarer),
+                expected=bool(idle[k])
+                or self._turnover.explains(window.targets[k], float(alarms["onset_s"][rows[k]])),
+            )
             for k in np.flatnonzero(live)
         ]
 
@@ -153,9 +170,17 @@ def _new(metric: str) -> Series:
 
 
 def _anomaly(
-    series: Series, window: Window, at: tuple[int, int], limits: tuple[float, float]
+    series: Series,
+    window: Window,
+    at: tuple[int, int],
+    limits: tuple[float, float],
+    *,
+    expected: bool,
 ) -> Anomaly:
-    """Tell of one; ``at``: rows in the window and in the memory; ``limits``: to tell, to warn."""
+    """Tell of one; ``at``: rows in the window and in the memory; ``limits``: to tell, to warn.
+
+    expected: by the load or by a change of job; no reason to warn
+    """
     metric, target = CATALOG[window.metric], window.targets[at[0]]
     base = {name: float(array[at[1]]) for name, array in series.memory["baseline"].items()}
     alarms = {name: array[at[1]] for name, array in series.memory["alarm"].items()}
@@ -169,7 +194,8 @@ def _anomaly(
     peak, by = float(alarms["peak"]), SCORERS[int(alarms["by"])]
     moved = value - base["level"]
     warns = (
-        (moved < 0) == (metric.bad is Bad.LOW)
+        not expected
+        and (moved < 0) == (metric.bad is Bad.LOW)
         and abs(moved) >= LEAST_EFFECT * abs(base["level"])
         and end_s - start_s >= WARN_AFTER_S
         and peak >= limits[1]
