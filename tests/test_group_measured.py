@@ -1,7 +1,7 @@
 """Incidents are counted against the causes they show, on made-up ones and a simulated cluster."""
 
-from agent.evaluations.grouping import Play
 from agent.evaluations.grouping_truth import belongs, causes_of, score
+from agent.evaluations.play import Play
 from core.target import Target
 from core.types import Incident, IncidentState, Severity
 from sim.library import scenario

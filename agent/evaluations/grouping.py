@@ -9,29 +9,23 @@ that began last before it opened. What a fault brought with it counts as that fa
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import count
 from pathlib import Path
 
 import numpy as np
 
+from agent.evaluations import false_incidents
 from agent.evaluations.grouping_truth import Cause, causes_of, score
-from core.errors import ActionFailed
+from agent.evaluations.play import Play
 from core.figures import Row, at_most
-from core.target import Target, TargetKind
-from core.types import Action, Event, Incident, IncidentState, Severity
-from detectors.detect import DetectSettings, detectors, plausible
-from detectors.detector import Detector, Symptoms
-from detectors.faults.hard_faults import HardFaults
-from detectors.group import GroupSettings, group
+from core.types import Incident
 from sim.library import scenario
-from sim.telemetry import METRICS, readings
 from sim.warm import warm
 from sim.world import World
 
 SCENARIOS = (
     "demo",
     "driver-rollout",
+    "energy-cap",
     "fail-slow",
     "leaf-switch-flap",
     "loader-starved",
@@ -39,96 +33,23 @@ SCENARIOS = (
     "oom-leak",
     "rack-power",
     "random",
+    "silent-hang",
     "storage-slow",
     "thermal-runaway",
     "two-faults",
 )
 SEEDS, QUICK_SEEDS = 16, 1
 DURATION_S, QUICK_DURATION_S = 3600.0, 1800.0
-CYCLE_S, STEP_S, SPAN_S = 15.0, 15.0, 600.0
-SWAP_AFTER_S = 120.0
 # Named in the issue: at most one incident for a cause.
 MOST_PER_CAUSE = 1.0
-
-
-@dataclass(slots=True)
-class Play:
-    """A world that is watched; ``seen`` are all incidents there were, in their newest form."""
-
-    world: World
-    group: GroupSettings = field(default_factory=GroupSettings)
-    seen: dict[str, Incident] = field(default_factory=dict)
-
-    _detectors: Mapping[str, Detector] = field(init=False)
-    _live: tuple[Incident, ...] = ()
-    _told: int = field(init=False)
-    _number: "count[int]" = field(default_factory=count)
-    _swapped: set[str] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        self._detectors = detectors(DetectSettings())
-        self._told = len(self.world.events)
-
-    def run(self, duration_s: float) -> None:
-        """Watch the world for so long."""
-        end_s = self.world.now_s + duration_s
-        while self.world.now_s < end_s:
-            self.world.advance(self.world.now_s + CYCLE_S)
-            self._look()
-            self._swap()
-
-    def _look(self) -> None:
-        now_s, topology = self.world.now_s, self.world.topology()
-        last = np.floor(now_s / STEP_S) * STEP_S
-        time_s = np.arange(last - SPAN_S, last + STEP_S / 2, STEP_S)
-        found = {window.metric: window for window in readings(self.world, METRICS, time_s)}
-        windows, symptoms = plausible(found), Symptoms()
-        told = self._news()
-        for detector in self._detectors.values():
-            symptoms += detector.look(windows, topology=topology, now_s=now_s)
-            if isinstance(detector, HardFaults):
-                told = detector.hear(told, topology=topology, now_s=now_s)
-        trouble = tuple(e for e in told if e.severity is not Severity.INFO)
-        self._live = group(
-            self._live,
-            symptoms + Symptoms(events=trouble),
-            topology=topology,
-            now_s=now_s,
-            settings=self.group,
-            new_id=lambda: f"{next(self._number):06d}",
-        )
-        self.seen |= {incident.id: incident for incident in self._live}
-
-    def _news(self) -> tuple[Event, ...]:
-        new = self.world.events[self._told :]
-        self._told += len(new)
-        return new
-
-    def _swap(self) -> None:
-        """Give jobs a spare for the nodes that a critical event of their own tells of."""
-        for node, since_s in sorted(self._broken()):
-            if node in self._swapped or self.world.now_s - since_s < SWAP_AFTER_S:
-                continue
-            self._swapped.add(node)
-            action = Action(f"swap:{node}", "swap_node", Target(node=node), (), 900.0, "")
-            try:
-                self.world.perform(action)
-            except ActionFailed:
-                continue
-
-    def _broken(self) -> Iterator[tuple[str, float]]:
-        for incident in self._live:
-            for event in incident.events:
-                own = event.target.kind in {TargetKind.GPU, TargetKind.NODE}
-                bad = event.severity is Severity.CRITICAL
-                if own and bad and incident.state is IncidentState.OPEN:
-                    yield event.target.node, event.time_s
 
 
 def rows(
     recorded: Path | None, *, quick: bool, progress: Callable[[str, int, int], None]
 ) -> Sequence[Row]:
     """Return incidents a cause, causes merged and incidents without one, for each scenario.
+
+    And false incidents where no machine is at fault.
 
     recorded: not needed; all is simulated
     """
@@ -143,7 +64,8 @@ def rows(
         everything += played
         found += _rows(f'{{scenario="{name}"}}', played, goal=False)
         progress("grouping", number + 1, len(SCENARIOS))
-    return (*_rows("", everything, goal=True), *found)
+    false = false_incidents.rows(quick=quick, progress=progress)
+    return (*_rows("", everything, goal=True), *found, *false)
 
 
 def _played(

@@ -104,6 +104,14 @@ def _pauses(well: World, hang: Hang) -> bool:
 
 
 def busy(*, hours: float, seed: int, nodes: int = 256) -> World:
+    """Return a world of ``busy_cluster`` after those hours."""
+    cluster = busy_cluster(hours=hours, seed=seed, nodes=nodes)
+    world = World.build(cluster, seed=seed)
+    world.advance(cluster.start_s + hours * 3600.0)
+    return world
+
+
+def busy_cluster(*, hours: float, seed: int, nodes: int) -> Scenario:
     """Return a cluster where jobs start, save, stop for their own bugs, start again and end."""
     random = np.random.default_rng([seed, 2])
     jobs: list[JobSpec] = []
@@ -130,10 +138,8 @@ def busy(*, hours: float, seed: int, nodes: int = 256) -> World:
         FaultSpec("software_bug", Target(job=job), float(random.uniform(0, hours * 3600.0)))
         for job in struck
     ]
-    scenario = replace(training_cluster("busy", faults, jobs), nodes=nodes, site=Site(requeue=True))
-    world = World.build(scenario, seed=seed)
-    world.advance(scenario.start_s + hours * 3600.0)
-    return world
+    cluster = training_cluster("busy", faults, jobs)
+    return replace(cluster, nodes=nodes, site=Site(requeue=True))
 
 
 def shown(
