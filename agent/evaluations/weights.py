@@ -191,8 +191,9 @@ def _band_parts(one: Sample, weights: Floats) -> tuple[Floats, Floats]:
     tested = tilted.weights(at_leads(weights, one.test.lead_s), one.test.lead_s)
     mean = combined(one.expected, weight)
     apart = combined(np.abs(one.expected - mean), weight)
-    wide = spread[:, None] * youth(made.past, made.step_s, one.lead_s)
-    error = error_at(one.test, tested, one.lead_s, wide)
+    young = youth(made.past, made.step_s, one.lead_s)
+    error = error_at(one.test, tested, one.lead_s, spread) * young
+    wide = spread[:, None] * young
     scale = scales(made.past, made.step_s, error=error, apart=apart, spread=wide)
     return mean, scale
 

@@ -110,9 +110,9 @@ def _pool_rows(task: ForecastTask, value: Floats, time_s: Floats, widening: Floa
     each = expected(value, step_s, lead_s)
     mean = combined(each, weight)
     apart = _apart(each, weight, mean)
-    wide = spread[:, None] * youth(value, step_s, lead_s)
-    error = error_at(test, tested, lead_s, wide)
-    scale = scales(value, step_s, error=error, apart=apart, spread=wide)
+    young = youth(value, step_s, lead_s)
+    error = error_at(test, tested, lead_s, spread) * young
+    scale = scales(value, step_s, error=error, apart=apart, spread=spread[:, None] * young)
     half = half_widths(trained.width_at(lead_s), scale, widening=widening, coverage=task.coverage)
     naive = np.array([NAIVE_NAMES[int(one)] for one in judged.naive])
     return _Rows(
