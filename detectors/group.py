@@ -201,7 +201,8 @@ def _updated(incident: Incident, seen: Sequence[Symptom], places: Places, now_s:
     ordered = [record[key] for key in sorted(record, key=_place)]
     reopens = incident.state is IncidentState.RESOLVED
     is_loud = any(symptom.severity is not Severity.INFO for symptom in seen)
-    full = replace(
+    targets = tuple(sorted({*incident.targets, *(s.target for s in seen)}, key=PARTS))
+    return replace(
         incident,
         state=IncidentState.OPEN,
         severity=max(
@@ -211,14 +212,15 @@ def _updated(incident: Incident, seen: Sequence[Symptom], places: Places, now_s:
         # Information keeps no incident open.
         updated_s=now_s if is_loud else incident.updated_s,
         resolved_s=None,
-        targets=tuple(sorted({*incident.targets, *(s.target for s in seen)}, key=PARTS)),
+        title=title([*ordered, *breaches], targets, places),
+        targets=targets,
+        jobs=_jobs(incident, targets, places),
         anomalies=tuple(item for item in ordered if isinstance(item, Anomaly)),
         events=tuple(item for item in ordered if isinstance(item, Event)),
         breaches=tuple(sorted(breaches, key=lambda each: _place(key_of(each)))),
         reopened=incident.reopened + reopens,
         part_of="",
     )
-    return replace(full, jobs=_jobs(full, places), title=title(full, places))
 
 
 def _settled(incident: Incident, now_s: float, settings: GroupSettings) -> Incident:
@@ -230,9 +232,9 @@ def _settled(incident: Incident, now_s: float, settings: GroupSettings) -> Incid
     return replace(incident, state=IncidentState.RESOLVED, resolved_s=now_s)
 
 
-def _jobs(incident: Incident, places: Places) -> tuple[str, ...]:
+def _jobs(incident: Incident, targets: Sequence[Target], places: Places) -> tuple[str, ...]:
     """Return the jobs touched so far: a job that has left the node was still touched."""
-    found = {job for target in incident.targets for job in places.jobs_on(target)}
+    found = {job for target in targets for job in places.jobs_on(target)}
     return tuple(sorted({*incident.jobs, *found}))
 
 

@@ -91,6 +91,8 @@ def placed(
     over: of those that are resolved, the newest last
     window_s: how long a job that has left its nodes is meant by what it shows
     """
+    if not homeless:
+        return ()
     homes = [_home(i, incidents[i], places, now_s - window_s) for i in near]
     loud = [symptom for symptom in homeless if symptom.severity is not Severity.INFO]
     own, following = _split(homes, loud, places)
@@ -339,6 +341,7 @@ class _Candidates:
         self.window_s = window_s
         self.homes = [home for home in homes if home.absorbed_by is None]
         self.by: dict[Tie, list[int]] = {}
+        self._worst_of: dict[int, tuple[int, int, float]] = {}
         for age, home in enumerate(self.homes):
             slow = {places.node_of(symptom.target) for symptom in home.following} - {""}
             keys: set[Tie] = {("node", node) for node in home.nodes | slow}
@@ -367,8 +370,13 @@ class _Candidates:
                 continue
             kind = _kinship(home, jobs, (on, near), waits=waits)
             if kind is not None:
-                ranked.append((kind, *home.worst(), age))
+                ranked.append((kind, *self._worst(age), age))
         return self.homes[min(ranked)[-1]] if ranked else None
+
+    def _worst(self, age: int) -> tuple[int, int, float]:
+        if age not in self._worst_of:
+            self._worst_of[age] = self.homes[age].worst()
+        return self._worst_of[age]
 
     def _may_slow(self, home: Home, symptoms: Sequence[Symptom], near: set[str]) -> bool:
         """Say whether these slow ranks may have the cause of a home."""

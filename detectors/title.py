@@ -1,29 +1,32 @@
 """One sentence for an incident that an operator understands without opening it."""
 
-from core.types import Breach, Event, Incident
+from collections.abc import Sequence
+
+from core.target import Target
+from core.types import Breach, Event
 from detectors.places import Places
 from detectors.related import SHARED_NODES, Symptom
 from detectors.words import amount, duration, subject
 
 
-def title(incident: Incident, places: Places) -> str:
-    """Say the worst and earliest symptom, and how much more there is.
+def title(symptoms: Sequence[Symptom], targets: Sequence[Target], places: Places) -> str:
+    """Say the worst and earliest of an incident's symptoms, and how much more there is.
 
-    The sentence depends on the incident's content only, not on the order it came in.
+    The sentence depends on what they are only, not on the order they came in.
+    symptoms: at least one; targets: those that have shown one
     """
-    symptoms: tuple[Symptom, ...] = (*incident.events, *incident.anomalies, *incident.breaches)
-    if not symptoms:
-        return incident.title
     ranks = [_rank(symptom) for symptom in symptoms]
     worst = min(ranks)
     worst_ones = [s for s, rank in zip(symptoms, ranks, strict=True) if rank == worst]
-    first = min(worst_ones, key=lambda symptom: (str(symptom.target), repr(symptom)))
-    return f"{_where(first, incident, places)}{_say(first)}{_more(incident, symptoms)}"
+    first = worst_ones[0]
+    if len(worst_ones) > 1:
+        first = min(worst_ones, key=lambda symptom: (str(symptom.target), repr(symptom)))
+    return f"{_where(first, targets, places)}{_say(first)}{_more(targets, symptoms)}"
 
 
-def _where(worst: Symptom, incident: Incident, places: Places) -> str:
+def _where(worst: Symptom, targets: Sequence[Target], places: Places) -> str:
     """Name the switch, else the rack, that holds all of an incident's many nodes."""
-    nodes = {target.node for target in incident.targets if target.node and not target.job}
+    nodes = {target.node for target in targets if target.node and not target.job}
     if len(nodes) < SHARED_NODES or not worst.target.node:
         return ""
     for kind, place_of in (("switch", places.switch_of), ("rack", places.rack_of)):
@@ -59,10 +62,10 @@ def _say(symptom: Symptom) -> str:
     )
 
 
-def _more(incident: Incident, symptoms: tuple[Symptom, ...]) -> str:
+def _more(targets: Sequence[Target], symptoms: Sequence[Symptom]) -> str:
     others = len(symptoms) - 1
     if not others:
         return ""
-    nodes = {target.node for target in incident.targets if target.node}
+    nodes = {target.node for target in targets if target.node}
     where = f" on {len(nodes)} nodes" if len(nodes) > 1 else ""
     return f", and {others} more symptom{'s' if others > 1 else ''}{where}"
