@@ -1,6 +1,6 @@
 """Learns a sum of small trees by boosting the logistic loss (Friedman 2001), with shapes kept.
 
-A feature marked as rising may only raise the score; a tree asks two questions of a row.
+A feature marked as rising may only raise the score; a tree asks three questions of a row.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,8 @@ from detectors.forecast.risk import Trees, probability
 
 BINS = 48
 # Settings chosen by cross-validation among development pods, see warning_learning.
-TREES = 80
+DEPTH = 3
+TREES = 250
 RATE = 0.12
 SHRINK = 5.0
 # Rows, by weight, on either side of a question.
@@ -59,23 +60,39 @@ def boost(
 
 def _tree(
     binned: NDArray[np.int64], loss: tuple[Floats, Floats, Floats], rising: tuple[bool, ...]
-) -> tuple[tuple[_Split, _Split, _Split], Floats]:
-    everything = np.ones(len(binned), bool)
-    root = _best(binned, loss, rising, (everything, -np.inf, np.inf))
-    right = binned[:, root.feature] > root.bin
-    middle = (root.left + root.right) / 2
-    low, high = (-np.inf, middle) if rising[root.feature] else (-np.inf, np.inf)
-    first = _best(binned, loss, rising, (~right, low, high))
-    low, high = (middle, np.inf) if rising[root.feature] else (-np.inf, np.inf)
-    second = _best(binned, loss, rising, (right, low, high))
-    return (root, first, second), np.array([first.left, first.right, second.left, second.right])
+) -> tuple[list[_Split], Floats]:
+    """Return questions, each level from left to right, and the answers of the last level."""
+    leaves: list[Leaf] = [(np.ones(len(binned), bool), -np.inf, np.inf)]
+    splits: list[_Split] = []
+    for _ in range(DEPTH):
+        level = [_best(binned, loss, rising, leaf) for leaf in leaves]
+        leaves = [
+            half
+            for leaf, split in zip(leaves, level, strict=True)
+            for half in _halves(binned, leaf, split, rising)
+        ]
+        splits += level
+    return splits, np.array([each for split in level for each in (split.left, split.right)])
 
 
-def _answers(
-    binned: NDArray[np.int64], splits: tuple[_Split, _Split, _Split], values: Floats
-) -> Floats:
-    root, first, second = (binned[:, split.feature] > split.bin for split in splits)
-    return np.asarray(values[2 * root + np.where(root, second, first)])
+def _halves(
+    binned: NDArray[np.int64], leaf: Leaf, split: _Split, rising: tuple[bool, ...]
+) -> tuple[Leaf, Leaf]:
+    rows, low, high = leaf
+    right = rows & (binned[:, split.feature] > split.bin)
+    middle = (split.left + split.right) / 2
+    below, above = (middle, middle) if rising[split.feature] else (high, low)
+    return (rows & ~right, low, below), (right, above, high)
+
+
+def _answers(binned: NDArray[np.int64], splits: list[_Split], values: Floats) -> Floats:
+    leaf = np.zeros(len(binned), np.int64)
+    for level in range(DEPTH):
+        first = 2**level - 1
+        asked = np.array([[split.feature, split.bin] for split in splits[first : 2 * first + 1]])
+        feature, at = asked[leaf].T
+        leaf = 2 * leaf + (binned[np.arange(len(binned)), feature] > at)
+    return np.asarray(values[leaf])
 
 
 def _best(

@@ -15,6 +15,8 @@ from agent.evaluations.warning_learning import SEEDS, of_recorded
 from agent.evaluations.warning_methods import OURS, method_scores
 from agent.evaluations.warning_metric import BUDGETS, Tally, tally, thresholds
 from agent.evaluations.warning_sets import Watched, generated_pods, leaks
+from agent.evaluations.warning_shapes import calibration_rows, ramp_rows
+from agent.evaluations.warning_sim import leading_rows
 from core.figures import Row, at_least, at_most
 from core.types import Floats
 from detectors.forecast.risk import shipped
@@ -39,8 +41,11 @@ def rows(recorded: Path | None, *, quick: bool, progress: Progress) -> Sequence[
     found: list[Row] = []
     for watched in sets:
         found += _of_set(watched, method_scores(watched, progress))
+    found += calibration_rows(sets)
     if recorded is not None:
+        found += ramp_rows(recorded, quick=quick)
         found += demand_rows(recorded, quick=quick)
+    found += leading_rows(quick=quick)
     found += demand_rows_sim()
     return found
 

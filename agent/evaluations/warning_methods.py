@@ -9,7 +9,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from agent.evaluations.warning_learning import MINUTE_S, features_of, scores
+from agent.evaluations.warning_learning import MINUTE_S, features_of, urgencies
 from agent.evaluations.warning_sets import Watched
 from core.types import Floats
 from detectors.forecast.prophet.fleet import FleetProphet
@@ -29,12 +29,22 @@ Progress = Callable[[str, int, int], None]
 
 def method_scores(watched: Watched, progress: Progress) -> Mapping[str, Floats]:
     """Return (S, G) scores of every method; -inf where a method has nothing to say."""
-    level = watched.value[:, watched.at]
-    hour, _ = _line(watched, 60)
-    rule, _ = _line(watched, 60, ahead=RULE_AHEAD_MIN)
+    found = dict(quick_scores(watched))
     four, four_sigma = _line(watched, 240)
     plain, _ = _prophet(watched, ar=False, progress=progress)
     fading, sigma = _prophet(watched, ar=True, progress=progress)
+    limit = watched.limit[:, None]
+    found["fleet_prophet"] = (plain - limit) / np.maximum(np.abs(limit), 1e-9)
+    found["agreement"] = np.minimum((four - limit) / four_sigma, (fading - limit) / sigma)
+    return {name: np.nan_to_num(score, nan=-np.inf) for name, score in found.items()}
+
+
+def quick_scores(watched: Watched) -> Mapping[str, Floats]:
+    """Return those of the methods that take no fit: levels, lines, and ours."""
+    level = watched.value[:, watched.at]
+    hour, _ = _line(watched, 60)
+    rule, _ = _line(watched, 60, ahead=RULE_AHEAD_MIN)
+    four, _ = _line(watched, 240)
     limit = watched.limit[:, None]
     scale = np.maximum(np.abs(limit), 1e-9)
     found = {
@@ -42,9 +52,7 @@ def method_scores(watched: Watched, progress: Progress) -> Mapping[str, Floats]:
         "standard_rule": (rule - limit) / scale,
         "predict_linear_1h": (hour - limit) / scale,
         "predict_linear_4h": (four - limit) / scale,
-        "fleet_prophet": (plain - limit) / scale,
-        "agreement": np.minimum((four - limit) / four_sigma, (fading - limit) / sigma),
-        OURS: scores(shipped().trees, features_of(watched)),
+        OURS: urgencies(shipped(), features_of(watched)),
     }
     return {name: np.nan_to_num(score, nan=-np.inf) for name, score in found.items()}
 

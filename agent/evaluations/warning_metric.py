@@ -75,20 +75,23 @@ class Tally:
         return float(low), float(high)
 
 
-def tally(watched: Watched, score: Floats, threshold: float) -> Tally:
-    """Raise warnings where scores (S, G) reach a threshold and count what became of them."""
+def tally(watched: Watched, score: Floats, threshold: float, *, lead_min: int = LEAD_MIN) -> Tally:
+    """Raise warnings where scores (S, G) reach a threshold and count what became of them.
+
+    lead_min: a warning so long before its event is right
+    """
     raised = (score >= threshold) & ~watched.beyond
     hits, false, leads = (np.zeros(len(score), int), np.zeros(len(score), int), list[float]())
     for row in np.flatnonzero(raised.any(axis=1)):
         minutes = watched.at[raised[row]]
-        own, false[row] = _became(minutes, watched.events[row])
+        own, false[row] = _became(minutes, watched.events[row], lead_min)
         hits[row] = len(own)
         leads += own
     events = np.array([len(own) for own in watched.events])
     return Tally(events, hits, false, np.array(leads), watched.pod, watched.days)
 
 
-def _became(minutes: Ints, events: Ints) -> tuple[list[float], int]:
+def _became(minutes: Ints, events: Ints, lead_min: int) -> tuple[list[float], int]:
     """Return the leads of the right warnings, one an event, and how many were false."""
     leads: dict[int, float] = {}
     false, until = 0, -1
@@ -100,20 +103,24 @@ def _became(minutes: Ints, events: Ints) -> tuple[list[float], int]:
             false, until = false + 1, minute + HOLDS_MIN
             continue
         until = int(following[0])
-        if until - minute >= LEAD_MIN:
+        if until - minute >= lead_min:
             leads.setdefault(until, float(until - minute))
     return list(leads.values()), false
 
 
 def thresholds(
-    watched: Watched, score: Floats, budgets: Sequence[float] = BUDGETS
+    watched: Watched,
+    score: Floats,
+    budgets: Sequence[float] = BUDGETS,
+    *,
+    lead_min: int = LEAD_MIN,
 ) -> dict[float, float]:
     """Return, for each budget, the threshold within it that foretells most; infinite: none."""
     usable = score[np.isfinite(score) & ~watched.beyond]
     best = dict.fromkeys(budgets, (-1.0, np.inf))
     if usable.size:
         for threshold in np.unique(np.quantile(usable, 1 - np.geomspace(1e-4, 0.33, TRIED))):
-            seen = tally(watched, score, float(threshold))
+            seen = tally(watched, score, float(threshold), lead_min=lead_min)
             recall = np.nan_to_num(seen.recall)
             for budget, (most, _) in best.items():
                 if seen.false_per_series_day <= budget and recall >= most:

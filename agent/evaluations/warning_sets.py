@@ -88,7 +88,7 @@ def leaks(panel: Panel, *, seeds: int, name: str = "S1") -> Watched:
         pod.append(np.flatnonzero(keep))
     pods = np.concatenate(pod)
     limit = np.full(len(pods), MEMORY_LIMIT)
-    return _watched(name, (np.concatenate(value), limit), pods, dev[pods])
+    return watched_of(name, (np.concatenate(value), limit), pods, dev[pods])
 
 
 def recorded_sets(folder: Path) -> tuple[Watched, ...]:
@@ -164,19 +164,21 @@ def _at_percentile(
 
 def _of_panel(name: str, panel: Panel, value: Floats, limit: Floats, first_min: int) -> Watched:
     dev = np.array([is_dev(series) for series in panel.names])
-    return _watched(name, (value, limit), np.arange(len(value)), dev, first_min)
+    return watched_of(name, (value, limit), np.arange(len(value)), dev, first_min)
 
 
-def _watched(
+def watched_of(
     name: str,
     series: tuple[Floats, Floats],
     pod: Ints,
     dev: NDArray[np.bool_],
     first_min: int = WARM_UP_MIN,
+    *,
+    every_min: int = DECIDE_MIN,
 ) -> Watched:
-    """Find the events of series (S, T) with limits (S,)."""
+    """Find the events of series (S, T) with limits (S,), decided on every so often."""
     value, limit = series
-    at = np.arange(first_min, value.shape[1], DECIDE_MIN)
+    at = np.arange(first_min, value.shape[1], every_min)
     events = tuple(
         begin[begin >= first_min]
         for begin in (event_minutes(row, top) for row, top in zip(value, limit, strict=True))

@@ -1,8 +1,8 @@
-"""How likely a crossing in half an hour to two hours is: a small sum of trees, shipped as data.
+"""How likely a crossing within two hours is: a small sum of trees, shipped as data.
 
-The trees are two questions deep, and a steeper or straighter rise never lowers the score. They and
-the thresholds of the false-alarm budgets were learned by ``agent.evaluations.warning_learning``
-on development series only; ``risk.json`` says on which.
+The trees are three questions deep, and a steeper or straighter rise never lowers the score. They
+and the thresholds of the false-alarm budgets were learned by
+``agent.evaluations.warning_learning`` on development series only; ``risk.json`` says on which.
 """
 
 import json
@@ -16,16 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.types import Floats
+from detectors.compiled import compiled
 from detectors.forecast.evidence import FEATURES
 
 SHIPPED = "risk.json"
+# Between these the time that is left counts, see ``Risk.urgency``.
+SHORT_S, LEISURE_S = 1800.0, 5400.0
+_NUMBERS = ("haste", "early", "middle", "late")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trees:
-    """A sum of trees of depth two: (N,) each, three questions and four answers a tree.
+    """A sum of N trees of one depth D.
 
-    A question sends a row right where feature > threshold. bias: added to the sum
+    feature, threshold: (N, 2^D - 1) questions, the first first, then each level from left to right;
+    one sends a row right where feature > threshold. answer: (N, 2^D); bias: added to the sum
     """
 
     bias: float
@@ -38,10 +43,7 @@ class Trees:
         known = np.isfinite(features).all(axis=1)
         rows = features[known]
         total = np.full(len(rows), self.bias)
-        for ask, at, answer in zip(self.feature, self.threshold, self.answer, strict=True):
-            first = rows[:, ask[0]] > at[0]
-            left, right = rows[:, ask[1]] > at[1], rows[:, ask[2]] > at[2]
-            total += answer[2 * first + np.where(first, right, left)]
+        _add(rows, (self.feature, self.threshold, self.answer), total)
         out = np.full(len(features), np.nan)
         out[known] = total
         return out
@@ -51,7 +53,8 @@ class Trees:
 class Risk:
     """What was learned.
 
-    budget, threshold: (B,) false alarms a series and day, rising, and the log odds that keep them
+    budget, threshold: (B,) false alarms a series and day, rising, and the urgency that keeps them
+    haste: see ``urgency``
     early, late: 10 and 90 % quantiles of the true time to the limit over the expected one, and
                  ``middle`` its median
     """
@@ -59,12 +62,25 @@ class Risk:
     trees: Trees
     budget: Floats
     threshold: Floats
+    haste: float
     early: float
     middle: float
     late: float
 
+    def urgency(self, log_odds: Floats, left_s: Floats) -> Floats:
+        """Return what a budget's threshold is for: the log odds, raised where time is short.
+
+        left_s: seconds until the present rise reaches the limit
+        Of a slow leak one may wait to be surer: it passes each threshold hours before its time, and
+        is then a false alarm. Of a fast one waiting takes the whole warning. So the log odds count
+        for ``haste`` more with half an hour to go, for nothing more with an hour and a half.
+        """
+        return np.asarray(
+            log_odds + self.haste * np.clip((LEISURE_S - left_s) / (LEISURE_S - SHORT_S), 0.0, 1.0)
+        )
+
     def threshold_of(self, false_alarms_per_series_day: float) -> float:
-        """Return the log odds to warn at for a budget; interpolated, never below what was learned.
+        """Return the urgency to warn at for a budget; interpolated, never below what was learned.
 
         A smaller budget than the smallest learned one goes on along the last two.
         """
@@ -111,8 +127,8 @@ def from_plain(plain: Mapping[str, Any]) -> Risk:
     budget, threshold = (
         np.array(plain[name], dtype=np.float64) for name in ("budget", "threshold")
     )
-    early, middle, late = (float(plain[name]) for name in ("early", "middle", "late"))
-    return Risk(trees, budget, threshold, early, middle, late)
+    haste, early, middle, late = (float(plain[name]) for name in _NUMBERS)
+    return Risk(trees, budget, threshold, haste, early, middle, late)
 
 
 def to_plain(risk: Risk) -> dict[str, Any]:
@@ -126,5 +142,19 @@ def to_plain(risk: Risk) -> dict[str, Any]:
         "answer": trees.answer.round(5).tolist(),
         "budget": risk.budget.tolist(),
         "threshold": risk.threshold.round(4).tolist(),
-        **{name: round(getattr(risk, name), 4) for name in ("early", "middle", "late")},
+        **{name: round(getattr(risk, name), 4) for name in _NUMBERS},
     }
+
+
+@compiled
+def _add(rows: Floats, trees: tuple[NDArray[np.int64], Floats, Floats], total: Floats) -> None:
+    """Add every tree's answer for each row (R, F) to (R,)."""
+    feature, threshold, answer = trees
+    questions = feature.shape[1]
+    for row in range(len(rows)):
+        for tree in range(len(feature)):
+            at = 0
+            while at < questions:
+                right = rows[row, feature[tree, at]] > threshold[tree, at]
+                at = 2 * at + 1 + int(right)
+            total[row] += answer[tree, at - questions]

@@ -3,10 +3,11 @@
 readings and forecasts -> Watch (one a metric) -> Warnings.look -> breaches
 what was read since    -> Warnings.score -> right, late and false
 
-A series is judged by ``risk``: what lines through spans of 20 minutes to 8 hours agree on, against
-what the series is known to do. The time of the crossing comes from the same lines, corrected by how
-such lines erred. A sudden step cannot be foreseen from one series: ``sudden`` says which series'
-past crossings came that way.
+A series is judged by ``risk``: what lines through spans of 20 minutes to 8 hours agree on and how
+the present rise has gone since it began, against what the series is known to do. The time of the
+crossing comes from the line of the present rise, corrected by how such lines erred. What is known
+to lead a metric is judged beside it (``leading``). A sudden step cannot be foreseen from one
+series: ``sudden`` says which series' past crossings came that way.
 """
 
 from collections.abc import Mapping
@@ -22,9 +23,9 @@ from core.units import Bad
 from detectors.forecast.evidence import (
     AHEAD_S,
     evidence,
-    times_to_limit,
-    usual_time_to_limit,
+    time_to_limit,
 )
+from detectors.forecast.leading import Led
 from detectors.forecast.raised import Outcomes, Raised, from_arrays, to_arrays
 from detectors.forecast.risk import Risk, probability, shipped, threshold_of_costs
 from detectors.forecast.task import FleetForecast
@@ -35,7 +36,7 @@ URGENT_S = 1800.0
 SURE = 0.9
 # A warning holds for two hours and is not repeated while it does.
 HOLDS_S = 7200.0
-# A standing warning is taken back when its log odds fall this far below the threshold.
+# A standing warning is taken back when its urgency falls this far below the threshold.
 HYSTERESIS = 1.0
 # Warnings whose outcome is open: more than this many at once tell a reader nothing.
 MOST = 10_000
@@ -59,33 +60,50 @@ class Watch:
 
     value: (S, T) readings on an even grid of ``step_s`` up to the forecast's ``made_at_s``; NaN for
     gaps; 12 hours are looked at where there are as many, most of half an hour is needed
+    led: what leads these series, where it is known: a series is warned of by either
     """
 
     forecast: FleetForecast
     value: NDArray[np.floating[Any]]
     step_s: float
+    led: Led | None = None
 
     def judged(self, risk: Risk) -> tuple[Floats, Floats]:
-        """Return (S,) log odds of a crossing in 30 to 120 minutes, and (S,) seconds until then.
+        """Return (S,) log odds of a crossing within two hours, and (S,) seconds until then.
 
         NaN: no limit, beyond it already, not read of late, or too little data
         """
         seen, series = self.forecast, len(self.value)
-        log_odds, left_s = np.full(series, np.nan), np.full(series, np.nan)
         if seen.bad is Bad.NEITHER:
-            return log_odds, left_s
+            return np.full(series, np.nan), np.full(series, np.nan)
         side = -1.0 if seen.bad is Bad.LOW else 1.0
         with np.errstate(invalid="ignore"):
             rows = np.flatnonzero(side * (seen.value - seen.limit) < 0)
+        log_odds, left_s = self._judge(risk, (self.value, seen.limit, seen.bad), rows)
+        if self.led is not None:
+            rows = rows[np.isfinite(self.led.limit[rows])]
+            cause = self._judge(risk, (self.led.value, self.led.limit, Bad.HIGH), rows)
+            with np.errstate(invalid="ignore"):
+                more = ~(risk.urgency(log_odds, left_s) >= risk.urgency(*cause))
+            more &= np.isfinite(cause[0])
+            log_odds, left_s = np.where(more, cause, (log_odds, left_s))
+        return log_odds, left_s
+
+    def _judge(
+        self,
+        risk: Risk,
+        series: tuple[NDArray[np.floating[Any]], Floats, Bad],
+        rows: NDArray[np.int64],
+    ) -> tuple[Floats, Floats]:
+        value, limit, bad = series
+        log_odds, left_s = np.full(len(value), np.nan), np.full(len(value), np.nan)
         needed = NEEDED_S / self.step_s
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
-            features = evidence(
-                self.value[part], seen.limit[part], step_s=self.step_s, bad=seen.bad
-            )
-            known = np.isfinite(self.value[part]).sum(axis=1) >= needed
+            features = evidence(value[part], limit[part], step_s=self.step_s, bad=bad)
+            known = np.isfinite(value[part]).sum(axis=1) >= needed
             log_odds[part] = np.where(known, risk.trees.score(features), np.nan)
-            left_s[part] = risk.middle * usual_time_to_limit(times_to_limit(features))
+            left_s[part] = risk.middle * time_to_limit(features)
         return log_odds, left_s
 
 
@@ -107,7 +125,7 @@ class Warnings:
 
     @property
     def threshold(self) -> float:
-        """Return the log odds to warn at."""
+        """Return the urgency to warn at; with costs the log odds."""
         if self.costs is not None:
             return threshold_of_costs(*self.costs)
         return self.risk.threshold_of(self.budget) + self.shift
@@ -125,9 +143,10 @@ class Warnings:
         """
         made = watch.forecast.forecast
         log_odds, left_s = watch.judged(self.risk)
-        self._take_back(made.metric, made.targets, log_odds)
-        wanted = np.flatnonzero(log_odds >= self.threshold)
-        wanted = wanted[np.argsort(-log_odds[wanted], kind="stable")]
+        urgency = log_odds if self.costs else self.risk.urgency(log_odds, left_s)
+        self._take_back(made.metric, made.targets, urgency)
+        wanted = np.flatnonzero(urgency >= self.threshold)
+        wanted = wanted[np.argsort(-urgency[wanted], kind="stable")]
         causes = {cause(target) for metric, target in self._open if metric == made.metric}
         for row in wanted:
             target = made.targets[row]
@@ -195,11 +214,11 @@ class Warnings:
         self.outcomes = Outcomes(*(int(count) for count in state["outcomes"]))
         self.shift = float(state["shift"][0])
 
-    def _take_back(self, metric: str, targets: tuple[Target, ...], log_odds: Floats) -> None:
+    def _take_back(self, metric: str, targets: tuple[Target, ...], urgency: Floats) -> None:
         rows = self._rows(metric, targets)
         for target, row in rows.items():
             each = self._open[metric, target]
-            if log_odds[row] < self.threshold - HYSTERESIS:
+            if urgency[row] < self.threshold - HYSTERESIS:
                 self._open[metric, target] = replace(each, cleared=True)
 
     def _rows(self, metric: str, targets: tuple[Target, ...]) -> dict[Target, int]:
