@@ -3,7 +3,7 @@
 import numpy as np
 
 from core.types import Floats
-from detectors.forecast.prophet.fleet import FleetFit
+from detectors.forecast import FleetFit
 
 DAY_S = 86_400.0
 START_S = 1_700_006_400.0  # midnight UTC

@@ -8,7 +8,7 @@ import pytest
 
 from core.units import Bad
 from detectors.forecast import FleetProphet, ProphetSettings
-from detectors.forecast.prophet.fleet import Status
+from detectors.forecast.prophet.batch import Status
 from tests.prophet_series import grid, posterior, series_with_turns
 
 DAILY = ProphetSettings(daily=True)

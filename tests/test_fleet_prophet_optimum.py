@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 from core.types import Floats
-from detectors.forecast import FleetProphet, ProphetSettings
-from detectors.forecast.prophet.fleet import FleetFit
+from detectors.forecast import FleetFit, FleetProphet, ProphetSettings
 from detectors.forecast.prophet.settings import Event, Regressor, Seasonality
 from tests.prophet_series import grid, kkt_violation, posterior, series_with_turns
 

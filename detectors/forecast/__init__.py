@@ -4,13 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from detectors.forecast.prophet.fleet import FleetFit, FleetProphet
+    from detectors.forecast.prophet.fitted import FleetFit
+    from detectors.forecast.prophet.fleet import FleetProphet
     from detectors.forecast.prophet.settings import ProphetSettings
 
 __all__ = ["FleetFit", "FleetProphet", "ProphetSettings"]
 
 _HOMES = {
-    "FleetFit": "detectors.forecast.prophet.fleet",
+    "FleetFit": "detectors.forecast.prophet.fitted",
     "FleetProphet": "detectors.forecast.prophet.fleet",
     "ProphetSettings": "detectors.forecast.prophet.settings",
 }

@@ -9,6 +9,8 @@ from core.types import Floats, Ints
 from detectors.forecast.prophet.curve import Curve, curve_at
 from detectors.forecast.prophet.design import Design
 from detectors.forecast.prophet.gauss_newton import fit_curved
+from detectors.forecast.prophet.inputs import as_limits
+from detectors.forecast.prophet.moments import LARGEST
 from detectors.forecast.prophet.settings import Growth, ProphetSettings
 
 _PART = 512  # series held in double precision at once
@@ -49,20 +51,23 @@ def bounds_of(
 ) -> Bounds:
     """Return the bounds of each series.
 
-    ValueError where logistic growth has no capacity, or none above its floor.
+    ValueError where logistic growth has no capacity, or none above its floor, or where another
+    growth is given one.
     """
     if growth != "logistic":
+        if cap is not None or floor is not None:
+            raise ValueError(f"{growth} growth has no bounds: leave cap and floor out")
         return Bounds(None, None)
     if cap is None:
         raise ValueError("logistic growth has no capacity: give cap, in the values' unit")
-    caps = np.broadcast_to(np.asarray(cap, dtype=np.float64), (series,))
-    least = np.asarray(0.0 if floor is None else floor, dtype=np.float64)
-    floors = np.broadcast_to(least, (series,))
-    if not np.all(caps > floors):
-        row = int(np.argmin(caps > floors))
+    caps = as_limits(cap, series, name="cap")
+    floors = as_limits(0.0 if floor is None else floor, series, name="floor")
+    usable = (caps > floors) & np.isfinite(caps) & np.isfinite(floors)
+    if not usable.all():
+        row = int(np.argmin(usable))
         raise ValueError(
             f"series {row} has the capacity {caps[row]:g} and the floor {floors[row]:g}: "
-            "give a capacity above the floor"
+            "give a finite capacity above the floor"
         )
     return Bounds(caps, None if floor is None else floors)
 
@@ -90,6 +95,7 @@ def _fit_part(
     model: tuple[ProphetSettings, Design, Curve], value: Floats, bounds: Bounds
 ) -> Curved:
     settings, design, curve = model
+    value = np.where(np.abs(value) < LARGEST, value, np.nan)
     known = np.isfinite(value)
     enough = known.sum(axis=1) >= 2
     low = np.where(known, value, np.inf).min(axis=1)

@@ -72,9 +72,10 @@ class Moments:
 def check_shape(values: Any, time_s: Floats) -> None:
     """Raise ValueError unless values are (S, T), a column a time."""
     if values.ndim != 2 or values.shape[1] != len(time_s):
+        turned = tuple(values.shape)[:1] == (len(time_s),) and values.ndim == 2
         raise ValueError(
             f"values have shape {tuple(values.shape)}: give (series, {len(time_s)}), a column a "
-            f"time"
+            f"time{', such as values.T' if turned else ''}"
         )
 
 

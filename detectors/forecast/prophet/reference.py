@@ -9,7 +9,7 @@ import tempfile
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -19,9 +19,6 @@ from detectors.forecast.prophet.breach import crossings_of
 from detectors.forecast.prophet.design import chosen_seasonalities
 from detectors.forecast.prophet.settings import DAY_S, Event, ProphetSettings, Regressor
 from detectors.forecast.task import Crossings, FleetForecast, ForecastTask, Model
-
-if TYPE_CHECKING:
-    from detectors.forecast.prophet.fleet import FleetFit
 
 # Fewer readings than these say nothing of a trend with noise.
 MIN_READINGS = 20
@@ -145,42 +142,6 @@ def frame_of(
         if bound is not None:
             columns[name] = np.full(len(time_s), bound)
     return pd.DataFrame(columns)
-
-
-def to_prophet(fit: "FleetFit", row: int, value: Floats | None = None) -> Any:
-    """Return one series of a fleet's fit as a fitted ``prophet.Prophet``.
-
-    value: (T,) its readings, for upstream's plots; without them the fitted curve stands for them
-    Its forecasts are the fleet's without the AR residual; its intervals are upstream's own.
-    """
-    time_s, one = fit.design.time_s, fit.rows(np.arange(row, row + 1))
-    known = np.ones(len(time_s), dtype=bool) if value is None else np.isfinite(value)
-    past = one.mean_at(time_s)[0] if value is None else np.asarray(value, dtype=np.float64)
-    floor, scale = float(one.floor[0]), float(one.scale[0])
-    # With "minmax" upstream takes its y_min for the floor, which is set below.
-    named = floor if floor != 0.0 and fit.settings.scaling == "absmax" else None
-    bounds = (floor + scale * float(one.cap[0]), named)
-    model = unfitted(fit.settings, time_s)
-    model.preprocess(
-        frame_of(
-            fit.settings,
-            time_s[known],
-            value=past[known],
-            bounds=bounds if fit.settings.growth == "logistic" else UNBOUNDED,
-        )
-    )
-    model.y_scale, model.y_min = scale, floor
-    model.history["floor"] = floor
-    model.history["y_scaled"] = (model.history["y"] - floor) / scale
-    # upstream has a column of zeros where there is no season, and a changepoint where there is none
-    model.params = {
-        "k": one.k[:, None],
-        "m": one.m[:, None],
-        "delta": one.delta if one.delta.size else np.zeros((1, len(model.changepoints_t))),
-        "sigma_obs": one.sigma[:, None],
-        "beta": one.beta if one.beta.size else np.zeros((1, 1)),
-    }
-    return model
 
 
 def forecast_reference(task: ForecastTask) -> FleetForecast:

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from core.types import Floats
 
@@ -18,6 +17,7 @@ Growth = Literal["linear", "flat", "logistic"]
 Mode = Literal["additive", "multiplicative"]
 Scaling = Literal["absmax", "minmax"]
 Switch = Literal["auto"] | bool | int
+BUILT_IN_NAMES = ("yearly", "weekly", "daily")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +34,13 @@ class Seasonality:
     mode: Mode = "additive"
 
     def __post_init__(self) -> None:
-        if self.period_s <= 0 or self.order < 1 or self.prior_scale <= 0:
+        whole = _is_count(self.order) and self.order >= 1
+        if not (0 < self.period_s < np.inf and whole):
             raise ValueError(
-                f"seasonality {self.name!r}: period {self.period_s} s, order {self.order}, prior "
-                f"scale {self.prior_scale}; the period and the scale must be above 0, the order at "
-                f"least 1"
+                f"seasonality {self.name!r}: period {self.period_s} s, order {self.order}; the "
+                f"period must be above 0, the order a whole number of at least 1"
             )
+        _check_effect(f"seasonality {self.name!r}", self.prior_scale, self.mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,17 @@ class Event:
     prior_scale: float = 10.0
     mode: Mode = "additive"
 
+    def __post_init__(self) -> None:
+        windows = np.asarray(self.windows, dtype=np.float64)
+        if windows.size and (windows.ndim != 2 or windows.shape[1] != 2):
+            raise ValueError(
+                f"event {self.name!r} has windows of shape {windows.shape}: give (start_s, end_s) "
+                f"pairs, such as ((1.7e9, 1.7e9 + 3600),)"
+            )
+        if windows.size and not np.all(windows[:, 0] < windows[:, 1]):
+            raise ValueError(f"event {self.name!r} has a window that ends before it starts")
+        _check_effect(f"event {self.name!r}", self.prior_scale, self.mode)
+
     def column(self, time_s: Floats) -> Floats:
         """Return (T,) ones and zeros."""
         inside = np.zeros(len(time_s), dtype=bool)
@@ -66,7 +78,8 @@ class Event:
 class Regressor:
     """A known quantity shared by all series: planned load, ambient temperature.
 
-    time_s, value: (N,) sorted, past and future; between two times the earlier one's value holds
+    time_s, value: (N,) sorted, past and future; between two times the earlier one's value holds,
+                   and the last one's after all of them
     """
 
     name: str
@@ -74,6 +87,21 @@ class Regressor:
     value: Floats
     prior_scale: float = 10.0
     mode: Mode = "additive"
+
+    def __post_init__(self) -> None:
+        times = np.asarray(self.time_s, dtype=np.float64)
+        value = np.asarray(self.value, dtype=np.float64)
+        if times.ndim != 1 or not times.size or times.shape != value.shape:
+            raise ValueError(
+                f"regressor {self.name!r} has times of shape {times.shape} and values of shape "
+                f"{value.shape}: give a value for each time, in one row"
+            )
+        if not (np.all(np.diff(times) > 0) and np.isfinite(value).all()):
+            raise ValueError(
+                f"regressor {self.name!r}: its times must rise and its values be known; leave "
+                f"those out that are not"
+            )
+        _check_effect(f"regressor {self.name!r}", self.prior_scale, self.mode)
 
     def column(self, time_s: Floats) -> Floats:
         """Return (T,) values; ValueError where a time lies before the first that is known."""
@@ -126,10 +154,22 @@ class ProphetSettings:
             raise ValueError(f"scaling is {self.scaling!r}: give absmax or minmax")
         if not 0 <= self.changepoint_range <= 1:
             raise ValueError(f"changepoint_range is {self.changepoint_range}: give 0 to 1")
-        if self.n_changepoints < 0:
-            raise ValueError(f"n_changepoints is {self.n_changepoints}: give 0 or more")
-        if self.changepoint_prior_scale <= 0 or self.seasonality_prior_scale <= 0:
-            raise ValueError("a prior scale of 0 or less leaves nothing to fit: give one above 0")
+        if not _is_count(self.n_changepoints):
+            raise ValueError(f"n_changepoints is {self.n_changepoints}: give 0 or more, whole")
+        if not np.isfinite(np.asarray(self.changepoints_s or (), dtype=np.float64)).all():
+            raise ValueError("changepoints_s holds NaN or infinity: give seconds since the epoch")
+        for name in BUILT_IN_NAMES:
+            switch = getattr(self, name)
+            if switch != "auto" and not _is_count(switch):
+                raise ValueError(f"{name} is {switch!r}: give 'auto', True, False or an order")
+        _check_effect("changepoints", self.changepoint_prior_scale, "additive")
+        _check_effect("the seasonality", self.seasonality_prior_scale, self.seasonality_mode)
+        names = [each.name for each in self.seasonalities]
+        names += [each.name for each in self.events] + [each.name for each in self.regressors]
+        names += [name for name in BUILT_IN_NAMES if getattr(self, name) not in ("auto", False)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"several effects are called {', '.join(twice)}: give each its name")
 
     @property
     def is_additive(self) -> bool:
@@ -141,16 +181,13 @@ class ProphetSettings:
         return modes == {"additive"}
 
 
-def as_times(time_s: ArrayLike) -> Floats:
-    """Return (T,) seconds; ValueError unless there are two at least, evenly spaced and rising."""
-    times = np.asarray(time_s, dtype=np.float64)
-    if times.ndim != 1 or len(times) < 2:
-        raise ValueError(f"time_s has shape {times.shape}: give at least two times in one row")
-    steps = np.diff(times)
-    step_s = (times[-1] - times[0]) / (len(times) - 1)
-    if not step_s > 0 or not np.allclose(steps, step_s, rtol=1e-3, atol=1e-6):
-        raise ValueError(
-            f"time_s is not an even, rising grid: steps run from {steps.min():g} to "
-            f"{steps.max():g} s; put the series on one grid, with NaN where a reading is missing"
-        )
-    return times
+def _is_count(number: object) -> bool:
+    return isinstance(number, (int, np.integer)) and int(number) >= 0
+
+
+def _check_effect(name: str, prior_scale: float, mode: str) -> None:
+    """Raise ValueError unless the effect has a prior to be fitted under and a way to act."""
+    if not 0 < prior_scale < np.inf:
+        raise ValueError(f"{name}: prior scale {prior_scale}; give one above 0")
+    if mode not in ("additive", "multiplicative"):
+        raise ValueError(f"{name}: mode {mode!r}; give additive or multiplicative")

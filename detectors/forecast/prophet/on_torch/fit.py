@@ -22,8 +22,9 @@ from torch import Tensor
 from core.types import Floats
 from detectors.forecast.prophet.batch import Found, Problem, Status, fit_moments
 from detectors.forecast.prophet.design import Design
-from detectors.forecast.prophet.fleet import FleetFit
+from detectors.forecast.prophet.fitted import FleetFit
 from detectors.forecast.prophet.gram import whitened
+from detectors.forecast.prophet.inputs import as_values
 from detectors.forecast.prophet.moments import LEAST_RANGE, Moments, Values, check_shape
 from detectors.forecast.prophet.on_torch.device import resolved, torch_device
 from detectors.forecast.prophet.on_torch.moments import Block, gather, persistence
@@ -68,7 +69,7 @@ def fit_on(device: str, settings: ProphetSettings, design: Design, values: Any) 
 
     device: as ``device_of`` takes it
     """
-    readings = values if isinstance(values, Tensor) else np.asarray(values)
+    readings = values if isinstance(values, Tensor) else as_values(values)
     check_shape(readings, design.time_s)
     basis = whitened(design)
     problem = Problem(design, basis, basis.spectrum(), np.empty(0), np.empty(0))
