@@ -136,3 +136,8 @@ def test_a_fit_is_exported_as_it_stands(fit: FleetFit) -> None:
 
     theirs = model.predict(ahead)["yhat"].to_numpy()
     assert theirs == pytest.approx(fit.mean_at(ahead["ds"].to_numpy())[1], rel=1e-9)
+
+
+def test_only_a_prophet_is_taken_over() -> None:
+    with pytest.raises(TypeError, match="Taking over 'linear': give"):
+        FleetProphet.like("linear")

@@ -13,7 +13,8 @@ def to_prophet(fit: Fit, row: int, value: Floats | None = None) -> Any:
     """Return one series of a fleet's fit as a fitted ``prophet.Prophet``.
 
     value: (T,) its readings, for upstream's plots; without them the fitted curve stands for them
-    Its forecasts are the fleet's without the AR residual; its intervals are upstream's own.
+    Its forecasts are the fleet's without the AR residual; its intervals are upstream's own. Events
+    are extra regressors of it: what it predicts needs a column each, 1 within and 0 outside.
     """
     if not 0 <= row < len(fit):
         raise ValueError(f"row is {row}: the fit has {len(fit)} series, counted from 0")

@@ -40,7 +40,8 @@ def persistence(
         newest[part] = residual[:, -1]
         square = np.einsum("ij,ij->i", residual, residual)
         lagged = np.einsum("ij,ij->i", residual[:, 1:], residual[:, :-1])
-        holed = np.flatnonzero(~(square < LARGEST))
+        # NaN where a reading is missing; what is too large to be used is too large for this too.
+        holed = np.flatnonzero(~(square < LARGEST**2))
         if holed.size:
             _sum_known(residual, holed, square, lagged)
         lasting[part] = np.divide(lagged, square, out=np.zeros(size), where=square > 0)

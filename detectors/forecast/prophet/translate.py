@@ -3,6 +3,7 @@
 Nothing is imported here: a model that is handed in brings its own package along.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,11 @@ def settings_of(model: Any, frame: Any = None, *, ar: bool = False) -> ProphetSe
 
     frame: a table with ``ds`` and the columns of the model's extra regressors, past and future;
            needed only where there are some
-    ValueError where the model asks for what the fleet's Prophet does not do.
+    TypeError for anything else than such a model, ValueError where it asks for what the fleet's
+    Prophet does not do.
     """
+    if not hasattr(model, "extra_regressors"):
+        raise TypeError(f"Taking over {model!r}: give a prophet.Prophet, such as Prophet()")
     _refuse_what_is_not_done(model)
     decided = model.history is not None  # which built-in seasonalities are on
     return ProphetSettings(
@@ -57,7 +61,7 @@ def _refuse_what_is_not_done(model: Any) -> None:
     )
     for asked, text in refused:
         if asked:
-            raise ValueError(f"Taking over a Prophet model: the fleet's has no {text}.")
+            raise ValueError(f"Taking over a Prophet model: the fleet's does not do {text}.")
 
 
 def _seasonalities(model: Any) -> tuple[Seasonality, ...]:
@@ -97,16 +101,25 @@ def _regressors(model: Any, frame: Any) -> tuple[Regressor, ...]:
             f"Taking over a Prophet model with the regressors {names}: their values are not "
             "known to it; give a frame with ds and these columns, past and future."
         )
-    return tuple(
-        Regressor(
-            name,
-            np.array(_seconds(frame["ds"])),
-            np.asarray(frame[name], dtype=np.float64),
-            each["prior_scale"],
-            each["mode"],
+    return tuple(_regressor(name, each, frame) for name, each in model.extra_regressors.items())
+
+
+def _regressor(name: str, asked: Mapping[str, Any], frame: Any) -> Regressor:
+    lacking = [column for column in ("ds", name) if column not in frame]
+    if lacking:
+        raise ValueError(
+            f"Taking over a Prophet model with the regressor {name}: the frame has no column "
+            f"{' and no '.join(lacking)}; it has {', '.join(map(str, frame))}."
         )
-        for name, each in model.extra_regressors.items()
-    )
+    value = np.asarray(frame[name], dtype=np.float64)
+    wanted = asked["standardize"]
+    if wanted != "auto" and wanted is set(value) <= {0.0, 1.0}:
+        raise ValueError(
+            f"Taking over a Prophet model: the fleet's standardises regressors but those of 0 and "
+            f"1; {name} was added with standardize={wanted}: leave that at auto."
+        )
+    times = np.array(_seconds(frame["ds"]))
+    return Regressor(name, times, value, asked["prior_scale"], asked["mode"])
 
 
 def _seconds(dates: Any) -> tuple[float, ...]:
