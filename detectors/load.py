@@ -7,7 +7,7 @@ from core.types import Floats, Window
 
 LOAD = "gpu_utilization_ratio"
 # A GPU that is busy for less of the time lowers its clock (assumed).
-BUSY = 0.5
+BUSY = 0.75
 
 
 def mean_load(window: Window, targets: tuple[Target, ...], since_s: float) -> Floats:

@@ -1,5 +1,7 @@
 """What a GPU's load explains is no fault: a slow clock of an idle one, the warmth of a busy one."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from core.target import Target
@@ -8,6 +10,7 @@ from detectors.anomaly.detector import AnomalyDetector, AnomalySettings
 from detectors.anomaly.turnover import Turnover
 from detectors.load import LOAD, mean_load
 from detectors.peer import Peers
+from detectors.progress.slowdown import GOODPUT, Slowdowns
 from tests.fleet import NOW_S, STEP_S, gpus, times, topology, window
 
 CLOCK, HEAT = "gpu_sm_clock_hz", "gpu_temperature_celsius"
@@ -114,3 +117,23 @@ def test_what_begins_with_another_job_is_expected() -> None:
         assert turnover.explains(target, NOW_S + 1800)
         assert not turnover.explains(target, NOW_S + 2 * 3600)
         assert not turnover.explains(target, NOW_S - 600)
+
+
+def goodput_alarms(jobs: dict[str, Sequence[int]]) -> int:
+    """After half an hour of good work of one job there is none."""
+    detector, said = Slowdowns(), 0
+    value = np.full((1, 240), 0.97) + np.random.default_rng(2).normal(0, 0.002, (1, 240))
+    value[:, 120:] = 0.0
+    for last in range(40, 240, 4):
+        time_s = NOW_S + STEP_S * np.arange(last - 40.0, last + 1.0)
+        now = np.asarray(value[:, last - 40 : last + 1], dtype=np.float64)
+        good = Window(GOODPUT, (Target(job="88"),), time_s, now)
+        on = topology(4, jobs={"88": [0]} if last < 120 else {**jobs})
+        found = detector.look({GOODPUT: good}, topology=on, now_s=float(time_s[-1]))
+        said += len(found.anomalies)
+    return said
+
+
+def test_a_job_that_has_ended_has_not_become_slower() -> None:
+    assert goodput_alarms({"88": [0]})
+    assert not goodput_alarms({"99": [0]})

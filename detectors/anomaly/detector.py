@@ -9,8 +9,8 @@ nature (the age of a checkpoint) or the subject of ``detectors.progress`` (steps
 How bad: an anomaly is ``info``; it says that a series does what it has not done before, which in a
 cluster most often means that a job began or ended. It is a ``warning`` when it is in the bad
 direction, has lasted ``WARN_AFTER_S``, moves its series by at least 10 % of its level and is a
-hundred times as rare as what is told at all. The slow clock of a GPU that idles is none, nor is
-what begins with another job on a GPU or node.
+hundred times as rare as what is told at all. How busy a GPU is, the slow clock of one that
+idles, and what begins with another job on a GPU or node are none.
 """
 
 from collections.abc import Mapping
@@ -150,7 +150,8 @@ class AnomalyDetector:
         rarer = pool.threshold(series.pool, self.settings.false_alarms_per_day / WARN_RARER)
         idle = np.zeros(len(rows), np.bool_)
         if window.metric == CLOCK and load is not None and live.any():
-            idle = mean_load(load, window.targets, now_s - FRESH_S) < BUSY
+            lately = mean_load(load, window.targets, now_s - FRESH_S)
+            idle = np.fmin(lately, mean_load(load, window.targets, -np.inf)) < BUSY
         return [
             _anomaly(
                 series,
@@ -158,6 +159,7 @@ class AnomalyDetector:
                 (int(k), int(rows[k])),
                 (least, rarer),
                 expected=bool(idle[k])
+                or window.metric == LOAD
                 or self._turnover.explains(window.targets[k], float(alarms["onset_s"][rows[k]])),
             )
             for k in np.flatnonzero(live)

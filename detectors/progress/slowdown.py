@@ -67,7 +67,7 @@ class Slowdowns:
         self, windows: Mapping[str, Window], *, topology: Topology | None, now_s: float
     ) -> Symptoms:
         """Return an anomaly for each part of each job that has grown."""
-        series = [*self._parts(windows), *_of_jobs(windows)]
+        series = [*self._parts(windows), *_of_jobs(windows, topology)]
         found = [anomaly for one in series for anomaly in self._watch(one, now_s)]
         self._memory.forget(now_s)
         return Symptoms(anomalies=tuple(found))
@@ -165,15 +165,20 @@ def _key(part: Part, ranks: Ranks, job: int) -> str:
     return f"{part.detector} {ranks.jobs[job]} of {ranks.size[job]}"
 
 
-def _of_jobs(windows: Mapping[str, Window]) -> Iterator[_Series]:
-    """Yield goodput, and the step's time of jobs without ranks."""
+def _of_jobs(windows: Mapping[str, Window], topology: Topology | None) -> Iterator[_Series]:
+    """Yield goodput, and the step's time of jobs without ranks; not of jobs that have ended."""
     own = windows.get(OWN)
+    on = None if topology is None else {topology.jobs[n] for n in set(topology.rank_job.tolist())}
     told = {target.job for target in own.targets} if own is not None else set()
     for part in (WHOLE, GOOD):
         window = windows.get(part.metric)
         if window is None or not window.value.size:
             continue
-        rest = [n for n, t in enumerate(window.targets) if part is GOOD or t.job not in told]
+        rest = [
+            n
+            for n, t in enumerate(window.targets)
+            if (part is GOOD or t.job not in told) and (on is None or t.job in on)
+        ]
         jobs = tuple(window.targets[n].job for n in rest)
         value = window.value[rest]
         scale = np.ones_like(value) if part is GOOD else value
