@@ -1,5 +1,7 @@
 """Warnings come once, in time, for what rises by itself; and every one is scored."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,7 +12,8 @@ from agent.evaluations.warning_sets import generated_pods, leaks
 from core.target import Target
 from core.types import Floats, Forecast, Severity
 from core.units import Bad
-from detectors.forecast.evidence import FEATURES, RISING, evidence
+from detectors.forecast.evidence import FEATURES, RISING, evidence, time_to_limit
+from detectors.forecast.leading import Led, led, load
 from detectors.forecast.raised import Outcomes
 from detectors.forecast.risk import Risk, from_plain, shipped, threshold_of_costs, to_plain
 from detectors.forecast.task import Crossings, FleetForecast
@@ -78,6 +81,77 @@ def test_a_leak_is_warned_of_and_dated() -> None:
     assert breach.probability > 0.5
     assert breach.earliest_s < NOW_S + 70 * 60.0 < breach.latest_s
     assert breach.expected_s <= NOW_S + breach.horizon_s
+
+
+def fill(minutes_left: float, *, lasts: float, size: float = 0.001) -> Floats:
+    """A volume at 0.3, filling straight to 0.95 in ``lasts`` minutes, that long before 0.9."""
+    begun = lasts * 0.6 / 0.65 - minutes_left
+    risen = np.maximum(np.arange(720) - 719 + begun, 0.0)[None]
+    return 0.3 + 0.65 * risen / lasts + noise(size=size)
+
+
+@pytest.mark.parametrize("lasts", [40.0, 60.0, 90.0])
+def test_a_fast_fill_after_a_quiet_day_is_warned_of_before_it_is_full(lasts: float) -> None:
+    desk = Warnings()
+    warned = [
+        bool(desk.look(watch(fill(left, lasts=lasts), at_s=NOW_S - 60.0 * left)))
+        for left in (15.0, 10.0, 5.0)
+    ]
+
+    assert any(warned)
+
+
+def test_a_log_that_is_rotated_again_and_again_is_not_warned_of() -> None:
+    teeth = 0.4 + 0.3 * np.mod(np.arange(719.0, -1.0, -1.0)[::-1] + 50.0, 60.0)[None] / 60.0
+
+    assert not Warnings().look(watch(teeth + noise()))
+
+
+def test_the_onset_of_a_rise_is_found() -> None:
+    (row,) = evidence(fill(20.0, lasts=60.0), LIMIT, step_s=STEP_S, bad=Bad.HIGH)
+    seen = dict(zip(FEATURES, row, strict=True))
+
+    assert np.exp(seen["onset_age"]) == pytest.approx(60.0 * 0.6 / 0.65 - 20.0, rel=0.2)
+    assert time_to_limit(row) == pytest.approx(1200.0, rel=0.1)
+
+
+def test_the_less_time_is_left_the_less_sure_one_has_to_be() -> None:
+    risk = shipped()
+    left_s = np.array([600.0, 1800.0, 3600.0, 5400.0, 9000.0, np.inf])
+
+    urgency = risk.urgency(np.zeros(6), left_s)
+
+    assert (np.diff(urgency) <= 0).all()
+    assert urgency[1] == risk.haste
+    assert urgency[-1] == 0.0
+
+
+def test_what_leads_a_metric_is_watched_against_where_it_stood_at_crossings() -> None:
+    cause = leak(70.0)
+    effect = 0.1 + noise()
+    limit = np.array([LIMIT])
+
+    assert not Warnings().look(watch(effect))
+    assert Warnings().look(replace(watch(effect), led=Led(cause, limit)))
+    assert not Warnings().look(replace(watch(effect), led=Led(cause, limit * np.nan)))
+
+
+def test_a_cause_s_limit_is_where_it_stood_and_is_lent_to_those_that_never_crossed() -> None:
+    cause = np.tile(np.linspace(0.0, 2.0, 600), (3, 1))
+    effect = np.where(cause >= np.array([[1.0], [1.0], [np.inf]]), 5.0, 1.0)
+
+    found = led(effect, cause, 2.0, step_s=STEP_S)
+
+    assert found.limit == pytest.approx(np.full(3, 1.0), abs=0.03)
+    assert np.isnan(led(effect[2:], cause[2:], 2.0, step_s=STEP_S).limit).all()
+
+
+def test_a_counter_that_begins_anew_and_no_servers_give_no_load() -> None:
+    total = np.array([[0.0, 600.0, 0.0, 600.0]])
+    servers = np.array([[2.0, 2.0, 2.0, 0.0]])
+
+    assert load(total, servers, 60.0)[0, 1] == 5.0
+    assert np.isnan(load(total, servers, 60.0)[0, [0, 2, 3]]).all()
 
 
 def test_what_is_level_or_falls_is_not_warned_of() -> None:
