@@ -87,7 +87,7 @@ def fill(minutes_left: float, *, lasts: float, size: float = 0.001) -> Floats:
     """A volume at 0.3, filling straight to 0.95 in ``lasts`` minutes, that long before 0.9."""
     begun = lasts * 0.6 / 0.65 - minutes_left
     risen = np.maximum(np.arange(720) - 719 + begun, 0.0)[None]
-    return 0.3 + 0.65 * risen / lasts + noise(size=size)
+    return np.asarray(0.3 + 0.65 * risen / lasts + noise(size=size))
 
 
 @pytest.mark.parametrize("lasts", [40.0, 60.0, 90.0])

@@ -11,9 +11,12 @@ import numpy as np
 from core.types import Floats, Ints
 from detectors.compiled import compiled
 
-AGES_MIN = (8, 10, 12, 15, 18, 22, 27, 33, 40, 48, 58, 70, 85, 100, 120, 150, 180, 220, 270, 330)
-AGES_MIN = (*AGES_MIN, 400, 480)
-# Rises are told from falls over this span; a log rotated or memory collected falls within it.
+# fmt: off
+AGES_MIN = (
+    8, 10, 12, 15, 18, 22, 27, 33, 40, 48, 58, 70, 85, 100, 120, 150, 180, 220, 270, 330, 400, 480,
+)
+# fmt: on
+# A log that is rotated, or memory that is collected, falls within this time.
 FALL_MIN = 10
 NEEDED = 6
 # Noise below this share of the room is none: quantised readings on a line leave nothing over.
