@@ -58,9 +58,8 @@ def test_another_zero_is_the_same_forecast_scaled_by_range(seed: int, zero: floa
     plain, other = (
         forecast(ProphetSettings(scaling="minmax"), each) for each in (value, value + zero)
     )
-    back = Prediction(
-        plain.time_s, *(x - zero for x in (other.mean, other.lower, other.upper)), 0.8
-    )
+    mean, lower, upper = (each - zero for each in (other.mean, other.lower, other.upper))
+    back = Prediction(plain.time_s, mean, lower, upper, plain.coverage)
 
     assert same(plain, back, value.std(axis=1))
 

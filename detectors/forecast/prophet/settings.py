@@ -171,15 +171,6 @@ class ProphetSettings:
         if twice:
             raise ValueError(f"several effects are called {', '.join(twice)}: give each its name")
 
-    @property
-    def is_additive(self) -> bool:
-        """Whether the model is linear in its parameters: no product of trend and season."""
-        modes = {self.seasonality_mode}
-        modes |= {each.mode for each in self.seasonalities}
-        modes |= {each.mode for each in self.events}
-        modes |= {each.mode for each in self.regressors}
-        return modes == {"additive"}
-
 
 def _is_count(number: object) -> bool:
     return isinstance(number, (int, np.integer)) and int(number) >= 0
