@@ -25,6 +25,8 @@ OWN, WAIT, COLLECTIVE = "rank_step_time_s", "rank_data_wait_s", "rank_collective
 STEP, GOODPUT = "job_step_time_s", "job_goodput_ratio"
 # Lost share of a job's GPU time that is worth an incident where no cause was found.
 MUCH = 0.3
+# A restart takes minutes of a job's goodput, and is told by what it was for.
+LASTING_S = 900.0
 # A reading older than this says nothing about now.
 FRESH_S = 120.0
 
@@ -134,7 +136,7 @@ class Slowdowns:
             upper=metric.high if part is GOOD else band,
             score=float(np.clip(m["level"][row] / (4 * self.effect), 0.5, 1.0)),
             detector=part.detector,
-            severity=_severity(part, float(m["level"][row])),
+            severity=_severity(part, float(m["level"][row]), seen_s - since_s),
             text=f"job {series.jobs[place]} is slower: {part.words} {amount(value, part.metric)}, "
             f"usually {amount(usual, part.metric)}, for {duration(seen_s - since_s)}",
         )
@@ -156,9 +158,10 @@ class _Series:
     scale: Floats
 
 
-def _severity(part: Part, level: float) -> Severity:
+def _severity(part: Part, level: float, lasted_s: float) -> Severity:
     """Goodput is what a fault costs: told beside its cause, and alone where it costs much."""
-    return Severity.INFO if part is GOOD and level < MUCH else Severity.WARNING
+    dear = level >= MUCH and lasted_s >= LASTING_S
+    return Severity.WARNING if dear or part is not GOOD else Severity.INFO
 
 
 def _key(part: Part, ranks: Ranks, job: int) -> str:
