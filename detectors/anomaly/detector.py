@@ -7,8 +7,8 @@ another (bytes beside a ratio), that are 0 or 1 (a detector of hard faults has t
 nature (the age of a checkpoint) or the subject of ``detectors.progress`` (steps, loss, goodput).
 
 How bad: an anomaly is ``info``; it says that a series does what it has not done before, which in a
-cluster most often means that a job began or ended. It is a ``warning`` when it is in the bad
-direction, has lasted ``WARN_AFTER_S``, moves its series by at least 10 % of its level and is a
+cluster most often means that a job began or ended. It is a ``warning`` when it is of the level, in
+the bad direction, has lasted ``WARN_AFTER_S``, moves its series by at least 10 % of its level and is a
 hundred times as rare as what is told at all. How busy a GPU is, the slow clock of one that
 idles, and what begins with another job on a GPU or node are none.
 """
@@ -50,10 +50,12 @@ _SAID_ELSEWHERE = (
     "job_step_time_s",
     "rank_step_time_s",
 )
+# A spread has no bad direction: more or less of it is news of no fault.
+SPREAD = "drift"
 _SAYS = {
     "anomaly": "out of the ordinary",
     "shift": "shifted",
-    "drift": "spread unlike before",
+    SPREAD: "spread unlike before",
     "band": "outside of its forecast",
 }
 
@@ -197,6 +199,7 @@ def _anomaly(
     moved = value - base["level"]
     warns = (
         not expected
+        and by != SPREAD
         and (moved < 0) == (metric.bad is Bad.LOW)
         and abs(moved) >= LEAST_EFFECT * abs(base["level"])
         and end_s - start_s >= WARN_AFTER_S
