@@ -57,7 +57,7 @@ def test_the_objective_is_that_of_prophet_stan() -> None:
 
     assert [b.effect.name for b in fit.design.blocks] == ["daily"]
     written_out = [posterior(fit, row, value[row]) for row in range(5)]
-    np.testing.assert_allclose(fit.objective(), written_out, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(fit.loss, written_out, rtol=0, atol=1e-6)
 
 
 def test_no_small_step_lowers_the_objective() -> None:

@@ -91,3 +91,22 @@ def test_what_it_learned_goes_on_in_another_process() -> None:
 
     rest = range(ONSET, COLUMNS)
     assert watch(after, readings(value), rest) == watch(before, readings(value), rest) != {}
+
+
+def test_a_step_of_no_number_behind_a_missed_scrape_is_told() -> None:
+    counts = np.full(COLUMNS, 2.0)
+    counts[ONSET - 3 : ONSET] = np.nan
+    counts[ONSET:] = 3.0
+
+    seen = watch(Losses(), [of_jobs("job_nan_steps_total", counts, every_s=15.0)])
+
+    assert min(seen) == ONSET
+    assert seen[ONSET][0].text.startswith("1 steps of ")
+
+
+def test_a_count_that_began_anew_counts_both_lives() -> None:
+    counts = np.repeat([0.0, 4.0, 0.0, 1.0], (ONSET, 5, 5, COLUMNS - ONSET - 10))
+
+    seen = watch(Losses(), [of_jobs("job_nan_steps_total", counts, every_s=15.0)])
+
+    assert seen[ONSET + 10][0].text.startswith("5 steps of ")

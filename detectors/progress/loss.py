@@ -164,22 +164,30 @@ def _counted(window: Window | None, now_s: float) -> Iterator[Anomaly]:
     """Yield the jobs whose trainer has counted a step of no number within the window."""
     if window is None or window.value.shape[1] < 2:
         return
-    risen = np.nan_to_num(np.diff(window.value, axis=1)) > 0
-    for row in np.flatnonzero(risen.any(axis=1)):
-        columns = np.flatnonzero(risen[row]) + 1
-        since_s, newest = float(window.time_s[columns[0]]), float(window.value[row, columns[-1]])
-        before = float(window.value[row, columns[0] - 1])
+    value = _carried(window.value)
+    rise = value[:, 1:] - value[:, :-1]
+    for row in np.flatnonzero((rise > 0).any(axis=1)):
+        columns = np.flatnonzero(rise[row] > 0)
+        since_s, newest = float(window.time_s[columns[0] + 1]), float(value[row, columns[-1] + 1])
+        before, steps = float(value[row, columns[0]]), float(rise[row, columns].sum())
         yield Anomaly(
             target=window.targets[row],
             metric=COUNT,
             start_s=since_s,
-            end_s=min(float(window.time_s[columns[-1]]), now_s),
+            end_s=min(float(window.time_s[columns[-1] + 1]), now_s),
             value=newest,
             lower=CATALOG[COUNT].low,
             upper=before,
             score=1.0,
             detector=NAN,
             severity=Severity.CRITICAL,
-            text=f"{newest - before:.0f} steps of {window.targets[row]} had a loss or gradient "
+            text=f"{steps:.0f} steps of {window.targets[row]} had a loss or gradient "
             "that is no number",
         )
+
+
+def _carried(value: Floats) -> Floats:
+    """Return (S, T) readings, each missing one as the last before it; NaN before the first."""
+    known = np.isfinite(value)
+    at = np.maximum.accumulate(np.where(known, np.arange(value.shape[1]), 0), axis=1)
+    return np.take_along_axis(np.where(known, value, np.nan), at, axis=1)

@@ -107,10 +107,6 @@ class FleetFit:
             return self.scale * RATE_FLOOR
         return np.asarray(self.scale * (np.abs(self.delta).mean(axis=1) + RATE_FLOOR))
 
-    def objective(self) -> Floats:
-        """Return (S,) negative log posterior of prophet.stan, constants left out as Stan does."""
-        return self.loss
-
     @property
     def is_curved(self) -> bool:
         """Whether the model is not linear in its coefficients."""
