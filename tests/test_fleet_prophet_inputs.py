@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from detectors.forecast import FleetFit, FleetProphet
-from detectors.forecast.prophet.settings import Event, Regressor, Seasonality
+from detectors.forecast import Event, FleetFit, FleetProphet, Regressor, Seasonality
 from tests.prophet_series import grid, series_with_turns
 
 TIME_S, VALUE = grid(200), series_with_turns(3, 200)

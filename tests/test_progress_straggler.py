@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from agent.evaluations.timelines import blamed_replicas, timeline
+from core.target import Target
 from core.types import Floats
 from detectors.progress import Stragglers, roles
+from detectors.progress.ranks import Ranks
 from detectors.progress.straggler import METRIC
 from tests.job_readings import of_ranks, watch
 
@@ -191,3 +193,10 @@ def test_missing_and_constant_readings_say_nothing() -> None:
         np.zeros((8, COLUMNS)),
     ):
         assert blamed(value) == {}
+
+
+@pytest.mark.parametrize("label", ["²", "9" * 30, "", "chief"])
+def test_a_rank_that_is_no_number_is_numbered_by_its_place(label: str) -> None:
+    ranks = Ranks.of(tuple(Target(job="88", rank=each) for each in ("0", "1", label)))
+
+    assert ranks.number.tolist() == [0, 1, 2]

@@ -107,7 +107,7 @@ def _costs(*jobs: Job) -> tuple[Cost, ...]:
     done = subprocess.run(  # noqa: S603  # ourselves
         [sys.executable, "-m", "agent.bench.fleet_child", json.dumps([asdict(j) for j in jobs])],
         env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        capture_output=True,
+        stdout=subprocess.PIPE,
         check=True,
     )
     return tuple(Cost(**each) for each in json.loads(done.stdout))

@@ -6,14 +6,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from detectors.forecast.prophet.fitted import FleetFit
     from detectors.forecast.prophet.fleet import FleetProphet
-    from detectors.forecast.prophet.settings import ProphetSettings
+    from detectors.forecast.prophet.settings import Event, ProphetSettings, Regressor, Seasonality
 
-__all__ = ["FleetFit", "FleetProphet", "ProphetSettings"]
+__all__ = ["Event", "FleetFit", "FleetProphet", "ProphetSettings", "Regressor", "Seasonality"]
 
 _HOMES = {
+    "Event": "detectors.forecast.prophet.settings",
     "FleetFit": "detectors.forecast.prophet.fitted",
     "FleetProphet": "detectors.forecast.prophet.fleet",
     "ProphetSettings": "detectors.forecast.prophet.settings",
+    "Regressor": "detectors.forecast.prophet.settings",
+    "Seasonality": "detectors.forecast.prophet.settings",
 }
 
 

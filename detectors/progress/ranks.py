@@ -13,6 +13,8 @@ from detectors.robust import row_median
 # the middle, so that a slow half of two nodes is seen against the other half.
 USUAL_SHARE = 0.4
 
+MOST_DIGITS = 18  # of a number of eight bytes
+
 
 @dataclass(frozen=True, eq=False)
 class Ranks:
@@ -51,8 +53,8 @@ class Ranks:
     @cached_property
     def number(self) -> Ints:
         """(S,) a rank's number in its job; its place where that is no number."""
-        numbers = [int(t.rank) if t.rank.isdigit() else n for n, t in enumerate(self.targets)]
-        return np.array(numbers, dtype=np.int64)
+        numbers = (_number(target.rank, place) for place, target in enumerate(self.targets))
+        return np.array(list(numbers), dtype=np.int64)
 
     @cached_property
     def size(self) -> Ints:
@@ -71,6 +73,11 @@ class Ranks:
             place = np.floor(np.maximum(known - 1, 0) * share).astype(np.int64)
             out[self.job[members[:, 0]]] = np.take_along_axis(ordered, place[:, None], axis=1)[:, 0]
         return out
+
+
+def _number(rank: str, place: int) -> int:
+    """Return a rank's label as a number of eight bytes; the place where it is none."""
+    return int(rank) if rank.isdecimal() and len(rank) <= MOST_DIGITS else place
 
 
 def by_size(code: Ints, order: Ints) -> tuple[Ints, ...]:
