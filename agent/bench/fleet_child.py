@@ -32,7 +32,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """CPU-seconds of one fit and one forecast of all series; peak memory; if each run gave the same."""
+    """CPU-seconds of a fit and a forecast of all series; peak memory; if each run gave the same."""
 
     fit_s: float
     predict_s: float
