@@ -8,8 +8,8 @@ nature (the age of a checkpoint) or the subject of ``detectors.progress`` (steps
 
 How bad: an anomaly is ``info``; it says that a series does what it has not done before, which in a
 cluster most often means that a job began or ended. It is a ``warning`` when it is of the level, in
-the bad direction, has lasted ``WARN_AFTER_S``, moves its series by at least 10 % of its level and is a
-hundred times as rare as what is told at all. How busy a GPU is, the slow clock of one that
+the bad direction, has lasted ``WARN_AFTER_S``, moves its series by at least 10 % of its level and
+is a hundred times as rare as what is told at all. How busy a GPU is, the slow clock of one that
 idles, and what begins with another job on a GPU or node are none.
 """
 

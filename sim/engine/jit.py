@@ -10,11 +10,9 @@ of all it imports of the engine.
 """
 
 import hashlib
-import os
 import re
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from inspect import signature
 from pathlib import Path
@@ -24,6 +22,7 @@ import numba
 from numba.core import types
 from numba.core.sigutils import normalize_signature
 
+from core.kept import folder_to_keep
 from sim.engine import handle
 from sim.engine.tables import Tables
 
@@ -35,13 +34,6 @@ _UNCOUNTED = _OPTIONS | {"_nrt": False}
 _KEPT = 4  # sources of a module: a process that runs an older one may still load from it
 _ENGINE = Path(__file__).parent
 _IMPORTS = re.compile(r"^from sim\.engine(?:\.(\w+))? import (\([^)]*\)|.*)$", re.MULTILINE)
-
-
-def _folders() -> Iterator[Path]:
-    """Yield where compiled code may be kept, best first: beside the source, this user's, any."""
-    yield _ENGINE / "__pycache__"
-    yield Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "gpumedic"
-    yield Path(tempfile.gettempdir()) / f"gpumedic-{os.getuid()}"
 
 
 @cache
@@ -65,26 +57,24 @@ def _forget_old(folder: Path, module: str) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
+def _kept_as(module: str) -> str:
+    """Name the folder for a module of the engine as its source is now."""
+    return f"{module}-{_source(module).hex()[:12]}"
+
+
 def is_kept(module: str) -> bool:
     """Say whether a module of the engine has been compiled, as its source is now."""
-    name = f"{module}-{_source(module).hex()[:12]}"
-    return any(any((folder / name).glob("*/*.nbi")) for folder in _folders())
+    folder = folder_to_keep(_ENGINE, _kept_as(module))
+    return folder is not None and any(folder.glob("*/*.nbi"))
 
 
 def _keep_by_source(function: Callable[..., Any]) -> None:
     """Tell numba where to keep what it compiles: a folder for this very source."""
     module = function.__module__.rpartition(".")[2]
-    for folder in _folders():
-        kept = folder / f"{module}-{_source(module).hex()[:12]}"
-        try:
-            if not kept.is_dir():
-                _forget_old(folder, module)
-                kept.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(kept, os.W_OK) and kept.stat().st_uid == os.getuid():
-            numba.config.CACHE_DIR = str(kept)  # type: ignore[attr-defined]
-            return
+    folder = folder_to_keep(_ENGINE, _kept_as(module))
+    if folder is not None:
+        _forget_old(folder.parent, module)
+        numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
