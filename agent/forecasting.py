@@ -11,6 +11,7 @@ import structlog
 from agent.bands import Bands, thinned
 from agent.forecast_table import CHUNK, FORECAST, Workers
 from agent.history import History
+from agent.leaders import led_by
 from agent.memory import Memory
 from agent.metrics import Metrics
 from agent.pace import pace_of, paced, unpaced
@@ -93,7 +94,9 @@ class Forecasting:
         self.warned.begin(now_s, self.settings)
         for metric in metrics:
             seen = await recent(self.history, metric, now_s=now_s, span_s=self.settings.span_s)
-            await self.warned.look(metric, seen, self._limit(metric))
+            limit = self._limit(metric)
+            led = led_by(self.history, metric, seen, limit=limit)
+            await self.warned.look(metric, seen, limit, led=led)
             widening = await asyncio.to_thread(self.bands.mature, metric, seen)
             wanted: Sequence[int] = range(len(seen.targets))
             if not every:

@@ -14,6 +14,7 @@ from core.target import Target
 from core.types import Breach, Floats, Forecast
 from core.units import CATALOG
 from detectors.detector import Array
+from detectors.forecast.leading import Led
 from detectors.forecast.raised import Outcomes
 from detectors.forecast.task import Crossings, FleetForecast, Model
 from detectors.forecast.warning import Warnings, Watch
@@ -69,24 +70,27 @@ class Warned:
         self._last_s, self._days = now_s, since_s / DAY_S
         self._counted, self._series_days = Outcomes(), 0.0
 
-    async def look(self, metric: str, seen: Recent, limit: float) -> None:
+    async def look(
+        self, metric: str, seen: Recent, limit: float, *, led: Led | None = None
+    ) -> None:
         """Score a metric's warnings whose time is over, and raise and take back others.
 
+        led: what leads these series, where that is known
         Cost: 20 us a series, in a thread.
         """
         self._series_days += self._days * len(seen.targets)
         if len(seen.time_s) > 1:
-            await asyncio.to_thread(self._look, metric, seen, limit)
+            await asyncio.to_thread(self._look, metric, seen, limit, led)
             self._held = self._warnings.standing
 
-    def _look(self, metric: str, seen: Recent, limit: float) -> None:
+    def _look(self, metric: str, seen: Recent, limit: float, led: Led | None) -> None:
         known, time_s = CATALOG[metric], seen.time_s * self._pace
         with np.errstate(invalid="ignore"):
             wrong = (seen.value < known.low) | (seen.value > known.high)
         value = np.where(wrong, np.float32(np.nan), seen.value) if wrong.any() else seen.value
         self._counted += self._warnings.score(metric, seen.targets, time_s, value, known.bad)
         now = _standing(metric, seen.targets, time_s, value, limit=limit)
-        self._warnings.look(Watch(now, value, float(time_s[1] - time_s[0])))
+        self._warnings.look(Watch(now, value, float(time_s[1] - time_s[0]), led))
 
     def end(self) -> Mapping[str, int]:
         """Move the threshold by what was counted in this round, and return the counts by name.
