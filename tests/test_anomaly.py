@@ -290,3 +290,13 @@ def test_a_job_and_a_rank_keep_their_names_through_a_memory() -> None:
         ["", "", "", "", "88", "", "", ""],
         ["a", "GPU-1", "", "", "88", "3", "", ""],
     ]
+
+
+def test_a_reading_too_large_to_keep_is_none() -> None:
+    memory, rng = scores.empty(1), np.random.default_rng(0)
+    scores.surprise(np.array([1e300]), memory)
+    for _ in range(2000):
+        surprise, _ = scores.surprise(rng.normal(5.0, 1.0, 1), memory)
+
+    assert np.isfinite(surprise).all()
+    assert memory["baseline"]["level"] == pytest.approx(5.0, abs=0.5)

@@ -21,6 +21,7 @@ SCORERS = ("anomaly", "anomaly", "shift", "drift", "band")
 # readings and clips of 3 to 10 sigmas differ by less than 3 points of the benchmark's score.
 LONG, MEDIUM, SHORT = 2000.0, 1000.0, 60.0
 CLIP, ERROR_CLIP = 5.0, 3.0
+LARGEST = 1e30  # of a reading: levels are kept in 4 bytes, where 3e38 ends
 ADOPT = 240  # readings running on one side, after which that is the regime: an hour at 15 s
 
 
@@ -57,14 +58,15 @@ def surprise(
 ) -> tuple[Array, Array]:
     """Return (S,) surprise in decades of rarity and the scorer that said most; then learn.
 
-    value: (S,) readings, NaN: none; bands: the forecast's lower and upper (S,) for this time
+    value: (S,) readings, NaN or beyond ``LARGEST``: none
+    bands: the forecast's lower and upper (S,) for this time
     held:  (S,) series whose scores are not ranked among the ordinary ones: they are anomalous
     least_sigma: a series that never moves is taken to move by so much, in its own unit
     learn_anomalies: level, spread and prediction learn from every reading in full; else what is
                      beyond their clip teaches as much as the clip, so that no anomaly is learned
                      as ordinary faster than a regime's ``ADOPT`` readings
     """
-    value = np.asarray(value, np.float64)
+    value = np.where(np.abs(value) < LARGEST, np.asarray(value, np.float64), np.nan)
     clip = np.inf if learn_anomalies else CLIP
     error_clip = np.inf if learn_anomalies else ERROR_CLIP
     level = memory["baseline"]["level"]
