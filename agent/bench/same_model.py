@@ -54,8 +54,7 @@ def same_model_rows(*, quick: bool) -> tuple[Row, ...]:
     """Compare on generated windows, and on recorded ones where they lie beside the checkout."""
     generated = list(_generated(12 if quick else 210))
     found = _compared(generated, widths=12 if quick else 60)
-    # Its time grows quickly: 0.5 CPU-s at 240 points, 0.9 at 480.
-    newton = _newton_windows(20, points=240) if quick else _newton_windows(40, points=480)
+    newton = _newton_windows(20 if quick else 40, points=480)
     exact = _compared([newton], widths=len(newton.value), newton=True)
     rows = [
         _objective_row("objective_ok_ratio", found),
