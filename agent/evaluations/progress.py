@@ -70,7 +70,7 @@ def _delay_rows(label: str, found: list[tuple[Hang, float]], *, held: bool) -> I
     median = float(np.median([delay for _, delay in found]))
     rest: dict[str, Any] = {"unit": "s", "n": len(plain)}
     if held:
-        yield at_most(f'hang_delay_s{{{label},stat="median"}}', median, 10.0, **rest)
+        yield at_most("hang_delay_s", median, 10.0, **rest)
         rest["note"] = f"{worst.job}, of all outside of a pause the latest for its bound"
         yield at_most(f'hang_delay_s{{{label},stat="worst"}}', late, worst.bound_s, **rest)
     else:
