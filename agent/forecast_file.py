@@ -18,7 +18,7 @@ class FileForecast:
     crosses:    ``above`` or ``below``, the side of the limit that counts; "" without a limit
     probability, expected_s, earliest_s, latest_s: of the crossing within the horizon, its median
                 and 80 % interval; None without a limit or where it is not expected
-    skill:      1 - error / error of seasonal naive on the back-test
+    skill:      1 - error / error of the better naive on the back-test
     notes:      what was done to the rows, and what the models said
     """
 

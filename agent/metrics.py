@@ -168,7 +168,7 @@ class Metrics:
             "forecast_value", "Forecast at the horizon, in the metric's unit.", *_FORECAST_LABELS
         )
         self.forecast_skill_ratio = self._gauge(
-            "forecast_skill_ratio", "1 - error / error of seasonal naive, median.", "metric"
+            "forecast_skill_ratio", "1 - error / error of the better naive, median.", "metric"
         )
 
         self.gpus_wanted = self._gauge(

@@ -152,7 +152,7 @@ def _shortened(name: str) -> str:
 
 def _skill(view: ForecastView) -> str:
     skill = float(view.forecast.skill[0])
-    return f"skill against seasonal naive {skill:.2f}" if math.isfinite(skill) else ""
+    return f"skill against naive {skill:.2f}" if math.isfinite(skill) else ""
 
 
 def _in_short(view: ForecastView) -> str:

@@ -64,7 +64,7 @@ class Forecast:
     time_s: (H,); mean, lower, upper: (S, H) in the metric's base unit
     coverage: share of readings that should fall between lower and upper, in (0, 1)
     model:  (S) names of the model that made each row
-    skill:  (S,) 1 - error / error of seasonal naive on a rolling back-test; NaN where not scored
+    skill:  (S,) 1 - error / error of the better naive on a rolling back-test; NaN where not scored
     """
 
     metric: str

@@ -24,7 +24,7 @@ async def main() -> None:
     async with WorkerPool(1, time_limit_s=120.0, memory_bytes=2 << 30) as pool:
         found, _ = await forecast_series(time_s, value, asked, pool=pool, name="volume_used_ratio")
 
-    sys.stdout.write(f"model {found.model}, skill {found.skill:.2f} against seasonal naive\n")
+    sys.stdout.write(f"model {found.model}, skill {found.skill:.2f} against naive\n")
     if found.expected_s is not None:
         when = datetime.fromtimestamp(found.expected_s, UTC)
         sys.stdout.write(f"above 0.9 with p = {found.probability:.2f}, about {when:%H:%M} UTC\n")

@@ -185,7 +185,7 @@ def _print(found: "FileForecast", notes: Sequence[str]) -> None:
         interval = f"{at(found.earliest_s)} to {at(found.latest_s or found.expected_s)}"
         lines.append(f"Expected at {at(found.expected_s)}, in {ahead} (80 %: {interval}).")
     skill = "not scored" if math.isnan(found.skill) else f"{found.skill:+.2f}"
-    lines.append(f"Model: {found.model}; skill against seasonal naive {skill} (1 is perfect).")
+    lines.append(f"Model: {found.model}; skill against naive {skill} (1 is perfect).")
     for line in lines:
         say(line)
     for note in notes:
