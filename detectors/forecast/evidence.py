@@ -37,6 +37,10 @@ FEATURES = (
     *NAMES,
 )
 REACH = FEATURES.index("onset_reach")
+RISEN, NOISE = FEATURES.index("onset_risen"), FEATURES.index("onset_noise")
+# Logs of a rise over its noise (7 and 20 times) between which it goes from lost in it to clean.
+# Chosen by cross-validation among development series, see warning_learning.
+LOST, CLEAN = 2.0, 3.0
 # Features of which more may only make a crossing likelier.
 RISING = tuple(
     name.startswith(("reach", "straight", "onset_reach", "onset_sure", "onset_risen"))
@@ -80,6 +84,15 @@ def time_to_limit(features: Floats) -> Floats:
     reach = features[..., REACH]
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(reach > 0, AHEAD_S / reach, np.inf))
+
+
+def cleanness(features: Floats) -> Floats:
+    """Return (...) how far the present rise stands out from the noise along it: 0 to 1.
+
+    The swings of a busy GPU are as steep as a volume that fills, but not as straight.
+    """
+    above = features[..., RISEN] - features[..., NOISE]
+    return np.asarray(np.clip((above - LOST) / (CLEAN - LOST), 0.0, 1.0))
 
 
 def _lines(y: Floats, step_s: float) -> Iterator[Floats]:

@@ -67,17 +67,18 @@ class Risk:
     middle: float
     late: float
 
-    def urgency(self, log_odds: Floats, left_s: Floats) -> Floats:
+    def urgency(self, log_odds: Floats, left_s: Floats, clean: float | Floats = 1.0) -> Floats:
         """Return what a budget's threshold is for: the log odds, raised where time is short.
 
         left_s: seconds until the present rise reaches the limit
+        clean: how far the rise stands out from its noise, 0 to 1
         Of a slow leak one may wait to be surer: it passes each threshold hours before its time, and
         is then a false alarm. Of a fast one waiting takes the whole warning. So the log odds count
-        for ``haste`` more with half an hour to go, for nothing more with an hour and a half.
+        for ``haste`` more with half an hour to go, for nothing more with an hour and a half; and
+        only as far as the rise is clean, for what swings to and fro is always about to arrive.
         """
-        return np.asarray(
-            log_odds + self.haste * np.clip((LEISURE_S - left_s) / (LEISURE_S - SHORT_S), 0.0, 1.0)
-        )
+        short = np.clip((LEISURE_S - left_s) / (LEISURE_S - SHORT_S), 0.0, 1.0)
+        return np.asarray(log_odds + self.haste * clean * short)
 
     def threshold_of(self, false_alarms_per_series_day: float) -> float:
         """Return the urgency to warn at for a budget; interpolated, never below what was learned.

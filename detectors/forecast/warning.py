@@ -22,6 +22,7 @@ from core.types import Breach, Floats, Severity
 from core.units import Bad
 from detectors.forecast.evidence import (
     AHEAD_S,
+    cleanness,
     evidence,
     time_to_limit,
 )
@@ -68,43 +69,44 @@ class Watch:
     step_s: float
     led: Led | None = None
 
-    def judged(self, risk: Risk) -> tuple[Floats, Floats]:
-        """Return (S,) log odds of a crossing within two hours, and (S,) seconds until then.
+    def judged(self, risk: Risk) -> Floats:
+        """Return (3, S) log odds of a crossing within two hours, seconds until then, cleanness.
 
         NaN: no limit, beyond it already, not read of late, or too little data
         """
         seen, series = self.forecast, len(self.value)
         if seen.bad is Bad.NEITHER:
-            return np.full(series, np.nan), np.full(series, np.nan)
+            return np.full((3, series), np.nan)
         side = -1.0 if seen.bad is Bad.LOW else 1.0
         with np.errstate(invalid="ignore"):
             rows = np.flatnonzero(side * (seen.value - seen.limit) < 0)
-        log_odds, left_s = self._judge(risk, (self.value, seen.limit, seen.bad), rows)
+        own = self._judge(risk, (self.value, seen.limit, seen.bad), rows)
         if self.led is not None:
             rows = rows[np.isfinite(self.led.limit[rows])]
             cause = self._judge(risk, (self.led.value, self.led.limit, Bad.HIGH), rows)
             with np.errstate(invalid="ignore"):
-                more = ~(risk.urgency(log_odds, left_s) >= risk.urgency(*cause))
+                more = ~(risk.urgency(*own) >= risk.urgency(*cause))
             more &= np.isfinite(cause[0])
-            log_odds, left_s = np.where(more, cause, (log_odds, left_s))
-        return log_odds, left_s
+            own = np.where(more, cause, own)
+        return own
 
     def _judge(
         self,
         risk: Risk,
         series: tuple[NDArray[np.floating[Any]], Floats, Bad],
         rows: NDArray[np.int64],
-    ) -> tuple[Floats, Floats]:
+    ) -> Floats:
         value, limit, bad = series
-        log_odds, left_s = np.full(len(value), np.nan), np.full(len(value), np.nan)
+        found = np.full((3, len(value)), np.nan)
         needed = NEEDED_S / self.step_s
         for start in range(0, len(rows), CHUNK):
             part = rows[start : start + CHUNK]
             features = evidence(value[part], limit[part], step_s=self.step_s, bad=bad)
             known = np.isfinite(value[part]).sum(axis=1) >= needed
-            log_odds[part] = np.where(known, risk.trees.score(features), np.nan)
-            left_s[part] = risk.middle * time_to_limit(features)
-        return log_odds, left_s
+            found[0, part] = np.where(known, risk.trees.score(features), np.nan)
+            found[1, part] = risk.middle * time_to_limit(features)
+            found[2, part] = cleanness(features)
+        return found
 
 
 @dataclass(slots=True)
@@ -142,8 +144,8 @@ class Warnings:
         same cause (``cause``) only the surest is warned of. Cost: 20 us a series.
         """
         made = watch.forecast.forecast
-        log_odds, left_s = watch.judged(self.risk)
-        urgency = log_odds if self.costs else self.risk.urgency(log_odds, left_s)
+        log_odds, left_s, clean = watch.judged(self.risk)
+        urgency = log_odds if self.costs else self.risk.urgency(log_odds, left_s, clean)
         self._take_back(made.metric, made.targets, urgency)
         wanted = np.flatnonzero(urgency >= self.threshold)
         wanted = wanted[np.argsort(-urgency[wanted], kind="stable")]
