@@ -34,6 +34,8 @@ async def recent(history: History, metric: str, *, now_s: float, span_s: float) 
     What is older than any reading is left out. Read piece by piece, and averaged in a thread.
     """
     targets, step_s = history.targets(metric), history.step_s
+    # Readings stand on the grid: a span that begins between two of its times holds one fewer.
+    now_s = step_s * math.floor(now_s / step_s + 1e-6)
     columns = max(1, math.floor(span_s / step_s))
     block = max(1, columns // MOST)
     count = columns // block

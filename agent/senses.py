@@ -17,15 +17,19 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Senses:
-    """Runs every detector over the same windows; one that breaks does not blind the others."""
+    """Runs every detector over the same windows; one that breaks does not blind the others.
+
+    It begins anew, without what it had learned, so that a reading or an event which no detector was
+    made for cannot break every look that follows.
+    """
 
     metrics: Metrics
     settings: DetectSettings
-    _detectors: Mapping[str, Detector] = field(init=False)
+    _detectors: dict[str, Detector] = field(init=False)
     _bands: Mapping[str, Forecast] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._detectors = detectors(self.settings)
+        self._detectors = dict(detectors(self.settings))
 
     def look(
         self, windows: Mapping[str, Window], *, topology: Topology | None, now_s: float
@@ -33,7 +37,7 @@ class Senses:
         """Return what all detectors find; what an error hides is in the log and counted."""
         known = plausible(windows)
         found = Symptoms()
-        for name, detector in self._detectors.items():
+        for name, detector in tuple(self._detectors.items()):
             try:
                 found += detector.look(known, topology=topology, now_s=now_s)
             except Exception as error:
@@ -44,7 +48,7 @@ class Senses:
         self, events: tuple[Event, ...], *, topology: Topology | None, now_s: float
     ) -> tuple[Event, ...]:
         """Return what the events of other sources, kernel logs above all, amount to."""
-        for name, detector in self._detectors.items():
+        for name, detector in tuple(self._detectors.items()):
             if isinstance(detector, Hearing):
                 try:
                     events = detector.hear(events, topology=topology, now_s=now_s)
@@ -66,7 +70,7 @@ class Senses:
         """Go by other settings from now on, with what was learned."""
         if settings != self.settings:
             memory = self.memory()
-            self.settings, self._detectors = settings, detectors(settings)
+            self.settings, self._detectors = settings, dict(detectors(settings))
             self.remember(memory)
             self.expect(self._bands)
 
@@ -88,5 +92,7 @@ class Senses:
                     log.warning("what was learned is lost", detector=name, problem=str(error))
 
     def _broke(self, name: str, error: Exception) -> None:
+        """Say that a detector broke, and make it anew: what it had learned may have broken it."""
+        self._detectors[name] = detectors(self.settings)[name]
         self.metrics.detectors_failed_total.labels(name).inc()
         log.exception("detector broke", detector=name, error=repr(error))

@@ -23,7 +23,7 @@ def test_each_detector_has_its_say() -> None:
     memory[1] = 0.97
     memory[3, -20:] = np.nan
     celsius = 62 + np.random.default_rng(0).normal(0, 0.8, (32, 41))
-    celsius[9] += 22
+    celsius[2] += 22
     xid = np.zeros((32, 41))
     xid[2, -1] = 79
 
@@ -35,7 +35,7 @@ def test_each_detector_has_its_say() -> None:
 
     assert {(a.detector, a.target.node) for a in seen.anomalies} == {
         ("static", "node-1"),
-        ("peer", "node-2"),
+        ("peer", "node-0"),
     }
     assert {(e.kind, e.code) for e in seen.events} == {
         ("xid", "79"),

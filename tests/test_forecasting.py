@@ -314,3 +314,13 @@ async def test_what_is_no_series_yet_has_no_readings(clock: ManualClock) -> None
     seen = await asyncio.wait_for(recent(history, MEMORY, now_s=clock.now_s(), span_s=SPAN_S), 5)
 
     assert (seen.targets, seen.value.shape[0], seen.value.size) == ((), 0, 0)
+
+
+async def test_a_moment_between_two_readings_is_as_good_as_any(clock: ManualClock) -> None:
+    given = forecasting(InProcess(), clock, leaking(clock.now_s()))
+    now_s = clock.now_s() + 0.4 * STEP_S
+
+    seen = await recent(given.history, MEMORY, now_s=now_s, span_s=SPAN_S)
+
+    assert seen.time_s[-1] == STEP_S * (now_s // STEP_S)
+    assert np.isfinite(seen.value[:, -1]).all()

@@ -27,6 +27,21 @@ class Broken:
 
 
 @dataclass
+class Touchy:
+    """Breaks at every look after the first reading it has seen."""
+
+    hurt: bool = False
+
+    def look(
+        self, windows: Mapping[str, Window], *, topology: Topology | None, now_s: float
+    ) -> Symptoms:
+        self.hurt = self.hurt or bool(windows)
+        if self.hurt:
+            raise ZeroDivisionError
+        return Symptoms()
+
+
+@dataclass
 class Counting:
     """Knows how often it has looked."""
 
@@ -73,6 +88,18 @@ def test_one_that_breaks_is_counted_and_the_others_look(monkeypatch: pytest.Monk
     assert {a.detector for a in found.anomalies} >= {"static"}
     page, _ = held.metrics.exposition("")
     assert b'gpumedic_detectors_failed_total{detector="broken"} 1.0' in page
+
+
+def test_one_that_breaks_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it had learned may be what broke it."""
+    held = senses(monkeypatch, touchy=Touchy)
+    windows = full_memory()
+
+    looks = [held.look(each, topology=None, now_s=NOW_S) for each in ({}, windows, {}, {})]
+
+    assert len(looks) == 4
+    page, _ = held.metrics.exposition("")
+    assert b'gpumedic_detectors_failed_total{detector="touchy"} 1.0' in page
 
 
 def test_other_settings_forget_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

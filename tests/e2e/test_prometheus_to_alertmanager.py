@@ -38,6 +38,7 @@ cluster = "e2e"
 state_dir = "{folder}/state"
 cycle = {{interval = "1s", refit = "5s"}}
 history = {{step = "15s", span = "8h"}}
+forecast = {{false_alarms_per_day = 0.5}}
 prometheus = {{url = "{prometheus}"}}
 alertmanager = {{url = "{alertmanager}"}}
 server = {{alerts_secret_file = "{folder}/inbound-secret"}}
