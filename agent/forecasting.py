@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import structlog
@@ -25,6 +25,8 @@ from core.units import CATALOG
 from detectors.forecast.task import FleetForecast, ForecastTask, Model
 
 log = structlog.get_logger()
+
+WARNED = "a warning is in force, by how it rises now; the curve is what mostly follows such a rise"
 
 # Series whose forecast is kept for the page, those most at risk; each is 15 kB with its history.
 MOST_VIEWS = 200
@@ -105,7 +107,9 @@ class Forecasting:
             # All of them take from one iterator: no more chunks than are worked on are in memory.
             workers = (self._work(tasks, found) for _ in range(self.settings.at_once))
             await asyncio.gather(*workers)
-        self.views = tuple(found.views)
+        warned = {(each.metric, each.target): each for each in self.breaches(now_s)}
+        views = (_as_warned(view, warned.get((view.metric, view.target))) for view in found.views)
+        self.views = tuple(sorted(views, key=_risk))
         if every:
             self._all_at_s, self._skill = now_s, found.skill()
             self.expect(self.bands.renew(found.bands))
@@ -240,6 +244,22 @@ def view_of(answer: FleetForecast, row: int, task: ForecastTask) -> ForecastView
         expected_s=expected_s if crosses else None,
         probability=probability,
         notes=answer.notes.get(row, ()),
+    )
+
+
+def _as_warned(view: ForecastView, warning: Breach | None) -> ForecastView:
+    """Date a crossing as a surer warning in force does: the two do not contradict each other.
+
+    A warning goes by the rise of the last minutes, a forecast by what mostly came of such rises.
+    """
+    if warning is None or view.probability >= warning.probability:
+        return view
+    expected_s = warning.expected_s if math.isfinite(warning.expected_s) else view.expected_s
+    return replace(
+        view,
+        expected_s=expected_s,
+        probability=warning.probability,
+        notes=(*view.notes, WARNED),
     )
 
 

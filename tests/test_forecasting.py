@@ -11,7 +11,7 @@ from agent import forecasting as module
 from agent import recent as recents
 from agent.bands import STEPS
 from agent.forecast_table import CHUNK
-from agent.forecasting import Forecasting, ForecastSettings
+from agent.forecasting import WARNED, Forecasting, ForecastSettings
 from agent.history import History
 from agent.metrics import Metrics
 from agent.recent import recent
@@ -324,3 +324,14 @@ async def test_a_moment_between_two_readings_is_as_good_as_any(clock: ManualCloc
 
     assert seen.time_s[-1] == STEP_S * (now_s // STEP_S)
     assert np.isfinite(seen.value[:, -1]).all()
+
+
+async def test_the_page_dates_a_crossing_as_the_warning_does(clock: ManualClock) -> None:
+    given = forecasting(InProcess(), clock, leaking(clock.now_s(), later_s=300))
+
+    await given.refit(clock.now_s())
+
+    (breach,) = given.breaches(clock.now_s())
+    (view,) = (view for view in given.views if view.target == breach.target)
+    assert (view.expected_s, view.probability) == (breach.expected_s, breach.probability)
+    assert WARNED in view.notes
