@@ -217,7 +217,7 @@ def test_nothing_that_came_teaches_nothing() -> None:
     assert learned.width.tolist() == [0.0, 0.0]
 
 
-@pytest.mark.parametrize("name", [*set(CLASSES.values()), OTHER])
+@pytest.mark.parametrize("name", [*sorted(set(CLASSES.values())), OTHER])
 def test_shipped_weights_are_convex_and_widths_not_negative(name: str) -> None:
     one = shipped(name)
     assert one.weight.sum(axis=1) == pytest.approx(1, abs=0.01)
@@ -225,7 +225,7 @@ def test_shipped_weights_are_convex_and_widths_not_negative(name: str) -> None:
     assert one.width.min() >= 0
 
 
-@pytest.mark.parametrize("name", [*set(CLASSES.values()), OTHER])
+@pytest.mark.parametrize("name", [*sorted(set(CLASSES.values())), OTHER])
 def test_weights_pass_smoothly_from_lead_to_lead(name: str) -> None:
     lead_s = np.arange(60.0, 7201.0, 60.0)
     bend = np.diff(shipped(name).weight_at(lead_s), n=2, axis=0)
