@@ -25,7 +25,7 @@ from core.cluster import OWNER
 from core.errors import GpumedicError, InputError, StoreError
 from core.ports import Announcement, DeliveryStatus, Store
 from core.types import Diagnosis, Event, Incident, JournalEntry, PlanRecord
-from rca.gcm_reference import Attribution
+from rca.reference.gcm import Attribution
 from remediation.guards import GuardSettings, nodes_out_limit
 
 log = structlog.get_logger()
@@ -34,7 +34,7 @@ LOOP = "cycle"
 MOST_OF_A_TITLE = 100
 # Open incidents whose history the page shows beside them; the others have it on their own page.
 MOST_TIMELINES = 20
-ATTRIBUTE = "rca.gcm_reference:attribute"
+ATTRIBUTE = "rca.reference.gcm:attribute"
 # A wall clock that moves this much more or less than the monotonic one between two cycles was set.
 CLOCK_STEP_S = 30.0
 # A cycle that has not ended after this many intervals means the loop is stuck: no more watchdog.

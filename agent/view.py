@@ -8,7 +8,7 @@ from core.cluster import ClusterState
 from core.ports import Problem
 from core.target import Target
 from core.types import Diagnosis, Event, Floats, Forecast, Incident, JournalEntry, PlanRecord
-from rca.gcm_reference import Attribution
+from rca.reference.gcm import Attribution
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,7 @@ from detectors.detect import DetectSettings
 from detectors.detector import Symptoms
 from detectors.group import GroupSettings, group
 from rca.diagnose import DiagnoseSettings, case_of, diagnose
-from rca.gcm_reference import AttributionTask, task_of
+from rca.reference.gcm import AttributionTask, task_of
 
 log = structlog.get_logger()
 

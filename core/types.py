@@ -14,6 +14,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from core.faults import FaultClass
 from core.target import Target
 
 Floats = NDArray[np.float64]
@@ -171,18 +172,69 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class Hop:
+    """One step on the way from a cause to the symptom.
+
+    moved:   how far the reading stands from what is normal, robust sigmas; None: nobody measures it
+    began_s: when it left its band; None where that is not known
+    """
+
+    target: Target
+    metric: str
+    moved: float | None
+    began_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Cause:
-    """A fault on a target with the probability that it is the root cause."""
+    """A fault on a target with the probability that it is the root cause.
+
+    kind:       its class
+    persistent: probability that it stays until something is done about it; a transient one ends by
+                itself or with a restart. None where nothing speaks for either
+    impact:     share of the symptom that it accounts for, [0, 1]; None where not known
+    path:       from the cause to the symptom, both included
+    """
 
     target: Target
     fault: str
     probability: float
     evidence: tuple[Evidence, ...] = ()
+    kind: FaultClass = FaultClass.UNKNOWN
+    persistent: float | None = None
+    impact: float | None = None
+    path: tuple[Hop, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RuledOut:
+    """A fault that was looked for and is not it, with what speaks against it."""
+
+    target: Target
+    fault: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A reading or check that would decide between causes; ``gain`` in nats, expected."""
+
+    target: Target
+    text: str
+    gain: float
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """Causes, likeliest first; their probabilities and ``unknown`` sum to 1."""
+    """Causes, likeliest first; with ``unknown`` and ``no_fault`` their probabilities sum to 1.
+
+    unknown:   something is broken that cannot be named
+    no_fault:  nothing is: the load changed, the work was planned, a reading was a fluke
+    explained: share of the symptom that the causes above "unknown" account for; None: not known
+    missing:   readings that are not there and could overturn the answer
+    checks:    what would decide it, the most telling first
+    run_s:     how long the diagnosis took, seconds; None where nobody took the time
+    """
 
     incident_id: str
     made_at_s: float
@@ -190,6 +242,11 @@ class Diagnosis:
     unknown: float
     method: str
     missing: tuple[str, ...] = ()
+    no_fault: float = 0.0
+    explained: float | None = None
+    ruled_out: tuple[RuledOut, ...] = ()
+    checks: tuple[Check, ...] = ()
+    run_s: float | None = None
 
 
 class Autonomy(StrEnum):

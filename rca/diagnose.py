@@ -7,9 +7,9 @@ import numpy as np
 
 from core.cluster import ClusterState
 from core.types import Diagnosis, Incident, Window
-from rca.case import Case, open_case
-from rca.rank import RankSettings, rank
-from rca.standing import Spans
+from rca.posterior.case import Case, open_case
+from rca.posterior.rank import RankSettings, rank
+from rca.posterior.standing import Spans
 
 METHOD = "residual-cascade-1"
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from core.cluster import ClusterState
 from core.types import Anomaly, Breach, Cause, Diagnosis, Event, Incident
-from rca.faults import FAULTS
+from rca.faults.catalogue import FAULTS
 from rca.words import say_duration, say_metric, say_target, say_value
 
 _SHOWN = 4

@@ -12,8 +12,8 @@ import numpy as np
 
 from core.types import Floats, Ints, Window
 from core.units import CATALOG
-from rca.causal_graph import CausalGraph
-from rca.standing import Bools, Spans, Standing, readings
+from rca.graph.causal_graph import CausalGraph
+from rca.posterior.standing import Bools, Spans, Standing, readings
 
 TRAINED_Z = 6.0  # beyond this a cause has left the range that the normal span covers
 CAP_Z = 30.0  # a residual beyond this tells nothing more

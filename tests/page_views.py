@@ -34,7 +34,7 @@ from core.types import (
     Refusal,
     Severity,
 )
-from rca.gcm_reference import Attribution
+from rca.reference.gcm import Attribution
 
 NOW_S = 1_795_183_331.0  # 2026-11-20T14:02:11Z
 GPUS_PER_NODE = 8

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from core.target import Target
 from core.types import Floats
-from rca.causal_graph import CausalGraph, build_graph, match
+from rca.graph.causal_graph import CausalGraph, build_graph, match
+from rca.graph.templates import METRICS, TEMPLATES, UNMEASURED_HOP, Template, order, templates_over
 from rca.mechanism import fit_linear
-from rca.standing import group_median, peer_z
-from rca.templates import METRICS, TEMPLATES, UNMEASURED_HOP, Template, order, templates_over
+from rca.posterior.standing import group_median, peer_z
 from tests.rca_scenes import cluster, nothing, scene, target_of_gpu, target_of_node
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
-from rca.case import open_case
 from rca.diagnose import DiagnoseSettings, diagnose
-from rca.gcm_reference import MAX_VARIABLES, AttributionTask, attribute, task_of
-from rca.standing import Spans
+from rca.posterior.case import open_case
+from rca.posterior.standing import Spans
+from rca.reference.gcm import MAX_VARIABLES, AttributionTask, attribute, task_of
 from tests.rca_scenes import NOW_S, ONSET, READINGS, STEP_S, node_inlet, scene
 
 BROKEN = 1

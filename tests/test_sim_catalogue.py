@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
-from rca.faults import FAULTS
+from rca.faults.catalogue import FAULTS
 from sim import catalogue
 from sim.catalogue import CAUSES, CLASSES, PROFILES, SOURCES, class_table, drawn, fault_class
 from sim.catalogue_file import CONFIDENCES, PARAMETERS, read_classes, read_profiles

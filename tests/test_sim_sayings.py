@@ -5,7 +5,7 @@ import pytest
 
 from core.target import Target
 from core.types import Event, Severity
-from rca.faults import sign_of
+from rca.faults.catalogue import sign_of
 from sim.engine.tables import SCHEMA
 from sim.engine.words import NONE, Ending, Reason, Said
 from sim.names import Names

@@ -9,10 +9,10 @@ from core.cluster import ClusterState
 from core.target import Target, TargetKind
 from core.types import Evidence, Floats, Incident, Ints, Window
 from core.units import CATALOG
-from rca.causal_graph import CausalGraph, build_graph
+from rca.graph.causal_graph import CausalGraph, build_graph
+from rca.graph.traverse import NOWHERE_NEAR, reach
 from rca.mechanism import fit_mechanisms, residual
-from rca.standing import ODD_Z, Bools, Spans, Standing, stand
-from rca.traverse import NOWHERE_NEAR, reach
+from rca.posterior.standing import ODD_Z, Bools, Spans, Standing, stand
 
 LOCATED = 0.5  # reach of something in the right place with no measured path to the symptom
 

@@ -7,11 +7,11 @@ import numpy as np
 
 from core.types import Breach, Floats, Ints, Window
 from core.units import CATALOG
-from rca.candidates import subject
-from rca.case import Candidate, Case
-from rca.common_cause import groups_of
-from rca.faults import FAULT_OF_METRIC
-from rca.standing import ODD_Z, bad_sign, floor_of, readings
+from rca.faults.catalogue import FAULT_OF_METRIC
+from rca.posterior.candidates import subject
+from rca.posterior.case import Candidate, Case
+from rca.posterior.common_cause import groups_of
+from rca.posterior.standing import ODD_Z, bad_sign, floor_of, readings
 from rca.words import say_duration, say_target, say_value
 
 _FORECAST_WEIGHT = 4.0  # nats at probability 1

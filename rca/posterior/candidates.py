@@ -9,10 +9,10 @@ import numpy as np
 from core.target import Target, TargetKind
 from core.types import Event, Ints
 from core.units import CATALOG, Bad
-from rca.case import Candidate, Case
-from rca.common_cause import MIN_MEMBERS, MIN_SHARE, Group, groups_of
-from rca.faults import FAULT_OF_METRIC, FAULTS, Fault, sign_of
-from rca.standing import ODD_Z, Bools
+from rca.faults.catalogue import FAULT_OF_METRIC, FAULTS, Fault, sign_of
+from rca.posterior.case import Candidate, Case
+from rca.posterior.common_cause import MIN_MEMBERS, MIN_SHARE, Group, groups_of
+from rca.posterior.standing import ODD_Z, Bools
 from rca.words import say_duration, say_target, say_value
 
 _MOST_PER_METRIC = 12

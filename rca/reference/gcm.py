@@ -10,8 +10,8 @@ import numpy as np
 
 from core.errors import InputError
 from core.types import Diagnosis, Floats, Ints
-from rca.case import Case
-from rca.standing import readings
+from rca.posterior.case import Case
+from rca.posterior.standing import readings
 from rca.words import say_target
 
 MAX_VARIABLES = 12  # attribution costs the square of their number; 12 took under 10 s

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from core.target import TargetKind
 from core.types import Floats, Ints, Window
 from core.units import CATALOG, Bad
-from rca.causal_graph import CausalGraph
+from rca.graph.causal_graph import CausalGraph
 
 Bools = NDArray[np.bool_]
 

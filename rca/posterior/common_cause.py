@@ -7,8 +7,8 @@ import numpy as np
 
 from core.target import Target
 from core.types import Floats, Ints
-from rca.case import Case
-from rca.standing import ODD_Z, Bools
+from rca.posterior.case import Case
+from rca.posterior.standing import ODD_Z, Bools
 
 MIN_MEMBERS = 3  # as many must show it before what they share is suspected; two GPUs on one node
 MIN_SHARE = 0.6  # of the members that are measured

@@ -9,7 +9,7 @@ import numpy as np
 from core.target import Target
 from core.topology import NOWHERE, Topology
 from core.types import Ints
-from rca.templates import Join, Template, order, templates_over
+from rca.graph.templates import Join, Template, order, templates_over
 
 
 @dataclass(frozen=True, eq=False)

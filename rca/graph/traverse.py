@@ -3,9 +3,9 @@
 import numpy as np
 
 from core.types import Floats, Ints
-from rca.causal_graph import CausalGraph
-from rca.standing import ODD_Z, Standing
-from rca.templates import UNMEASURED_HOP
+from rca.graph.causal_graph import CausalGraph
+from rca.graph.templates import UNMEASURED_HOP
+from rca.posterior.standing import ODD_Z, Standing
 
 NOWHERE_NEAR = 0.05  # a candidate without a path keeps this share: ancestry is a prior, no filter
 _SHARPNESS = 1.5

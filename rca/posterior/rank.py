@@ -14,7 +14,9 @@ import numpy as np
 
 from core.target import Target
 from core.types import Cause, Evidence
-from rca.candidates import (
+from rca.faults.catalogue import FAULTS
+from rca.graph.templates import TEMPLATES
+from rca.posterior.candidates import (
     from_anomalies,
     from_events,
     from_readings,
@@ -22,11 +24,9 @@ from rca.candidates import (
     silent_nodes,
     source_is_down,
 )
-from rca.case import Candidate, Case
-from rca.faults import FAULTS
-from rca.growth import from_breaches
-from rca.standing import ODD_Z
-from rca.templates import TEMPLATES
+from rca.posterior.case import Candidate, Case
+from rca.posterior.growth import from_breaches
+from rca.posterior.standing import ODD_Z
 
 _MOST_CAUSES = 8
 _MOST_MISSING = 8

@@ -1,0 +1,1 @@
+"""What an incident speaks for: candidates, their evidence, and calibrated probabilities."""

@@ -1,0 +1,1 @@
+"""DoWhy, the reference: seconds, not milliseconds, so only in a worker process."""

@@ -1,0 +1,1 @@
+"""Linear structural causal models in batched numpy: fit, residuals, attribution."""
