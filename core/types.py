@@ -177,12 +177,16 @@ class Hop:
 
     moved:   how far the reading stands from what is normal, robust sigmas; None: nobody measures it
     began_s: when it left its band; None where that is not known
+    usual, level: the reading in normal times and now, in the metric's unit (a counter's a second);
+             None where there is none
     """
 
     target: Target
     metric: str
     moved: float | None
     began_s: float | None
+    usual: float | None = None
+    level: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,6 +251,14 @@ class Diagnosis:
     ruled_out: tuple[RuledOut, ...] = ()
     checks: tuple[Check, ...] = ()
     run_s: float | None = None
+
+    @property
+    def likeliest(self) -> Cause | None:
+        """Return the first cause; None where "unknown" or "no fault" outweighs it, or is all."""
+        first = self.causes[0] if self.causes else None
+        if first is None or max(self.unknown, self.no_fault) > first.probability:
+            return None
+        return first
 
 
 class Autonomy(StrEnum):
