@@ -77,7 +77,7 @@ def features(
     phase = job.phase if job else None
     seen = (
         *named.values(),
-        max(0.0, 1.0 - sum(named.values()) - diagnosis.unknown),
+        max(0.0, 1.0 - sum(named.values()) - diagnosis.unknown - diagnosis.no_fault),
         diagnosis.unknown,
         phase is JobPhase.RUNNING,
         phase is JobPhase.STARTING,
@@ -161,7 +161,7 @@ Step = tuple[str, Target, Mapping[str, Scalar]]
 
 def _all_steps(diagnosis: Diagnosis, state: ClusterState) -> Mapping[Choice, tuple[Step, ...]]:
     job, node = _subject(diagnosis, state)
-    if job is None:
+    if job is None or diagnosis.no_fault > diagnosis.causes[0].probability:
         return {}
     its = Target(job=job.id)
     save: tuple[Step, ...] = ((CHECKPOINT_NOW, its, {}),) if _runs(job) else ()

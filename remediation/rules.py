@@ -57,7 +57,10 @@ class Runbook:
 
 
 class RulesPolicy:
-    """Looks the likeliest cause up in the runbook; proposes nothing where "unknown" is likelier."""
+    """Looks the likeliest cause up in the runbook.
+
+    Proposes nothing where it is likelier that the cause is unknown, or that nothing is broken.
+    """
 
     name = "rules"
     version = "1"
@@ -72,9 +75,9 @@ class RulesPolicy:
         plan_id: str,
     ) -> Plan | None:
         """Return the runbook's plan, or None where there is no rule or nothing to be done."""
-        cause = diagnosis.causes[0] if diagnosis.causes else None
+        cause = diagnosis.likeliest
         runbook = None if cause is None else RUNBOOKS.get(cause.fault)
-        if cause is None or runbook is None or diagnosis.unknown > cause.probability:
+        if cause is None or runbook is None:
             return None
         case = _case(cause, state)
         steps = runbook.steps(case) if case.node else ()

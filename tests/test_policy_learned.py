@@ -102,6 +102,16 @@ def test_nothing_is_offered_without_a_cause() -> None:
     assert list(candidates(now.incident, nothing, now.state, plan_id="p")) == [Choice.WAIT]
 
 
+def test_nothing_is_offered_where_nothing_is_broken() -> None:
+    now = first_decision()
+    cause = replace(now.diagnosis.causes[0], probability=0.4)
+    calm = replace(now.diagnosis, causes=(cause,), unknown=0.1, no_fault=0.5)
+    ill = replace(calm, unknown=0.3, no_fault=0.3)
+
+    assert list(candidates(now.incident, calm, now.state, plan_id="p")) == [Choice.WAIT]
+    assert len(candidates(now.incident, ill, now.state, plan_id="p")) > 1
+
+
 def test_broken_hardware_is_never_restarted_on() -> None:
     now = first_decision()
     cause = replace(now.diagnosis.causes[0], fault="gpu_fallen_off_bus", probability=0.9)

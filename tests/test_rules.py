@@ -101,6 +101,19 @@ async def test_what_is_not_known_is_only_told(cluster: FakeCluster) -> None:
         assert await decide(cluster, found) is None
 
 
+@pytest.mark.parametrize(("unknown", "no_fault"), [(0.35, 0.25), (0.25, 0.35)])
+async def test_what_is_likely_no_fault_is_left_alone(
+    cluster: FakeCluster, unknown: float, no_fault: float
+) -> None:
+    """A node is not drained because the load changed, however the rest of the doubt is split."""
+    first = diagnosis(probability=0.3).causes[0]
+    second = replace(first, fault=GONE, probability=0.1)
+    found = Diagnosis("i1", NOW_S, (first, second), unknown, "test", no_fault=no_fault)
+
+    assert await decide(cluster, found) is None
+    assert await decide(cluster, replace(found, unknown=0.3, no_fault=0.3)) is not None
+
+
 async def test_the_same_input_gives_the_same_plan(cluster: FakeCluster) -> None:
     assert await decide(cluster) == await decide(FakeCluster(ManualClock(NOW_S)))
 
