@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
+from core.epoch import in_seconds
 from core.errors import InputError
 from core.types import Floats
 
 DELIMITERS = ",;\t|"
 LOOKED_AT = 20  # lines to tell the delimiter by
 TIME_NAMES = ("time", "timestamp", "time_s", "ts", "date", "datetime", "ds", "epoch", "unix")
-# Epoch times by their size: 1e11 seconds is the year 5138, 1e11 milliseconds is 1973.
-UNITS = ((1e17, 1e-9, "nanoseconds"), (1e14, 1e-6, "microseconds"), (1e11, 1e-3, "milliseconds"))
 GAP_STEPS = 1.5
 
 
@@ -192,14 +191,6 @@ def _numbers(
         time_s, unit = in_seconds(time_s)
         notes += unit
     return time_s, np.array(values), notes
-
-
-def in_seconds(epoch: Floats) -> tuple[Floats, tuple[str, ...]]:
-    """Return epoch times as seconds, and what they were taken for where that is something else."""
-    for above, factor, unit in UNITS:
-        if epoch.size and np.nanmedian(np.abs(epoch)) > above:
-            return epoch * factor, (f"times were taken as {unit} since the epoch",)
-    return epoch, ()
 
 
 def _row_text(cells: Sequence[str]) -> str:

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from agent.collect.csv_series import in_seconds, iso, number, utc_s
+from agent.collect.csv_series import iso, number, utc_s
+from core.epoch import in_seconds
 from core.errors import InputError
 from core.types import Floats
 

@@ -1,0 +1,1 @@
+"""The plain-data front: two tables of readings and a graph in, suspects out."""
