@@ -130,9 +130,10 @@ def _csv_trouble(said: str, head: Head) -> str:
     mixed = re.search(r"CSV column #(\d+):(?: Row #(\d+):)? CSV conversion .*value '(.*)'", said)
     if mixed:
         name = head.names[int(mixed[1])]
+        row = f" in line {mixed[2]}" if mixed[2] else ""
         return (
-            f"the column {name!r} mixes numbers and text, such as {mixed[3][:40]!r}. Correct it, "
-            "or leave the column out with --columns."
+            f"the column {name!r} mixes numbers and text, such as {mixed[3][:40]!r}{row}. Correct "
+            "it, or leave the column out with --columns."
         )
     wide = re.search(r"Expected (\d+) columns, got (\d+)", said)
     if wide:

@@ -3,7 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ class Table:
     """time_s (N,) as the rows come; names S, value (S, N), NaN where a cell is empty.
 
     Times may be unsorted or repeated. ``notes`` say what was left out and what was guessed.
-    Tables of many columns are float32, which keeps 7 digits.
+    Tables of many columns are float32, which keeps 7 digits, unless read as ``exact``.
     """
 
     names: tuple[str, ...]
@@ -109,6 +109,7 @@ def read_table(
     column: str | None = None,
     columns: str | None = None,
     time_column: str | None = None,
+    exact: bool = False,
 ) -> Table:
     """Read every series of a table.
 
@@ -117,6 +118,7 @@ def read_table(
     column: the name of one series; columns: names with * and ?, or a regular expression between
     slashes; both None: all
     time_column: else a column with a usual name, or the first
+    exact: keep 16 digits, in twice the memory
     InputError says what the file has instead, or how much too large it is.
     """
     chosen = _chooser(column, columns)
@@ -124,9 +126,11 @@ def read_table(
     found, table, rows_of = read(path, chosen, time_column)
     time_s, said = times_of(path, found.time, table[found.time])
     notes = (*found.notes, *said)
+    kind = np.float64 if exact else np.float32
     if found.series:
-        return _pivoted(path, table, found, time_s, notes=notes, chosen=chosen)
-    value = np.empty((len(found.values), len(time_s)), np.float32)
+        long = _pivoted(path, table, found, time_s, kind=kind, chosen=chosen)
+        return replace(long, notes=(*notes, *long.notes))
+    value: Values = np.empty((len(found.values), len(time_s)), kind)
     with np.errstate(over="ignore"):
         for start in range(0, len(found.values), PART):
             names = found.values[start : start + PART]
@@ -259,7 +263,7 @@ def _pivoted(
     found: _Columns,
     time_s: Floats,
     *,
-    notes: tuple[str, ...],
+    kind: type[np.floating[Any]],
     chosen: Callable[[str], bool],
 ) -> Table:
     """Turn a reading a row into a series a row; of two readings at one time the later row's."""
@@ -276,12 +280,12 @@ def _pivoted(
     rows, row = np.unique(series[kept], return_inverse=True)
     moments, place = np.unique(time_s[kept], return_inverse=True)
     _check_size(path, len(rows), len(moments))
-    value = np.full((len(rows), len(moments)), np.nan, np.float32)
+    value: Values = np.full((len(rows), len(moments)), np.nan, kind)
     with np.errstate(over="ignore"):
         value[row, place] = np.asarray(table["value"].to_numpy(), np.float64)[kept]
     repeated = int(kept.sum()) - len(np.unique(row * len(moments) + place))
     said = (f"{repeated} rows repeat a time; the last of each was kept",) if repeated else ()
-    return Table(tuple(names[at] for at in rows), moments, value, (*notes, *said))
+    return Table(tuple(names[at] for at in rows), moments, value, said)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,5 +1,6 @@
 """A pandas data frame as an array: its cells as numbers, its index as seconds, each name once."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -60,21 +61,25 @@ def readings(frame: "pd.DataFrame", name: str) -> Readings:
     value, time_s = _cells(frame, name), _times(frame.index, name, notes)
     endless = np.isinf(value)
     if endless.any():
-        notes.append(f"{int(endless.sum())} infinite readings count as not scraped")
+        notes.append(f"infinite readings, which count as not scraped: {int(endless.sum())}")
         value[endless] = np.nan
     timed = np.isfinite(time_s)
     if not timed.all():
-        notes.append(f"{int((~timed).sum())} rows without a time were left out")
+        notes.append(f"rows without a time, which are left out: {int((~timed).sum())}")
         value, time_s = value[timed], time_s[timed]
     if (np.diff(time_s) < 0).any():
-        notes.append("rows were not in order of time and were sorted")
+        notes.append("rows were sorted by time")
     moments, row = np.unique(time_s, return_inverse=True)
     if len(moments) < len(time_s):
-        notes.append(f"{len(time_s) - len(moments)} rows repeat a time; their mean was taken")
+        notes.append(
+            f"rows that repeat a time, of which the mean is taken: {len(time_s) - len(moments)}"
+        )
     columns, column = _once([text(each) for each in frame.columns])
     if len(columns) < frame.shape[1]:
-        repeated = frame.shape[1] - len(columns)
-        notes.append(f"{repeated} columns repeat a name; their mean was taken")
+        notes.append(
+            f"columns that repeat a name, of which the mean is taken: "
+            f"{frame.shape[1] - len(columns)}"
+        )
     value = _merged(_merged(value, row).T, column)
     return Readings(name, columns, value, moments, tuple(f"{name}: {note}" for note in notes))
 
@@ -139,12 +144,10 @@ def _numbers(cells: "np.ndarray[Any, Any]", frame: "pd.DataFrame", at: int, name
 
 def _number(cell: object) -> float | None:
     """Return the number of a cell, NaN for the usual words for none; None where it is neither."""
-    if str(cell).strip().lower() in NO_VALUE:
-        return np.nan
     try:
         return float(cell)  # type: ignore[arg-type]  # what is no number is caught
     except (TypeError, ValueError):
-        return None
+        return math.nan if str(cell).strip().lower() in NO_VALUE else None
 
 
 def _times(index: "pd.Index[Any]", name: str, notes: list[str]) -> Floats:

@@ -72,8 +72,9 @@ def tables(
     columns = tuple(dict.fromkeys((*read[0].columns, *read[1].columns)))
     before, after = (_on(columns, each) for each in read)
     at = _target(text(target), columns, before, after)
-    before, cut = _without_shared(before, after)
-    _check_readings(before, after)
+    apart, cut = _without_shared(before, after)
+    _check_readings(apart, LEAST_NORMAL_ROWS, cut=len(before.time_s) - len(apart.time_s))
+    _check_readings(after, 1, cut=0)
     parts = [_parts(column) for column in columns]
     measured = tuple(dict.fromkeys(component for component, _, _ in parts))
     components, links, linked = links_of(graph, measured)
@@ -84,9 +85,9 @@ def tables(
         component=np.array([place[component] for component, _, _ in parts], np.int64),
         metric=tuple(metric for _, metric, _ in parts),
         statistic=tuple(statistic for _, _, statistic in parts),
-        normal=before.value,
+        normal=apart.value,
         abnormal=after.value,
-        normal_s=before.time_s,
+        normal_s=apart.time_s,
         abnormal_s=after.time_s,
         components=components,
         links=links,
@@ -114,8 +115,8 @@ def _lacking(table: Readings, columns: Sequence[str]) -> Iterator[str]:
     there = set(table.columns)
     if lacking := [column for column in columns if column not in there]:
         yield (
-            f"{table.name}: {len(lacking)} columns of the other table are not in this one and "
-            f"count as not scraped: {shown(lacking)}"
+            f"{table.name}: columns that only the other table has, which count as not scraped "
+            f"({len(lacking)}): {shown(lacking)}"
         )
 
 
@@ -147,10 +148,10 @@ def _without_shared(normal: Readings, abnormal: Readings) -> tuple[Readings, tup
     same = ((ours == theirs) | (np.isnan(ours) & np.isnan(theirs))).all(axis=0)
     notes = []
     if same.any():
-        notes.append(f"normal: {int(same.sum())} rows are in abnormal too and were taken out here")
+        notes.append(f"normal: rows that abnormal has too, which are left out: {int(same.sum())}")
     if not same.all():
         notes.append(
-            f"{int((~same).sum())} times are in both tables with other readings; both count"
+            f"times that both tables have, with other readings, which all count: {(~same).sum()}"
         )
     kept = np.ones(len(normal.time_s), np.bool_)
     kept[mine[same]] = False
@@ -158,15 +159,14 @@ def _without_shared(normal: Readings, abnormal: Readings) -> tuple[Readings, tup
     return left, tuple(notes)
 
 
-def _check_readings(normal: Readings, abnormal: Readings) -> None:
-    for table, least in ((normal, LEAST_NORMAL_ROWS), (abnormal, 1)):
-        read = int((~np.isnan(table.value)).any(axis=0).sum())
-        if read < least:
-            rest = "" if table is abnormal else " that are not in abnormal too"
-            raise InputError(
-                f"Reading {table.name}: {read} rows{rest} have a reading. It needs at least "
-                f"{least}{', better hundreds' if table is normal else ''}: read a longer time."
-            )
+def _check_readings(table: Readings, least: int, *, cut: int) -> None:
+    read = int((~np.isnan(table.value)).any(axis=0).sum())
+    if read < least:
+        shared = f", less {cut} that the other table has too," if cut else ""
+        raise InputError(
+            f"Reading {table.name}: {read} of its {len(table.time_s)} rows{shared} hold a reading. "
+            f"It needs at least {least}: give it a longer time."
+        )
 
 
 def _parts(column: str) -> tuple[str, str, str]:

@@ -29,7 +29,7 @@ def links_of(
         return tuple(measured), none, ()
     nodes, edges = _read(graph)
     if not nodes:
-        return tuple(measured), none, ("the graph is empty and counts as not given",)
+        return tuple(measured), none, ("graph: it is empty and counts as not given",)
     _check_shared(nodes, measured)
     own = sorted({cause for cause, effect in edges if cause == effect})
     edges = list(dict.fromkeys(edge for edge in edges if edge[0] != edge[1]))
@@ -104,15 +104,15 @@ def _cycle(edges: Iterable[tuple[str, str]]) -> list[str]:
 
 def _notes(own: Sequence[str], nodes: Sequence[str], measured: Sequence[str]) -> Iterable[str]:
     if own:
-        yield f"graph: {len(own)} links lead from a node to itself and were left out: {shown(own)}"
+        yield f"graph: nodes with a link to themselves, which is left out: {shown(own)}"
     seen = set(measured)
     blind = [node for node in nodes if node not in seen]
     if blind:
-        yield f"graph: {len(blind)} nodes have no column: {shown(blind)}"
+        yield f"graph: nodes without a column ({len(blind)}): {shown(blind)}"
     known = set(nodes)
     loose = [component for component in measured if component not in known]
     if loose:
-        yield f"graph: {len(loose)} components of columns are no nodes: {shown(loose)}"
+        yield f"graph: components of columns that are no nodes ({len(loose)}): {shown(loose)}"
 
 
 def shown(names: Sequence[str]) -> str:
