@@ -1,78 +1,207 @@
-"""A diagnosis in sentences for people: root cause, failure, impact, for, against, missing."""
+"""A diagnosis in sentences for people: what broke, why we think so, and what would tell more."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.cluster import ClusterState
-from core.types import Anomaly, Breach, Cause, Diagnosis, Event, Incident
+from core.types import (
+    Anomaly,
+    Breach,
+    Cause,
+    Check,
+    Diagnosis,
+    Event,
+    Hop,
+    Incident,
+    RuledOut,
+)
 from rca.faults.catalogue import FAULTS
-from rca.words import say_duration, say_metric, say_target, say_value
+from rca.verdict import Verdict, together, verdict_of
+from rca.words import (
+    say_change,
+    say_clock,
+    say_duration,
+    say_kind,
+    say_metric,
+    say_short,
+    say_target,
+    say_value,
+)
 
-_SHOWN = 4
+_SHOWN = 6
 _WORTH_NAMING = 0.01
-_LIKELY = 0.5  # below this no cause is called the root cause
+_LASTS, _PASSES = 0.75, 0.25  # probabilities from which "persistent" and "transient" are said
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """What to tell a person; every entry is a sentence or a clause of one."""
+    """What to tell a person; every entry is a sentence or a clause of one, never empty.
 
+    verdict:    the kind of answer; ``root_cause`` puts it into a sentence
+    path:    one clause a hop, the cause first; of several causes one path after the other
+    speaks_for, speaks_against: with their weights in nats; nothing where nothing is broken
+    """
+
+    verdict: Verdict
     root_cause: str
     critical_failure: str
     impact: str
+    path: tuple[str, ...]
     speaks_for: tuple[str, ...]
     speaks_against: tuple[str, ...]
-    missing: tuple[str, ...]
     other_causes: tuple[str, ...]
+    ruled_out: tuple[str, ...]
+    checks: tuple[str, ...]
+    missing: tuple[str, ...]
+    method: str
 
     def lines(self) -> tuple[str, ...]:
-        """Return it as text, one heading a line."""
-        rows = (
-            ("Root cause", self.root_cause),
-            ("Critical failure", self.critical_failure),
-            ("Impact", self.impact),
-            ("For", "; ".join(self.speaks_for) or "nothing measured"),
-            ("Against", "; ".join(self.speaks_against) or "none found"),
-            ("Missing", "; ".join(self.missing) or "nothing that would decide it"),
-            ("Other causes", "; ".join(self.other_causes) or "none worth naming"),
+        """Return it as text, a heading before the first line of each part."""
+        rows: tuple[tuple[str, Sequence[str]], ...] = (
+            ("Root cause", (self.root_cause,)),
+            ("Critical failure", (self.critical_failure,)),
+            ("Impact", (self.impact,)),
+            ("Path", self.path),
+            ("For (nats)", self.speaks_for),
+            ("Against (nats)", self.speaks_against),
+            ("Other causes", self.other_causes or ("none worth naming",)),
+            ("Ruled out", self.ruled_out),
+            ("Would decide it", self.checks),
+            ("Missing", self.missing or ("nothing that would decide it",)),
+            ("Method", (self.method,)),
         )
-        return tuple(f"{heading:<17} {text}" for heading, text in rows)
+        return tuple(
+            f"{'' if number else heading:<17} {text}"
+            for heading, texts in rows
+            for number, text in enumerate(texts)
+        )
 
 
 def explain(
     incident: Incident, diagnosis: Diagnosis, state: ClusterState | None = None
 ) -> Explanation:
     """Put an incident and its diagnosis into words; needs nothing but these values."""
-    best = diagnosis.causes[0] if diagnosis.causes else None
-    evidence = best.evidence if best else ()
+    verdict = verdict_of(diagnosis)
+    shown = _blamed(diagnosis, verdict)
     return Explanation(
-        root_cause=_say_root(best, diagnosis.unknown),
+        verdict=verdict,
+        root_cause=say_root(diagnosis),
         critical_failure=_say_failure(incident),
-        impact=_say_impact(incident, state),
-        speaks_for=tuple(item.text for item in evidence if item.weight > 0)[:_SHOWN],
-        speaks_against=tuple(
-            item.text for item in evidence if item.weight < 0 and "usual" not in item.text
-        )[:_SHOWN],
-        missing=diagnosis.missing,
+        impact=_say_impact(incident, diagnosis, state),
+        path=tuple(text for cause in shown for text in say_path(cause.path)),
+        speaks_for=_weighed(shown, sign=1),
+        speaks_against=_weighed(shown, sign=-1),
         other_causes=tuple(
-            _say_cause(cause)
-            for cause in diagnosis.causes[1:_SHOWN]
+            say_short(say_cause(cause))
+            for cause in diagnosis.causes[len(shown) :][:_SHOWN]
             if cause.probability >= _WORTH_NAMING
         ),
+        ruled_out=tuple(map(_say_ruled_out, diagnosis.ruled_out[:_SHOWN])),
+        checks=tuple(map(say_check, diagnosis.checks[:_SHOWN])),
+        missing=diagnosis.missing,
+        method=_say_method(diagnosis),
     )
 
 
-def _say_cause(cause: Cause) -> str:
+def _blamed(diagnosis: Diagnosis, verdict: Verdict) -> tuple[Cause, ...]:
+    """Return the causes that the answer is about: none where nothing is broken."""
+    if verdict is Verdict.NO_FAULT:
+        return ()
+    return together(diagnosis) if verdict is Verdict.SEVERAL else diagnosis.causes[:1]
+
+
+def say_root(diagnosis: Diagnosis) -> str:
+    """Say the answer in a sentence, with its probability."""
+    causes = diagnosis.causes
+    match verdict_of(diagnosis):
+        case Verdict.NAMED:
+            return f"{say_cause(causes[0])}{_say_nature(causes[0])}"
+        case Verdict.SEVERAL:
+            both = together(diagnosis)
+            return f"{len(both)} independent causes: " + "; ".join(
+                f"{say_cause(cause)}, {cause.impact or 0:.0%} of the symptom".replace("%", " %")
+                for cause in both
+            )
+        case Verdict.UNCERTAIN:
+            return f"not certain; likeliest {say_cause(causes[0])}{_say_nature(causes[0])}"
+        case Verdict.NO_FAULT:
+            return (
+                f"nothing is broken (p = {diagnosis.no_fault:.2f}): the load changed, the work was "
+                "planned, or a reading was a fluke"
+            )
+        case Verdict.UNKNOWN:
+            return _say_unknown(diagnosis)
+
+
+def _say_unknown(diagnosis: Diagnosis) -> str:
+    if not diagnosis.causes and not diagnosis.missing:
+        return "not known: no reading is out of order and no event names a fault"
+    missing = f", missing {'; '.join(diagnosis.missing[:2])}" if diagnosis.missing else ""
+    head = f"not known (p = {diagnosis.unknown:.2f}): not enough evidence{missing}"
+    return f"{head}; likeliest {say_cause(diagnosis.causes[0])}" if diagnosis.causes else head
+
+
+def say_cause(cause: Cause) -> str:
+    """Return where and what, with the probability."""
     known = FAULTS.get(cause.fault)
-    text = known.text if known else cause.fault
+    text = known.text if known else cause.fault.replace("_", " ")
     return f"{say_target(cause.target)}: {text} (p = {cause.probability:.2f})"
 
 
-def _say_root(best: Cause | None, unknown: float) -> str:
-    if best is None:
-        return "not known: no reading is out of order and no event names a fault"
-    if best.probability < _LIKELY:
-        return f"not certain (unknown {unknown:.2f}); likeliest {_say_cause(best)}"
-    return _say_cause(best)
+def _say_nature(cause: Cause) -> str:
+    """Say the class of a fault, and whether it stays."""
+    stays = cause.persistent
+    if stays is None or _PASSES < stays < _LASTS:
+        lasting = ""
+    elif stays >= _LASTS:
+        lasting = f", persistent (p = {stays:.2f}): it stays until something is done"
+    else:
+        lasting = f", transient (p = {1 - stays:.2f}): it passes by itself or with a restart"
+    return f"; {say_kind(cause.kind)}{lasting}"
+
+
+def say_path(path: Sequence[Hop]) -> tuple[str, ...]:
+    """Return one clause a hop, the later ones with an arrow: what moved where, and when."""
+    return tuple(("-> " if number else "") + _say_hop(hop) for number, hop in enumerate(path))
+
+
+def _say_hop(hop: Hop) -> str:
+    what = f"{say_short(say_target(hop.target))}: {say_metric(hop.metric).partition(',')[0]}"
+    if hop.moved is None and hop.level is None:
+        return f"{what}, which nobody measures"
+    sigmas = "" if hop.moved is None else f"{hop.moved:+.1f} sigma"
+    change = say_change(hop.metric, hop.usual, hop.level) or sigmas
+    began = say_clock(hop.began_s) if hop.began_s is not None else ""
+    return f"{what} {change}" + (f", from {began} on" if began else "")
+
+
+def _weighed(causes: Sequence[Cause], *, sign: int) -> tuple[str, ...]:
+    """Return what speaks for (+1) or against (-1) each cause with its weight, heaviest first."""
+    said = []
+    for cause in causes:
+        about = f"{say_short(say_target(cause.target))}: " if len(causes) > 1 else ""
+        items = [item for item in cause.evidence if sign * item.weight > 0]
+        items.sort(key=lambda item: -abs(item.weight))
+        said += [f"{item.weight:+.1f}  {about}{item.text}" for item in items[:_SHOWN]]
+    return tuple(said)
+
+
+def _say_ruled_out(item: RuledOut) -> str:
+    known = FAULTS.get(item.fault)
+    text = known.text if known else item.fault.replace("_", " ")
+    return f"{say_short(say_target(item.target))}: {text}, because {item.why}"
+
+
+def say_check(check: Check) -> str:
+    """Return a check with where it is to be made."""
+    where = say_short(say_target(check.target))
+    return check.text if where in check.text else f"{where}: {check.text}"
+
+
+def _say_method(diagnosis: Diagnosis) -> str:
+    if diagnosis.run_s is None:
+        return diagnosis.method
+    return f"{diagnosis.method}, in {1000 * diagnosis.run_s:.3g} ms"
 
 
 def _say_failure(incident: Incident) -> str:
@@ -117,7 +246,19 @@ def _say_symptom(symptom: Event | Anomaly | Breach) -> str:
             )
 
 
-def _say_impact(incident: Incident, state: ClusterState | None) -> str:
+def _say_impact(incident: Incident, diagnosis: Diagnosis, state: ClusterState | None) -> str:
+    """Say whom it hurts, for how long, and how much of the symptom the cause accounts for."""
+    hurt, first = _say_jobs(incident, state), diagnosis.likeliest
+    if first is None or first.impact is None:
+        return hurt
+    both = together(diagnosis)
+    if len(both) > 1:
+        share = sum(cause.impact or 0.0 for cause in both)
+        return f"{hurt}; together they account for {100 * min(share, 1):.0f} % of the symptom"
+    return f"{hurt}; the cause accounts for {100 * first.impact:.0f} % of the symptom"
+
+
+def _say_jobs(incident: Incident, state: ClusterState | None) -> str:
     lasted = say_duration(incident.updated_s - incident.opened_s)
     if not incident.jobs:
         return f"no job is touched so far; open for {lasted}"

@@ -1,11 +1,26 @@
 """Readings, targets and durations as people write them: a number never goes without its unit."""
 
 import math
+import re
+from datetime import UTC, datetime
 
+from core.faults import FaultClass
 from core.target import Target
 from core.units import CATALOG
 
 _BYTES = ((2.0**40, "TiB"), (2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"))
+# Of these a change reads best as a share of what is usual; 0 °C and 0 % are no natural zeros.
+_BY_SHARE = frozenset({"s", "Hz", "W", "bytes"})
+_LARGEST_SHARE = 10.0  # from here on "2 to 90 s" says it better than "+4400 %"
+# NVML's form of a UUID: its first group tells the GPUs of a cluster apart.
+_UUID = re.compile(r"(GPU-[0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_KINDS = {
+    FaultClass.GPU_HARDWARE: "GPU hardware",
+    FaultClass.GPU_MEMORY: "GPU memory",
+    FaultClass.NVLINK: "NVLink",
+    FaultClass.CPU_CONTENTION: "CPU contention",
+    FaultClass.NAN_LOSS: "NaN in the loss",
+}
 
 
 def say_value(metric: str, value: float) -> str:
@@ -42,6 +57,42 @@ def say_target(target: Target) -> str:
     if target.switch:
         return f"switch {target.switch}"
     return f"rack {target.rack}" if target.rack else "the whole cluster"
+
+
+def say_short(text: str) -> str:
+    """Return the text with every GPU's UUID cut to its first group."""
+    return _UUID.sub(r"\1", text)
+
+
+def say_kind(kind: FaultClass) -> str:
+    """Return a class of faults in words: ``GPU memory``, ``noisy neighbour``."""
+    return _KINDS.get(kind, kind.replace("_", " "))
+
+
+def say_clock(time_s: float) -> str:
+    """Return the time of day, UTC: ``10:02:15``; "" for what no calendar holds."""
+    try:
+        return f"{datetime.fromtimestamp(time_s, tz=UTC):%H:%M:%S}"
+    except (OverflowError, ValueError, OSError):
+        return ""
+
+
+def say_change(metric: str, usual: float | None, level: float | None) -> str:
+    """Return how a reading moved: ``31 to 44 °C``, ``2.1 to 2.9 s (+38 %)``; "" for nothing known.
+
+    A share is given where the unit has a natural zero and the share is not absurd.
+    """
+    if level is None or not math.isfinite(level):
+        return ""
+    now = say_value(metric, level)
+    if usual is None or not math.isfinite(usual):
+        return f"now {now}"
+    (was, was_unit), (_, unit) = (t.partition(" ")[::2] for t in (say_value(metric, usual), now))
+    text = f"{was} to {now}" if was_unit == unit else f"{was} {was_unit} to {now}"
+    known = CATALOG.get(metric)
+    share = (level - usual) / usual if usual > 0 else math.inf
+    fits = known is not None and known.unit in _BY_SHARE and 0.005 < abs(share) < _LARGEST_SHARE
+    return f"{text} ({share:+.0%})".replace("%", " %") if fits else text
 
 
 def say_duration(seconds: float) -> str:

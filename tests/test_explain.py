@@ -1,0 +1,113 @@
+"""A diagnosis reads as sentences a tired operator can act on, the same ones for the same values."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.faults import FaultClass
+from core.target import Target
+from core.types import Hop
+from core.units import CATALOG
+from rca.explain import explain, say_path
+from rca.verdict import Verdict, together, verdict_of
+from rca.words import say_change, say_clock, say_kind, say_short
+from tests.diagnoses import ANSWERS, GPU, NOW_S, cooling, named, no_fault, several, slow_job
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_reads_as_it_did(name: str) -> None:
+    lines = explain(slow_job(), ANSWERS[name]()).lines()
+
+    assert lines == tuple((GOLDEN / f"explain_{name}.txt").read_text().splitlines())
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_each_kind_of_answer_is_told_apart(name: str) -> None:
+    assert verdict_of(ANSWERS[name]()) is Verdict(name)
+
+
+def test_rivals_are_not_taken_for_two_causes_at_once() -> None:
+    """Each rival would explain the whole symptom; two causes share it."""
+    first, second = several().causes
+    rivals = (replace(first, impact=0.9), replace(second, impact=0.8))
+    doubtful = (first, replace(second, probability=0.1))
+
+    assert together(several()) == (first, second)
+    assert together(replace(several(), causes=rivals)) == rivals[:1]
+    assert together(replace(several(), causes=doubtful)) == (first,)
+
+
+def test_no_evidence_is_shown_for_a_fault_that_is_none() -> None:
+    said = explain(slow_job(), no_fault())
+
+    assert (said.path, said.speaks_for, said.speaks_against) == ((), (), ())
+    assert said.other_causes == ("node-13: cooling is degraded (p = 0.04)",)
+
+
+def test_a_cause_that_passes_by_itself_says_so() -> None:
+    found = replace(named(), causes=(replace(cooling(), persistent=0.1),))
+
+    assert explain(slow_job(), found).root_cause.endswith(
+        "thermal, transient (p = 0.90): it passes by itself or with a restart"
+    )
+
+
+def test_a_hop_that_nobody_measures_is_on_the_path_all_the_same() -> None:
+    hops = (
+        Hop(Target(rack="r2"), "node_inlet_temperature_celsius", None, None),
+        Hop(GPU, "gpu_temperature_celsius", 12.44, None),
+    )
+
+    assert say_path(hops) == (
+        "rack r2: air at the inlet, which nobody measures",
+        "-> node-13/GPU-3b346151: GPU core temperature +12.4 sigma",
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "usual", "level", "text"),
+    [
+        ("gpu_temperature_celsius", 31.0, 44.2, "31 to 44.2 °C"),
+        ("job_step_time_s", 2.1, 2.898, "2.1 to 2.9 s (+38 %)"),
+        ("gpu_sm_clock_hz", 1.98e9, 1.32e9, "1980 to 1320 MHz (-33 %)"),
+        ("gpu_memory_used_bytes", 2.0**29, 2.0**31, "512 MiB to 2 GiB (+300 %)"),
+        ("port_errors_total", 0.0, 0.5, "0 to 30 a minute"),
+        ("volume_read_latency_s", 0.004, 2.0, "0.004 to 2 s"),
+        ("node_pressure_cpu_ratio", 0.02, 0.81, "2 to 81 %"),
+        ("gpu_temperature_celsius", None, 44.0, "now 44 °C"),
+        ("gpu_temperature_celsius", 44.0, float("nan"), ""),
+    ],
+)
+def test_a_change_says_from_what_to_what(
+    metric: str, usual: float | None, level: float | None, text: str
+) -> None:
+    assert say_change(metric, usual, level) == text
+
+
+@given(
+    metric=st.sampled_from(sorted(CATALOG)),
+    usual=st.none() | st.floats(),
+    level=st.none() | st.floats(),
+    began_s=st.none() | st.floats(),
+)
+def test_any_hop_can_be_said(
+    metric: str, usual: float | None, level: float | None, began_s: float | None
+) -> None:
+    (said,) = say_path((Hop(GPU, metric, 1.0, began_s, usual, level),))
+
+    assert said.startswith("node-13/GPU-3b346151: ")
+    assert "nan" not in said
+
+
+def test_a_gpu_is_named_by_the_first_group_of_its_uuid() -> None:
+    assert say_short(f"{GPU} and GPU-8") == "node-13/GPU-3b346151 and GPU-8"
+
+
+def test_every_class_has_words() -> None:
+    assert [kind for kind in FaultClass if "_" in say_kind(kind)] == []
+    assert say_clock(NOW_S) == "14:02:11"
