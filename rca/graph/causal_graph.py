@@ -1,7 +1,7 @@
 """The causal graph of a cluster: a variable is a metric on a target, links are index arrays."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -9,17 +9,9 @@ import numpy as np
 from core.target import Target
 from core.topology import NOWHERE, Topology
 from core.types import Ints
+from rca.graph.links import TEMPLATES
+from rca.graph.places import EMPTY, Places, Registry, Ties, joined, match
 from rca.graph.templates import Join, Template, order, templates_over
-
-
-@dataclass(frozen=True, eq=False)
-class Places:
-    """Where each of V variables sits, as indices into the graph's own names; -1: nowhere known."""
-
-    node: Ints
-    gpu: Ints
-    job: Ints
-    volume: Ints
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,44 +104,27 @@ def _rows(same: _Same) -> Mapping[Target, int]:
     return {target: row for row, target in enumerate(same.targets)}
 
 
-class _Names:
-    """Numbers names in the order they are met, the topology's first."""
+def build_graph(
+    series: Mapping[str, tuple[Target, ...]],
+    topology: Topology | None,
+    links: tuple[Template, ...] = TEMPLATES,
+) -> CausalGraph:
+    """Instantiate the links on what is measured.
 
-    def __init__(self, known: Sequence[str]) -> None:
-        self.index: dict[str, int] = {name: number for number, name in enumerate(known)}
-
-    def number(self, name: str) -> int:
-        return self.index.setdefault(name, len(self.index)) if name else NOWHERE
-
-    def all(self, names: Sequence[str]) -> Ints:
-        return np.array([self.number(name) for name in names], dtype=np.int64)
-
-    def tuple(self) -> tuple[str, ...]:
-        return tuple(self.index)
-
-
-def build_graph(series: Mapping[str, tuple[Target, ...]], topology: Topology | None) -> CausalGraph:
-    """Instantiate the templates on what is measured.
-
-    series: metric -> its targets. Metrics that no template knows are variables without links.
+    series: metric -> its targets. Metrics that no link knows are variables without links.
     Without a topology only what the targets say themselves is known.
     """
-    templates = templates_over(frozenset(series))
+    templates = templates_over(links, frozenset(series))
     metrics = order(tuple(series), templates)
     targets = tuple(series[name] for name in metrics)
     sizes = np.array([len(part) for part in targets], dtype=np.int64)
     offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    registry = _Registry(topology)
-    places = [registry.places(part) for part in targets]
-    place = Places(
-        *(
-            np.concatenate([getattr(part, name) for part in places] or [_EMPTY])
-            for name in ("node", "gpu", "job", "volume")
-        )
-    )
-    node_job = registry.node_job(place)
+    registry = Registry(topology)
+    place = joined([registry.places(part) for part in targets])
+    ties, switch = registry.ties(place), registry.of_nodes("node_switch")
+    keys = _keys(place, switch)
     where = {name: slice(*offset[i : i + 2].tolist()) for i, name in enumerate(metrics)}
-    pairs = [_pairs(place, where, link, node_job=node_job) for link in templates]
+    pairs = [_pairs(keys, where, link, ties=ties) for link in templates]
     return CausalGraph(
         metrics=metrics,
         targets=targets,
@@ -161,120 +136,57 @@ def build_graph(series: Mapping[str, tuple[Target, ...]], topology: Topology | N
         jobs=registry.jobs.tuple(),
         volumes=registry.volumes.tuple(),
         rack=registry.of_nodes("node_rack"),
-        switch=registry.of_nodes("node_switch"),
+        switch=switch,
         racks=topology.racks if topology else (),
         switches=topology.switches if topology else (),
-        node_job=node_job,
+        node_job=ties.node_job,
         templates=templates,
-        cause=np.concatenate([cause for cause, _ in pairs] or [_EMPTY]),
-        effect=np.concatenate([effect for _, effect in pairs] or [_EMPTY]),
+        cause=np.concatenate([cause for cause, _ in pairs] or [EMPTY]),
+        effect=np.concatenate([effect for _, effect in pairs] or [EMPTY]),
         template=np.repeat(np.arange(len(pairs)), [len(cause) for cause, _ in pairs]),
     )
 
 
-_EMPTY: Ints = np.zeros(0, dtype=np.int64)
+# Of each join: the cause's part, the effect's, and what ties both together; none: it is the same.
+_JOINS: Mapping[Join, tuple[str, str, str]] = {
+    Join.GPU: ("gpu", "gpu", ""),
+    Join.PORT: ("port", "port", ""),
+    Join.VOLUME: ("volume", "volume", ""),
+    Join.NODE: ("node", "node", ""),
+    Join.JOB: ("job", "job", ""),
+    Join.GPU_JOB: ("gpu", "job", "gpu_job"),
+    Join.NODE_JOB: ("node", "job", "node_job"),
+    Join.JOB_GPU: ("job", "gpu", "gpu_job"),
+    Join.JOB_NODE: ("job", "node", "node_job"),
+    Join.SWITCH_JOB: ("switch", "job", "switch_job"),
+}
+_NEVER_SHARED = (Join.GPU, Join.PORT, Join.VOLUME)
 
 
-class _Registry:
-    """Finds the node, GPU, job and volume of targets, in the topology's numbers where it has them.
-
-    The topology fills in what a target leaves out: a GPU's node, a rank's GPU.
-    """
-
-    def __init__(self, topology: Topology | None) -> None:
-        self.topology = topology
-        self.nodes = _Names(topology.nodes if topology else ())
-        self.gpus = _Names(topology.gpus if topology else ())
-        self.jobs = _Names(topology.jobs if topology else ())
-        self.volumes = _Names(())
-
-    def places(self, targets: tuple[Target, ...]) -> Places:
-        node = self.nodes.all([target.node for target in targets])
-        gpu = self.gpus.all([target.gpu for target in targets])
-        job = self.jobs.all([target.job for target in targets])
-        volume = self.volumes.all(
-            [f"{target.node}:{target.volume}" if target.volume else "" for target in targets]
-        )
-        if self.topology is not None:
-            gpu = _gpu_of_rank(targets, self.topology, job=job, gpu=gpu)
-            known = self.topology.gpu_node
-            inside = (node < 0) & (gpu >= 0) & (gpu < len(known))
-            node[inside] = known[gpu[inside]]
-        return Places(node=node, gpu=gpu, job=job, volume=volume)
-
-    def node_job(self, place: Places) -> Ints:
-        pairs = np.stack([place.node, place.job], axis=1)
-        pairs = pairs[(pairs >= 0).all(axis=1)]
-        if self.topology is not None and len(self.topology.rank_job):
-            ranks = np.stack([self.topology.rank_node, self.topology.rank_job], axis=1)
-            pairs = np.concatenate([pairs, ranks])
-        return np.unique(pairs, axis=0).reshape(-1, 2)
-
-    def of_nodes(self, name: str) -> Ints:
-        """(nodes,) the topology's rack or switch of each node, -1 where it has none."""
-        places = np.full(len(self.nodes.index), NOWHERE, dtype=np.int64)
-        if self.topology is not None:
-            known = getattr(self.topology, name)
-            places[: len(known)] = known
-        return places
-
-
-def _gpu_of_rank(targets: tuple[Target, ...], topology: Topology, *, job: Ints, gpu: Ints) -> Ints:
-    """Return ``gpu`` with the ranks filled in whose target leaves their GPU out."""
-    filled = gpu.copy()
-    for row in np.flatnonzero((gpu < 0) & (job >= 0) & (job < len(topology.jobs))).tolist():
-        if not targets[row].rank.isdecimal():
-            continue
-        ranks = np.flatnonzero(topology.rank_job == job[row])
-        number = int(targets[row].rank)
-        if number < len(ranks):
-            filled[row] = topology.rank_gpu[ranks[number]]
-    return filled
+def _keys(place: Places, switch: Ints) -> Mapping[str, Ints]:
+    """Return the variables' places by their names, and their leaf switches."""
+    keys = {part.name: getattr(place, part.name) for part in fields(Places)}
+    leaf = np.append(switch, NOWHERE)[place.node]  # a node of -1 finds the one at the end
+    return {**keys, "switch": leaf}
 
 
 def _pairs(
-    place: Places, where: Mapping[str, slice], link: Template, *, node_job: Ints
+    keys: Mapping[str, Ints], where: Mapping[str, slice], link: Template, *, ties: Ties
 ) -> tuple[Ints, Ints]:
     """Return the variables (cause, effect) that one template connects."""
     cause, effect = where[link.cause], where[link.effect]
-    if link.join is Join.NODE_JOB:
-        node, pair = match(place.node[cause], node_job[:, 0])
-        job, found = match(node_job[pair, 1], place.job[effect])
-        causes, effects = node[job], found
+    of_cause, of_effect, tie = _JOINS[link.join]
+    left, right = keys[of_cause][cause], keys[of_effect][effect]
+    if tie:
+        pairs = getattr(ties, tie)
+        between, reached = (pairs[:, 0], pairs[:, 1])[:: -1 if of_cause == "job" else 1]
+        first, pair = match(left, between)
+        then, effects = match(reached[pair], right)
+        causes = first[then]
     else:
-        key = _KEYS[link.join](place)
-        causes, effects = match(key[cause], key[effect])
-    shared, reached = _shared(place, cause, effect, link.join)
-    return (
-        np.concatenate([causes, shared]) + cause.start,
-        np.concatenate([effects, reached]) + effect.start,
-    )
-
-
-_KEYS: Mapping[Join, Callable[[Places], Ints]] = {
-    Join.GPU: lambda place: place.gpu,
-    Join.NODE: lambda place: place.node,
-    Join.VOLUME: lambda place: place.volume,
-    Join.JOB: lambda place: place.job,
-}
-
-
-def _shared(place: Places, cause: slice, effect: slice, join: Join) -> tuple[Ints, Ints]:
-    """Return pairs of every shared volume among the causes with every effect."""
-    if join in (Join.VOLUME, Join.GPU):
-        return _EMPTY, _EMPTY
-    volumes = np.flatnonzero((place.volume[cause] >= 0) & (place.node[cause] < 0))
-    effects = np.arange(effect.stop - effect.start)
-    return np.repeat(volumes, len(effects)), np.tile(effects, len(volumes))
-
-
-def match(left: Ints, right: Ints) -> tuple[Ints, Ints]:
-    """Return all index pairs (i, j) with left[i] == right[j] >= 0, in O(n log n + pairs)."""
-    by_key = np.argsort(right, kind="stable")
-    sorted_right = right[by_key]
-    first = np.searchsorted(sorted_right, left, side="left")
-    last = np.searchsorted(sorted_right, left, side="right")
-    count = np.where(left >= 0, last - first, 0)
-    rows = np.repeat(np.arange(len(left)), count)
-    step = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
-    return rows, by_key[np.repeat(first, count) + step]
+        causes, effects = match(left, right)
+    if link.join not in _NEVER_SHARED:
+        volumes = np.flatnonzero((keys["volume"][cause] >= 0) & (keys["node"][cause] < 0))
+        causes = np.concatenate([causes, np.repeat(volumes, len(right))])
+        effects = np.concatenate([effects, np.tile(np.arange(len(right)), len(volumes))])
+    return causes + cause.start, effects + effect.start

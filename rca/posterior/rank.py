@@ -15,7 +15,7 @@ import numpy as np
 from core.target import Target
 from core.types import Cause, Evidence
 from rca.faults.catalogue import FAULTS
-from rca.graph.templates import TEMPLATES
+from rca.graph.links import TEMPLATES
 from rca.posterior.candidates import (
     from_anomalies,
     from_events,
