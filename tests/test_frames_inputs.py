@@ -35,11 +35,10 @@ def read(normal: Any = NORMAL, abnormal: Any = ABNORMAL, graph: Any = None) -> T
     return tables(normal, abnormal, graph, TARGET)
 
 
-def with_cell(cell: object) -> pd.DataFrame:
+def with_cell(cell: Any) -> pd.DataFrame:
     """Normal readings of which one, in row 4 of db|cpu, is something else."""
-    mixed = NORMAL.astype(object)
-    mixed.iloc[3, 2] = cell
-    return mixed
+    cells = [*NORMAL["db|cpu"][:3], cell, *NORMAL["db|cpu"][4:]]
+    return NORMAL.assign(**{"db|cpu": pd.Series(cells, NORMAL.index, dtype=object)})
 
 
 def test_names_are_taken_apart_and_readings_kept() -> None:
@@ -85,12 +84,10 @@ def test_a_cell_is_a_number_however_it_is_written(cell: object, value: float) ->
 
 @pytest.mark.parametrize("cell", ["oops", "0,5", 1 + 2j, pd.Timestamp(0), (1, 2), [1.0]], ids=str)
 def test_a_cell_that_is_no_number_is_named(cell: Any) -> None:
-    normal = NORMAL.astype(object)
-    normal["db|cpu"] = pd.Series([0.0] * 3 + [cell] + [0.0] * 16, dtype=object, index=normal.index)
-
     said = f"column 'db|cpu' holds {str(cell)!r} in row 4 (index {START_S + 3}), which is no number"
+
     with pytest.raises(InputError, match=re.escape(said)):
-        read(normal)
+        read(with_cell(cell))
 
 
 @pytest.mark.parametrize("kind", ["Float64", "category", "string", "float32", "bool", "int64"])
