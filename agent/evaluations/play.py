@@ -1,14 +1,15 @@
 """A simulated world that is watched as a live cluster is: read, listened to, looked at, grouped."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from copy import copy, deepcopy
+from dataclasses import dataclass, field, replace
 from itertools import count
 
 import numpy as np
 
 from core.errors import ActionFailed
 from core.target import Target, TargetKind
-from core.types import Action, Event, Incident, IncidentState, Severity
+from core.types import Action, Event, Floats, Incident, IncidentState, Severity, Window
 from detectors.detect import DetectSettings, detectors, plausible
 from detectors.detector import Detector, Hearing, Symptoms
 from detectors.group import GroupSettings, group
@@ -21,10 +22,16 @@ SWAP_AFTER_S = 120.0
 
 @dataclass(slots=True)
 class Play:
-    """A world that is watched; ``seen`` are all incidents there were, in their newest form."""
+    """A world that is watched; ``seen`` are all incidents there were, in their newest form.
+
+    missing: series that nobody reads
+    swap_after_s: after a critical event on a node its jobs move; inf: nobody moves them
+    """
 
     world: World
     group: GroupSettings = field(default_factory=GroupSettings)
+    missing: frozenset[tuple[str, Target]] = frozenset()
+    swap_after_s: float = SWAP_AFTER_S
     seen: dict[str, Incident] = field(default_factory=dict)
 
     _detectors: Mapping[str, Detector] = field(init=False)
@@ -37,20 +44,41 @@ class Play:
         self._detectors = detectors(DetectSettings())
         self._told = len(self.world.events)
 
-    def run(self, duration_s: float) -> None:
+    def run(self, duration_s: float, *, cycle_s: float = CYCLE_S) -> None:
         """Watch the world for so long."""
         end_s = self.world.now_s + duration_s
         while self.world.now_s < end_s:
-            self.world.advance(self.world.now_s + CYCLE_S)
+            self.world.advance(self.world.now_s + cycle_s)
             self._look()
             self._swap()
+
+    def continued(self, world: World) -> "Play":
+        """Return the same watch on a world that was the same until now, this one left as it is."""
+        twin = copy(self)
+        twin.world, twin._told = world, len(world.events)
+        twin.seen, twin._swapped = dict(self.seen), set(self._swapped)
+        twin._detectors, twin._number = deepcopy(self._detectors), copy(self._number)
+        return twin
+
+    def read(self, time_s: Floats) -> dict[str, Window]:
+        """Return the readings there are at those times."""
+        found = readings(self.world, METRICS, time_s)
+        return {window.metric: self._read(window) for window in found}
+
+    def _read(self, window: Window) -> Window:
+        there = [(window.metric, target) not in self.missing for target in window.targets]
+        if all(there):
+            return window
+        kept = tuple(
+            target for target, is_there in zip(window.targets, there, strict=True) if is_there
+        )
+        return replace(window, targets=kept, value=window.value[there])
 
     def _look(self) -> None:
         now_s, topology = self.world.now_s, self.world.topology()
         last = np.floor(now_s / STEP_S) * STEP_S
         time_s = np.arange(last - SPAN_S, last + STEP_S / 2, STEP_S)
-        found = {window.metric: window for window in readings(self.world, METRICS, time_s)}
-        windows, symptoms = plausible(found), Symptoms()
+        windows, symptoms = plausible(self.read(time_s)), Symptoms()
         told = self._news()
         for detector in self._detectors.values():
             symptoms += detector.look(windows, topology=topology, now_s=now_s)
@@ -75,7 +103,7 @@ class Play:
     def _swap(self) -> None:
         """Give jobs a spare for the nodes that a critical event of their own tells of."""
         for node, since_s in sorted(self._broken()):
-            if node in self._swapped or self.world.now_s - since_s < SWAP_AFTER_S:
+            if node in self._swapped or self.world.now_s - since_s < self.swap_after_s:
                 continue
             self._swapped.add(node)
             action = Action(f"swap:{node}", "swap_node", Target(node=node), (), 900.0, "")

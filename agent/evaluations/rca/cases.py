@@ -1,0 +1,252 @@
+"""Labelled incidents to diagnose, found by the real detectors in simulated clusters.
+
+A healthy cluster is watched for hours, so that all who learn have learned. Then something breaks
+there: every class of the catalogue in turn, each time beginning anew from the same watch. Of all
+series 5 % are not there, a fifth of the faults has company elsewhere, and a diagnosis is made a
+minute late. Beside them there are windows in which nothing broke.
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+
+import numpy as np
+
+from agent.evaluations.grouping_truth import belongs
+from agent.evaluations.play import CYCLE_S, Play
+from agent.evaluations.rca.families import FAMILIES, Family
+from agent.evaluations.rca.pointing import pointed_at
+from agent.evaluations.rca.striking import QUIET, company, struck, without
+from agent.evaluations.rca.truths import Truth, is_fault, truths_of
+from core.cluster import ClusterState
+from core.topology import Topology
+from core.types import Incident, Window
+from sim.catalogue import CLASSES
+from sim.scenario import FaultSpec, Scenario
+from sim.telemetry import METRICS, readings
+from sim.warm import warm
+from sim.world import World
+
+STEP_S = 15.0
+NORMAL_S = 4200.0
+LATE_S = 60.0
+MISSING_SHARE, COMPANY_SHARE, COMPANY_S = 0.05, 0.2, 120.0
+# All that learn have learned after four hours; looks far apart let them see every reading too.
+_LEARN_S, _LEARN_CYCLE_S, _SETTLE_S = 5 * 3600.0, 300.0, 900.0
+_ONSET_S = (60.0, 600.0)
+_NOTICED_WITHIN_S = 1800.0
+# They need an hour and more until anything shows.
+_SLOW = frozenset(
+    {
+        "gpu_ecc_growth",
+        "gpu_thermal_interface",
+        "loader_memory_leak",
+        "silent_data_corruption",
+        "silent_hang",
+        "volume_filling",
+    }
+)
+_SLOW_WITHIN_S, _SLOW_CYCLE_S = 7200.0, 60.0
+FAULTS = tuple(name for name in CLASSES if is_fault(name))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """An incident as the daemon has it when it is diagnosed, and what is true of it.
+
+    windows: metric -> readings from 70 minutes before the first symptom until ``now_s``
+    truths:  what broke and shows in it; empty where nothing did
+    about:   what was made to happen: a class of the simulator, or a kind of quiet window
+    """
+
+    incident: Incident
+    windows: Mapping[str, Window]
+    state: ClusterState
+    now_s: float
+    truths: tuple[Truth, ...]
+    split: str
+    family: str
+    seed: int
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unnoticed:
+    """A fault that no incident was opened for in time."""
+
+    split: str
+    family: str
+    seed: int
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """What is made from one watched cluster: so many of a family, by seed."""
+
+    split: str
+    family: int
+    seed: int
+    about: tuple[str, ...]
+
+
+def blocks(split: str, seeds: Sequence[int], about: Sequence[str] | None = None) -> list[Block]:
+    """Return what to make: every family of the split with every seed, all faults in each."""
+    wanted = tuple((*FAULTS, *QUIET) if about is None else about)
+    families = range(len(FAMILIES[split]))
+    return [Block(split, family, seed, wanted) for seed in seeds for family in families]
+
+
+def cases(
+    split: str, seeds: Sequence[int], about: Sequence[str] | None = None, *, processes: int = 1
+) -> Iterator[Case | Unnoticed]:
+    """Yield the cases of a split, the same for the same seeds; their order depends on luck."""
+    todo = blocks(split, seeds, about)
+    if processes == 1:
+        for block in todo:
+            yield from made(block)
+        return
+    warm()
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        for done in as_completed([pool.submit(_listed, block) for block in todo]):
+            yield from done.result()
+
+
+def _listed(block: Block) -> list[Case | Unnoticed]:
+    return list(made(block))
+
+
+def made(block: Block) -> Iterator[Case | Unnoticed]:
+    """Yield the cases of one block; what its cluster has no place for is left out."""
+    family = FAMILIES[block.split][block.family]
+    ground = _ground(block, family)
+    for about in block.about:
+        random = _random(block, about)
+        scenario = _script(ground, about, random)
+        if scenario is None:
+            continue
+        world = World.build(scenario, seed=ground.seed)
+        world.advance(ground.play.world.now_s)
+        play = ground.play.continued(world)
+        find = _found if about in FAULTS else _quiet
+        case = find(play, ground.topology, random, about)
+        if case is None:
+            yield Unnoticed(block.split, family.name, block.seed, about)
+            continue
+        incident, truths = case
+        yield Case(
+            incident=_late(incident),
+            windows=_history(play, incident),
+            state=world.state(),
+            now_s=world.now_s,
+            truths=truths,
+            split=block.split,
+            family=family.name,
+            seed=block.seed,
+            about=about,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Ground:
+    """A healthy cluster that was watched until now; ``seed`` is its world's."""
+
+    scenario: Scenario
+    seed: int
+    play: Play
+    topology: Topology
+    severity: tuple[float, float]
+
+
+def _ground(block: Block, family: Family) -> _Ground:
+    random = _random(block, family.name)
+    scenario = family.make(random)
+    seed = int(random.integers(2**31))
+    world = World.build(scenario, seed=seed)
+    time_s = np.array([world.now_s])
+    series = [(w.metric, t) for w in readings(world, METRICS, time_s) for t in w.targets]
+    gone = random.random(len(series)) < MISSING_SHARE
+    missing = frozenset(each for each, is_gone in zip(series, gone, strict=True) if is_gone)
+    play = Play(world, missing=missing, swap_after_s=np.inf)
+    play.run(_LEARN_S, cycle_s=_LEARN_CYCLE_S)
+    play.run(_SETTLE_S)
+    play.seen.clear()
+    return _Ground(scenario, seed, play, world.topology(), family.severity)
+
+
+def _random(block: Block, what: str) -> np.random.Generator:
+    name = zlib.crc32(f"{block.split}/{block.family}/{what}".encode())
+    return np.random.default_rng([name, block.seed])
+
+
+def _script(ground: _Ground, about: str, random: np.random.Generator) -> Scenario | None:
+    """Return the cluster with what is to happen in it; None where it has no place for that."""
+    scenario, begun_s = ground.scenario, ground.play.world.now_s - ground.scenario.start_s
+    onset_s = begun_s + float(random.uniform(*_ONSET_S))
+    if about not in CLASSES:
+        return without(scenario, about, onset_s, ground.play.world.state(), random)
+    place = struck(about, scenario, ground.topology, random)
+    if place is None:
+        return None
+    faults = [FaultSpec(about, place, onset_s, severity=float(random.uniform(*ground.severity)))]
+    if about in FAULTS and random.random() < COMPANY_SHARE:
+        also_s = max(onset_s + float(random.uniform(-COMPANY_S, COMPANY_S)), begun_s + CYCLE_S)
+        faults += company(faults[0], scenario, ground.topology, random, onset_s=also_s)
+    return replace(scenario, faults=tuple(faults))
+
+
+def _found(
+    play: Play, topology: Topology, random: np.random.Generator, about: str
+) -> tuple[Incident, tuple[Truth, ...]] | None:
+    """Watch until a minute after the fault's incident opened; None where none does in time."""
+    del random
+    slow = about in _SLOW
+    within_s = _ONSET_S[1] + (_SLOW_WITHIN_S if slow else _NOTICED_WITHIN_S)
+    end_s = play.world.now_s + within_s
+    while play.world.now_s < end_s:
+        play.run(CYCLE_S, cycle_s=_SLOW_CYCLE_S if slow else CYCLE_S)
+        truths = truths_of(play.world.truth, play.world.scenario, topology)
+        causes = [truth.cause for truth in truths]
+        for incident in play.seen.values():
+            mine = [truths[number] for number in belongs(incident, causes)]
+            its_own = any(truth.sim == about for truth in mine)
+            if its_own and play.world.now_s >= incident.opened_s + LATE_S:
+                return incident, tuple(mine)
+    return None
+
+
+def _quiet(
+    play: Play, topology: Topology, random: np.random.Generator, about: str
+) -> tuple[Incident, tuple[Truth, ...]] | None:
+    """Watch for a while; where no incident opens, somebody points at a series."""
+    end_s = play.world.now_s + _ONSET_S[1] + float(random.uniform(0.0, _ONSET_S[1]))
+    while play.world.now_s < end_s:
+        play.run(CYCLE_S)
+        for incident in play.seen.values():
+            if play.world.now_s >= incident.opened_s + LATE_S:
+                return incident, ()
+    asked = pointed_at(play, topology, random)
+    return None if asked is None else (asked, ())
+
+
+def _late(incident: Incident) -> Incident:
+    """Return the incident as one sees it who detects a minute late; events have their own time."""
+    late_s = incident.opened_s + LATE_S
+    return replace(
+        incident,
+        opened_s=late_s,
+        anomalies=tuple(
+            replace(each, start_s=min(each.start_s + LATE_S, max(each.end_s, late_s)))
+            for each in incident.anomalies
+        ),
+    )
+
+
+def _history(play: Play, incident: Incident) -> Mapping[str, Window]:
+    """Return the readings from 70 minutes before the first symptom on, at the daemon's pace."""
+    began = [each.start_s for each in incident.anomalies] + [e.time_s for e in incident.events]
+    start_s = min([incident.opened_s, *began]) - NORMAL_S
+    first, last = np.ceil(start_s / STEP_S), np.floor(play.world.now_s / STEP_S)
+    return play.read(np.arange(first, last + 1) * STEP_S)

@@ -1,0 +1,150 @@
+"""What really broke in a simulated world, in the words and at the places of a diagnosis."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from agent.evaluations.grouping_truth import Cause
+from core.faults import FaultClass
+from core.target import Target, TargetKind
+from core.topology import Topology
+from sim.catalogue import CLASSES
+from sim.engine.words import Scope
+from sim.scenario import Scenario
+from sim.truth import FaultRecord
+
+NO_FAULT = "none"
+# Monitoring broke, and nothing that a job runs on.
+_NO_FAULT_EITHER = "exporter_dropout"
+_LIKELY = 0.5
+_DOMAINS = (Scope.POWER, Scope.COOLING)
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """One thing that broke.
+
+    fault:  what a diagnosis calls it, of class ``kind``; sim: the simulator's own name
+    nodes:  all that it lies on; empty for a job's program and for what all share
+    others: where it broke again by itself, in its wake
+    jobs:   that were on it at the start, or its own
+    """
+
+    sim: str
+    fault: str
+    kind: FaultClass
+    scope: Scope
+    target: Target
+    nodes: frozenset[str]
+    jobs: frozenset[str]
+    onset_s: float
+    ended_s: float
+    persistent: bool
+    others: tuple[Target, ...] = ()
+
+    @property
+    def cause(self) -> Cause:
+        """Return what says which incidents are its own."""
+        return Cause(self.sim, self.target, self.nodes, self.jobs, self.onset_s, self.ended_s)
+
+
+_K = FaultClass
+_KINDS = {
+    "gpu_fallen_off_bus": _K.GPU_HARDWARE,
+    "gpu_ecc_uncorrectable": _K.GPU_MEMORY,
+    "gpu_row_remap": _K.GPU_MEMORY,
+    "gpu_nvlink_errors": _K.NVLINK,
+    "gpu_pcie_errors": _K.GPU_HARDWARE,
+    "gpu_hang": _K.GPU_HARDWARE,
+    "gpu_power_fault": _K.POWER,
+    "gpu_slow": _K.GPU_HARDWARE,
+    "gpu_memory_leak": _K.SOFTWARE,
+    "cooling_degraded": _K.THERMAL,
+    "cpu_contention": _K.CPU_CONTENTION,
+    "memory_leak": _K.SOFTWARE,
+    "file_handle_leak": _K.SOFTWARE,
+    "node_silent": _K.HOST_HARDWARE,
+    "network_port_errors": _K.NETWORK,
+    "network_link_down": _K.NETWORK,
+    "network_slow": _K.NETWORK,
+    "volume_filling": _K.STORAGE,
+    "storage_slow": _K.STORAGE,
+    "data_loading_slow": _K.DATA_LOADING,
+    "inference_overload": _K.INFERENCE_OVERLOAD,
+    "software_error": _K.SOFTWARE,
+}
+
+
+def kind_of(fault: str) -> FaultClass:
+    """Return the class of a fault by the name that a diagnosis gives it."""
+    return _KINDS.get(fault, FaultClass.UNKNOWN)
+
+
+def is_fault(sim: str) -> bool:
+    """Say whether something is broken that anybody would mend for a job's sake."""
+    return CLASSES[sim].cause != NO_FAULT and sim != _NO_FAULT_EITHER
+
+
+def truths_of(
+    records: Sequence[FaultRecord], scenario: Scenario, topology: Topology
+) -> tuple[Truth, ...]:
+    """Return what broke, in order of onset; what followed from another counts as that one.
+
+    topology: from before any of it
+    """
+    wakes: dict[int, list[FaultRecord]] = {}
+    roots: list[int] = []
+    for number, record in enumerate(records):
+        roots.append(number if record.parent is None else roots[record.parent])
+        wakes.setdefault(roots[-1], []).append(record)
+    return tuple(
+        _truth(wake, scenario, topology) for wake in wakes.values() if is_fault(wake[0].fault)
+    )
+
+
+def _truth(wake: Sequence[FaultRecord], scenario: Scenario, topology: Topology) -> Truth:
+    first = wake[0]
+    known = CLASSES[first.fault]
+    target = first.target
+    if known.scope in _DOMAINS:  # a record does not name the domain; the script names a node of it
+        target = next(spec.target for spec in scenario.faults if spec.fault == first.fault)
+    places = [target, *(record.target for record in wake[1:])]
+    nodes = frozenset(
+        node for place in places for node in _nodes(place, known.scope, scenario, topology)
+    )
+    jobs = {job for node in nodes for job in topology.jobs_on(Target(node=node))}
+    jobs |= {target.job} - {""}
+    ends = [float("inf") if r.repaired_s is None else r.repaired_s for r in wake]
+    return Truth(
+        sim=first.fault,
+        fault=known.cause,
+        kind=kind_of(known.cause),
+        scope=known.scope,
+        target=target,
+        nodes=nodes,
+        jobs=frozenset(jobs) or frozenset(topology.jobs),
+        onset_s=first.onset_s,
+        ended_s=max(ends),
+        persistent=not _passes(first.fault),
+        others=tuple(places[1:]),
+    )
+
+
+def _passes(sim: str) -> bool:
+    """Say whether a fault ends by itself, or most likely with a restart of its job."""
+    parameters = CLASSES[sim].parameters
+    alone, mends = parameters["lasts_alone"].value, parameters["restart_mends"].value
+    return bool(alone) or float(mends) >= _LIKELY
+
+
+def _nodes(target: Target, scope: Scope, scenario: Scenario, topology: Topology) -> tuple[str, ...]:
+    """Return the nodes that a fault lies on: those of the whole domain, where it strikes one."""
+    if target.kind is TargetKind.JOB or scope in (Scope.FLEET, Scope.STORAGE):
+        return ()
+    if scope in _DOMAINS:
+        machines = scenario.machines
+        size = machines.power_nodes if scope is Scope.POWER else machines.cooling_nodes
+        if size is None:
+            return topology.nodes_in(Target(rack=topology.rack_of(target.node)))
+        first = topology.node_index[target.node] // size * size
+        return topology.nodes[first : first + size]
+    return topology.nodes_in(target)
