@@ -20,6 +20,7 @@ from core.cluster import NodeCondition
 from core.codec import to_json
 from core.errors import InputError, WorkerFailed
 from core.types import Incident, IncidentState, PlanRecord, PlanState
+from rca.explain import explain
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -37,6 +38,7 @@ class Api:
             "/v1/status": self.status,
             "/v1/incidents": self.incidents,
             "/v1/incidents/{id:path}/deep": self.deep,
+            "/v1/incidents/{id:path}/path": self.path,
             "/v1/incidents/{id:path}": self.incident,
             "/v1/forecasts": self.forecasts,
             "/v1/plans": self.plans,
@@ -71,7 +73,7 @@ class Api:
         return JSONResponse({"incidents": to_json(found)})
 
     async def incident(self, request: Request) -> Response:
-        """Answer one incident with its diagnosis, plans and history."""
+        """Answer one incident with its diagnosis, that in words, plans and history."""
         view = self.controls.view()
         incident = find_incident(view, request.path_params["id"])
         diagnosis = view.diagnoses.get(incident.id)
@@ -79,6 +81,7 @@ class Api:
             {
                 "incident": to_json(incident),
                 "diagnosis": diagnosis and to_json(diagnosis),
+                "explanation": diagnosis and to_json(explain(incident, diagnosis, view.state)),
                 "plans": [to_json(each) for each in plans_of(view, incident.id)],
                 "timeline": to_json(await self.controls.timeline(incident.id)),
             }
@@ -99,6 +102,15 @@ class Api:
         return JSONResponse(
             {"incident": incident.id, "method": found.method, "contributions": shares}
         )
+
+    async def path(self, request: Request) -> Response:
+        """Answer the readings from the likeliest cause to the symptom, each with its band."""
+        incident = find_incident(self.controls.view(), request.path_params["id"])
+        try:
+            hops = await self.controls.path(incident.id)
+        except InputError as error:
+            raise Refused(422, error.code, str(error), "") from None
+        return JSONResponse({"incident": incident.id, "hops": to_json(hops)})
 
     async def forecasts(self, request: Request) -> Response:
         """Answer the forecasts that are shown, each with its recent history, and GPUs wanted."""

@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 import structlog
 
+from agent.answer import in_short
 from agent.demand import GpusWanted
 from agent.forecasting import Forecasting
 from agent.gather import Gatherer, World
@@ -19,12 +20,13 @@ from agent.pause import PauseSwitch
 from agent.standing_alerts import StandingAlerts
 from agent.tell import Teller
 from agent.view import DemandView, Pause, View
-from agent.watch import Watch, cause_of
+from agent.watch import Watch
 from core.clock import Clock
 from core.cluster import OWNER
 from core.errors import GpumedicError, InputError, StoreError
 from core.ports import Announcement, DeliveryStatus, Store
 from core.types import Diagnosis, Event, Incident, JournalEntry, PlanRecord
+from rca.hops import HopSeries
 from rca.reference.gcm import Attribution
 from remediation.guards import GuardSettings, nodes_out_limit
 
@@ -226,6 +228,10 @@ class Controller:
         found: Attribution = await self.forecasting.pool.run(ATTRIBUTE, task)
         return found
 
+    async def path(self, incident_id: str) -> tuple[HopSeries, ...]:
+        """Return the readings along the likeliest cause's path to the symptom."""
+        return self.watch.path(incident_id, self.clock.now_s())
+
     async def approve(self, plan_id: str, *, by: str) -> PlanRecord:
         """Let a proposed plan run; its first step is taken in the next cycle."""
         return await self.heal.approve(plan_id, by=by)
@@ -318,7 +324,7 @@ def _open(live: Sequence[Incident], diagnoses: Mapping[str, Diagnosis]) -> str:
     worst = max(live, key=lambda incident: (incident.severity.rank, incident.opened_s))
     found = diagnoses.get(worst.id)
     title = textwrap.shorten(worst.title.rstrip("."), MOST_OF_A_TITLE, placeholder=" ...")
-    named = cause_of(found) if found and found.causes else title
+    named = in_short(found) if found and found.causes else title
     return (
         f"1 open incident ({named})" if len(live) == 1 else f"{len(live)} open incidents ({named})"
     )

@@ -18,9 +18,10 @@ from prometheus_client import (
 from prometheus_client.exposition import choose_encoder, generate_latest
 
 from agent.view import DemandView
+from core.faults import FaultClass
 from core.ports import Problem
 from core.target import Target
-from core.types import Anomaly, Forecast, Incident, OutcomeStatus, Severity
+from core.types import Anomaly, Diagnosis, Forecast, Incident, OutcomeStatus, Severity
 
 # A ``_created`` series beside every counter doubles the page, and nobody reads them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -29,6 +30,7 @@ PREFIX = "gpumedic"
 PLAIN = "text/plain; version=0.0.4; charset=utf-8"
 # A cycle should take a tenth of its 15 s; a fit or a diagnosis in a worker may take a minute.
 _SECONDS = (0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0)
+NO_FAULT = "no_fault"
 _RELOADS = ("applied", "unchanged", "refused")
 _RECEIVED = ("accepted", "duplicate", "malformed", "unsigned", "too_large", "rate_limited")
 _SCORED = ("right", "late", "false")
@@ -87,6 +89,12 @@ class Metrics:
         severities = [incident.severity for incident in incidents]
         for severity in Severity:
             self.incidents_open.labels(severity).set(severities.count(severity))
+
+    def diagnosed(self, answer: str, diagnosis: Diagnosis) -> None:
+        """Count a diagnosis by its answer, a class of faults or ``no_fault``, and its time."""
+        self.diagnoses_total.labels(answer).inc()
+        if diagnosis.run_s is not None:
+            self.diagnosis_duration_seconds.labels(diagnosis.method).observe(diagnosis.run_s)
 
     def foresaw(self, forecasts: Iterable[Forecast], skill: Mapping[str, float]) -> None:
         """Show the last step of some forecasts, and each metric's median skill over all of them.
@@ -151,6 +159,9 @@ class Metrics:
         )
         self.incidents_open = self._gauge("incidents_open", "Open incidents.", "severity")
         self.incidents_total = self._counter("incidents_total", "Incidents by cause.", "cause")
+        self.diagnoses_total = self._counter(
+            "diagnoses_total", "Diagnoses by class of the likeliest fault.", "class"
+        )
         self.diagnosis_duration_seconds = self._histogram(
             "diagnosis_duration_seconds", "Time a diagnosis took.", "method"
         )
@@ -209,6 +220,8 @@ class Metrics:
 
     def _start_at_zero(self) -> None:
         """Show what can be counted before it happens, so that the first rise is a rise."""
+        for answer in (*FaultClass, NO_FAULT):
+            self.diagnoses_total.labels(answer)
         for outcome in _SCORED:
             self.warnings_scored_total.labels(outcome)
         for outcome in _RELOADS:

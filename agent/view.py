@@ -8,6 +8,7 @@ from core.cluster import ClusterState
 from core.ports import Problem
 from core.target import Target
 from core.types import Diagnosis, Event, Floats, Forecast, Incident, JournalEntry, PlanRecord
+from rca.hops import HopSeries
 from rca.reference.gcm import Attribution
 
 
@@ -114,6 +115,13 @@ class Controls(Protocol):
         """Return the slow reference attribution of an incident.
 
         InputError where its readings do not allow it, WorkerFailed where it took too much.
+        """
+        ...
+
+    async def path(self, incident_id: str) -> tuple[HopSeries, ...]:
+        """Return the readings along the path from the likeliest cause to the symptom.
+
+        InputError where the diagnosis knows no path.
         """
         ...
 

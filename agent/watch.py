@@ -1,11 +1,13 @@
 """Detect, group and diagnose: from the history to incidents with a named cause."""
 
+import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import structlog
 
+from agent.answer import class_of, in_short, name_of
 from agent.gather import World
 from agent.history import History
 from agent.metrics import Metrics
@@ -20,15 +22,19 @@ from detectors.detect import DetectSettings
 from detectors.detector import Symptoms
 from detectors.group import GroupSettings, group
 from rca.diagnose import DiagnoseSettings, case_of, diagnose
+from rca.hops import HopSeries, hop_series
 from rca.reference.gcm import AttributionTask, task_of
 
 log = structlog.get_logger()
 
-FAST_PATH = "residual"
 # Of so many nodes a diagnosis may look at every series; of more at those that touch the incident.
 FEW_NODES = 128
 # When a thousand nodes fail at once the worst are diagnosed now, the others in the next cycles.
 MAX_DIAGNOSES = 100
+# A plot of a path shows as long before its onset as after, but at least and at most this long.
+PATH_BEFORE_S = (900.0, 3600.0)
+# What happened this long after a resolved incident's last symptom is no part of its plot.
+PATH_AFTER_S = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +168,31 @@ class Watch:
         )
         return task_of(case, diagnosis)
 
+    def path(self, incident_id: str, now_s: float) -> tuple[HopSeries, ...]:
+        """Return the readings along the likeliest cause's path; InputError where it has none."""
+        incident, diagnosis = self.incidents.get(incident_id), self.diagnoses.get(incident_id)
+        path = diagnosis.causes[0].path if diagnosis and diagnosis.causes else ()
+        if incident is None or not path:
+            raise InputError(
+                f"Following incident {incident_id} from cause to symptom: no path through the "
+                "causal graph is known. A diagnosis that names a cause by its readings has one."
+            )
+        spans = self.settings.diagnose
+        onset_s = min((h.began_s for h in path if h.began_s is not None), default=incident.opened_s)
+        resolved_s = incident.resolved_s
+        end_s = now_s if resolved_s is None else min(now_s, resolved_s + PATH_AFTER_S)
+        before_s = min(max(end_s - onset_s, PATH_BEFORE_S[0]), PATH_BEFORE_S[1])
+        start_s = onset_s - spans.guard_s - spans.normal_span_s
+        return tuple(
+            hop_series(
+                hop,
+                self.history.window(hop.metric, start_s=start_s, end_s=end_s, targets=[hop.target]),
+                normal_until_s=onset_s - spans.guard_s / 5,
+                shown_from_s=onset_s - before_s,
+            )
+            for hop in path
+        )
+
     def _around(self, incident: Incident, world: World) -> Mapping[str, Window]:
         """Return the readings a diagnosis needs, from its normal time on."""
         spans = self.settings.diagnose
@@ -177,17 +208,19 @@ class Watch:
 
     async def _diagnose(self, incident: Incident, world: World) -> None:
         windows = self._around(incident, world)
-        with self.metrics.diagnosis_duration_seconds.labels(FAST_PATH).time():
-            found = diagnose(
-                incident, windows, world.state, now_s=world.now_s, settings=self.settings.diagnose
-            )
+        began_s = time.perf_counter()
+        found = diagnose(
+            incident, windows, world.state, now_s=world.now_s, settings=self.settings.diagnose
+        )
+        found = replace(found, run_s=time.perf_counter() - began_s)
+        self.metrics.diagnosed(class_of(found), found)
         before = self.diagnoses.get(incident.id)
         self.diagnoses[incident.id] = found
         if before is None:
-            self.metrics.incidents_total.labels(_fault(found)).inc()
+            self.metrics.incidents_total.labels(name_of(found)).inc()
         if before is None or _named(before) != _named(found):
             await self.teller.tell(
-                Announcement.INCIDENT_DIAGNOSED, cause_of(found), incident=incident, diagnosis=found
+                Announcement.INCIDENT_DIAGNOSED, in_short(found), incident=incident, diagnosis=found
             )
         self._unsaved[Diagnosis, incident.id] = found
 
@@ -262,16 +295,6 @@ def _neighbourhood(incident: Incident, state: ClusterState | None) -> frozenset[
 
 
 def _named(diagnosis: Diagnosis) -> tuple[object, ...]:
-    return tuple((cause.target, cause.fault) for cause in diagnosis.causes[:1])
-
-
-def _fault(diagnosis: Diagnosis) -> str:
-    return diagnosis.causes[0].fault if diagnosis.causes else "unknown"
-
-
-def cause_of(diagnosis: Diagnosis) -> str:
-    """Say the likeliest cause in a few words."""
-    if not diagnosis.causes:
-        return "No cause found with what is measured"
-    first = diagnosis.causes[0]
-    return f"{first.target}: {first.fault.replace('_', ' ')} (p = {first.probability:.2f})"
+    """Return what is told anew when it changes: who is to blame for what, or that nobody is."""
+    cause = diagnosis.likeliest
+    return (cause.target, cause.fault) if cause else (class_of(diagnosis),)
