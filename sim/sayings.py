@@ -20,6 +20,7 @@ from sim.scenario import SCRATCH
 
 _C, _W, _I = Severity.CRITICAL, Severity.WARNING, Severity.INFO
 _HOST_GUESS = "a node"
+_MACHINE_CHECK = 18  # x86's number of the exception
 
 # Reason -> the code of a failed job and what its scheduler gives as the cause.
 REASONS: Mapping[Reason, tuple[str, str]] = {
@@ -163,6 +164,13 @@ def _on_host(text: str, severity: Severity) -> Callable[[_Row], _Told]:
     return told
 
 
+def _panic(row: _Row) -> _Told:
+    """Tell a panic by its exception: a machine check is the host's hardware, any other is code."""
+    what = "Fatal machine check" if row.code == _MACHINE_CHECK else "Fatal exception"
+    code = "machine_check" if row.code == _MACHINE_CHECK else ""
+    return row.target, code, f"Kernel panic - not syncing: {what}", _C
+
+
 def _volume_full(row: _Row) -> _Told:
     target = replace(row.target, gpu="", volume=SCRATCH)
     return target, "", f"{SCRATCH}: no space left on device", _C
@@ -198,7 +206,7 @@ _TEXTS: Mapping[Said, Callable[[_Row], _Told]] = {
     Said.DRIVER_CHANGED: _on_host("{host} has a new driver", _I),
     Said.CANARY: _on_host("{host}: a new version serves part of the requests", _I),
     Said.POWER_CAPPED: _on_host("{host}: power is capped", _I),
-    Said.KERNEL_PANIC: _on_host("Kernel panic - not syncing: fatal machine check", _C),
+    Said.KERNEL_PANIC: _panic,
     Said.CHECK_FAILED: _on_host("health check of {host} failed", _W),
     Said.CHECKPOINT: _of_job("job {job} saves a checkpoint out of turn"),
 }

@@ -5,7 +5,8 @@ import pytest
 
 from core.target import Target
 from core.types import Event, Severity
-from rca.faults.catalogue import sign_of
+from rca.faults.catalogue import FAULTS, SIGNS, Sign, signs_of
+from sim.catalogue import CLASSES
 from sim.engine.tables import SCHEMA
 from sim.engine.words import NONE, Ending, Reason, Said
 from sim.names import Names
@@ -70,21 +71,41 @@ def test_a_switch_is_named_by_its_number() -> None:
         (Said.XID, 79, "gpu_fallen_off_bus"),
         (Said.XID, 48, "gpu_ecc_uncorrectable"),
         (Said.XID, 74, "gpu_nvlink_errors"),
-        (Said.XID, 119, "gpu_hang"),
+        (Said.XID, 119, "driver_hang"),
         (Said.PCIE_ERROR, 0, "gpu_fallen_off_bus"),
         (Said.OOM_KILL, 0, "memory_leak"),
         (Said.VOLUME_FULL, 0, "volume_filling"),
         (Said.NODE_DOWN, 0, "node_silent"),
         (Said.LINK_DOWN, 0, "network_link_down"),
         (Said.ROW_REMAP, 0, "gpu_row_remap"),
+        (Said.KERNEL_PANIC, 0, "kernel_panic"),
+        (Said.KERNEL_PANIC, 18, "host_machine_check"),
+        (Said.SWITCH_DOWN, 1, "switch_down"),
+        (Said.POWER_LOST, 0, "power_lost"),
+        (Said.POWER_CAPPED, 0, "power_capped"),
+        (Said.CANARY, 0, "bad_release"),
+        (Said.DRIVER_CHANGED, 0, "driver_rollout"),
+        (Said.NAN_LOSS, 0, "nan_loss"),
+        (Said.FALSE_ALARM, 0, "passed_check"),
     ],
 )
 def test_a_diagnosis_takes_it_for_what_it_is(kind: Said, code: int, fault: str) -> None:
     event = said(kind, code=code, node=0, gpu=3 if kind is Said.XID else NONE)
-    sign = sign_of(event.kind, event.code, event.target.kind)
 
-    assert sign is not None
-    assert sign.fault == fault
+    assert signs_of(event)[0].fault == fault
+
+
+@pytest.mark.parametrize("name", [n for n, fault in CLASSES.items() if fault.cause in FAULTS])
+def test_what_shows_of_a_class_speaks_for_its_cause(name: str) -> None:
+    """Its own line, how its job ends, a reading, or the hang: one of them names the cause."""
+    fault = CLASSES[name]
+    parameter = {key: each.value for key, each in fault.parameters.items()}
+    told: list[Sign] = list(SIGNS.anomalies["hang"]) if parameter["hangs"] else []
+    if parameter["said"]:
+        told += signs_of(said(Said[parameter["said"]], code=parameter["code"], node=0, gpu=0))
+    told += signs_of(said(Said.JOB_FAILED, code=Reason[parameter["reason"]], node=0, job=0))
+
+    assert fault.cause in {sign.fault for sign in told} or FAULTS[fault.cause].metrics
 
 
 @pytest.mark.parametrize("kind", list(Said))

@@ -1,232 +1,136 @@
-"""The faults that a diagnosis can name, the readings they break and the events that betray them."""
+"""The faults that a diagnosis can name, the readings they break and the signs that betray them."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
 
 from core.target import TargetKind
+from core.types import Anomaly, Event
+from rca.faults.read import EventRule, Fault, Sign, read_faults, read_signs
 
-K = TargetKind
+__all__ = [
+    "FAULTS",
+    "FAULTS_OF_METRIC",
+    "FAULT_OF_METRIC",
+    "NO_FAULTS",
+    "SIGNS",
+    "Fault",
+    "Sign",
+    "named_for",
+    "persistence",
+    "sign_of",
+    "signs_of",
+    "signs_of_anomaly",
+]
+
+_HERE = Path(__file__).parent
 
 
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One class of fault.
-
-    scope:   what it sits on; a group of these (rack, switch, cluster) may share a cause
-    metrics: the readings whose mechanism it breaks; the strongest speaks for it
-    prior:   log odds against "nothing we can name", before any evidence, in nats
-    text:    the words of a sentence about a target: "node-7: cooling is degraded"
-    """
-
-    name: str
-    scope: TargetKind
-    metrics: tuple[str, ...]
-    prior: float
-    text: str
+def _toml(name: str) -> dict[str, object]:
+    return tomllib.loads((_HERE / name).read_text(encoding="utf-8"))
 
 
-# Priors: incidents have their cause in GPU and memory trouble more often than in the rest (Llama 3,
-# table 5: 30 % GPU, 17 % HBM, 13 % software, 8 % network); all stay near -3.5 so that one weak
-# reading alone never beats "unknown".
-_RARE, _USUAL, _COMMON = -4.0, -3.5, -3.0
+FAULTS, NO_FAULTS = read_faults(_toml("faults.toml"))
+SIGNS = read_signs(_toml("signs.toml"), [*FAULTS, *NO_FAULTS])
 
-_ROWS = (
-    Fault("gpu_fallen_off_bus", K.GPU, (), _USUAL, "the GPU has fallen off the bus"),
-    Fault(
-        "gpu_ecc_uncorrectable",
-        K.GPU,
-        ("gpu_ecc_uncorrected_total",),
-        _COMMON,
-        "GPU memory has uncorrectable errors",
-    ),
-    Fault(
-        "gpu_row_remap",
-        K.GPU,
-        ("gpu_rows_remap_pending", "gpu_rows_remap_failed"),
-        _USUAL,
-        "GPU memory rows wait for a remap or could not be remapped",
-    ),
-    Fault(
-        "gpu_nvlink_errors", K.GPU, ("gpu_nvlink_errors_total",), _USUAL, "NVLink reports errors"
-    ),
-    Fault("gpu_pcie_errors", K.GPU, ("gpu_pcie_replay_total",), _RARE, "PCIe replays packets"),
-    Fault("gpu_hang", K.GPU, (), _USUAL, "the GPU or its firmware hangs"),
-    Fault("gpu_power_fault", K.GPU, (), _RARE, "the GPU lacks auxiliary power"),
-    Fault(
-        "gpu_slow",
-        K.GPU,
-        ("gpu_sm_clock_hz", "gpu_throttle_ratio", "rank_step_time_s"),
-        _USUAL,
-        "the GPU is slow and nothing measured explains why",
-    ),
-    Fault(
-        "gpu_memory_leak",
-        K.GPU,
-        ("gpu_memory_used_ratio", "gpu_memory_used_bytes"),
-        _USUAL,
-        "GPU memory keeps filling",
-    ),
-    Fault(
-        "cooling_degraded",
-        K.GPU,
-        (
-            "gpu_temperature_celsius",
-            "gpu_memory_temperature_celsius",
-            "node_inlet_temperature_celsius",
-        ),
-        _COMMON,
-        "cooling is degraded",
-    ),
-    Fault(
-        "cpu_contention",
-        K.NODE,
-        ("node_pressure_cpu_ratio", "node_cpu_used_ratio"),
-        _USUAL,
-        "programs compete for the processors",
-    ),
-    Fault(
-        "memory_leak",
-        K.NODE,
-        (
-            "node_memory_used_ratio",
-            "node_memory_used_bytes",
-            "node_swap_used_ratio",
-            "node_pressure_memory_ratio",
-            "node_oom_kills_total",
-        ),
-        _COMMON,
-        "memory keeps filling",
-    ),
-    Fault(
-        "file_handle_leak", K.NODE, ("node_open_files_ratio",), _RARE, "file handles keep filling"
-    ),
-    Fault("node_silent", K.NODE, ("node_up",), _COMMON, "the node does not answer"),
-    Fault(
-        "network_port_errors",
-        K.PORT,
-        ("port_errors_total",),
-        _COMMON,
-        "the network port has errors",
-    ),
-    Fault(
-        "network_link_down",
-        K.PORT,
-        ("port_up", "port_link_down_total"),
-        _COMMON,
-        "the network link is down",
-    ),
-    Fault(
-        "network_slow",
-        K.RANK,
-        ("rank_collective_time_s",),
-        _RARE,
-        "collectives are slow and no port shows why",
-    ),
-    Fault(
-        "volume_filling",
-        K.VOLUME,
-        ("volume_used_ratio", "volume_inodes_used_ratio"),
-        _COMMON,
-        "the volume is filling up",
-    ),
-    Fault(
-        "storage_slow",
-        K.VOLUME,
-        ("volume_read_latency_s", "volume_write_latency_s", "node_pressure_io_ratio"),
-        _COMMON,
-        "storage is slow",
-    ),
-    Fault(
-        "data_loading_slow",
-        K.RANK,
-        ("rank_data_wait_s",),
-        _RARE,
-        "ranks wait for data and nothing measured explains why",
-    ),
-    Fault(
-        "inference_overload",
-        K.JOB,
-        ("job_queue_depth", "job_latency_p99_s"),
-        _USUAL,
-        "more requests arrive than the replicas serve",
-    ),
-    Fault("software_error", K.JOB, (), _USUAL, "the job's own program failed"),
+
+def _by_metric() -> Mapping[str, tuple[str, ...]]:
+    """Return the faults that break each metric, the one that the metric itself is about first."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for fault in FAULTS.values():
+        for metric in fault.metrics:
+            found[metric].append(fault.name)
+    return MappingProxyType({metric: tuple(names) for metric, names in found.items()})
+
+
+FAULTS_OF_METRIC = _by_metric()
+FAULT_OF_METRIC: Mapping[str, str] = MappingProxyType(
+    {metric: names[0] for metric, names in FAULTS_OF_METRIC.items()}
 )
 
-FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in _ROWS}
-
-FAULT_OF_METRIC: Mapping[str, str] = {
-    metric: fault.name for fault in _ROWS for metric in fault.metrics
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """An event speaks for a fault: ``weight`` is the log-likelihood ratio against its base rate."""
-
-    fault: str
-    weight: float
+# From this weight on kind and code say enough, and the text of an event is not read.
+ENOUGH = 5.0
+_REMEMBERED = 4096
+_ANYWHERE = frozenset({TargetKind.JOB, TargetKind.RANK})
 
 
-_NVLINK = Sign("gpu_nvlink_errors", 7.0)
-_HANG = Sign("gpu_hang", 6.5)
-_PROGRAM = Sign("software_error", 5.0)
-# Follow-up Xids: the vendor says to ignore them unless alone.
-_AFTERMATH = Sign("software_error", 2.0)
-
-# NVIDIA's Xid catalogue: immediate action "reset GPU" or a hardware work flow is the GPU's fault,
-# "restart application" is the program's until a reading says otherwise.
-XID_SIGNS: Mapping[str, Sign] = {
-    "79": Sign("gpu_fallen_off_bus", 9.0),
-    "48": Sign("gpu_ecc_uncorrectable", 8.0),
-    "95": Sign("gpu_ecc_uncorrectable", 8.0),
-    "140": Sign("gpu_ecc_uncorrectable", 8.0),
-    "94": Sign("gpu_ecc_uncorrectable", 7.0),
-    "92": Sign("gpu_ecc_uncorrectable", 2.0),
-    "63": Sign("gpu_row_remap", 6.0),
-    "64": Sign("gpu_row_remap", 7.5),
-    "54": Sign("gpu_power_fault", 8.0),
-    **dict.fromkeys(("74", "136", *(str(code) for code in range(144, 151))), _NVLINK),
-    **dict.fromkeys(("46", "62", "109", "110", "119", "120"), _HANG),
-    **dict.fromkeys(("8", "11", "13", "25", "31", "32", "39", "40", "41", "69"), _PROGRAM),
-    **dict.fromkeys(("43", "45"), _AFTERMATH),
-}
-
-# Kinds of event that are not an Xid. Only the first of its chain is a cause: a job that failed
-# says little about why, so its weight stays below what any named hardware fault brings.
-KIND_SIGNS: Mapping[str, Sign] = {
-    "silent": Sign("node_silent", 6.0),
-    "node_silent": Sign("node_silent", 6.0),
-    "node_down": Sign("node_silent", 7.0),
-    "gpu_lost": Sign("gpu_fallen_off_bus", 7.0),
-    "gpu_suspect": Sign("gpu_hang", 6.5),
-    "gpu_unreachable": Sign("gpu_fallen_off_bus", 6.0),
-    "ecc_uncorrected": Sign("gpu_ecc_uncorrectable", 8.0),
-    "ecc_dbe": Sign("gpu_ecc_uncorrectable", 8.0),
-    "row_remap": Sign("gpu_row_remap", 6.5),
-    "nvlink": _NVLINK,
-    "sxid": _NVLINK,
-    "link_down": Sign("network_link_down", 7.0),
-    "pcie_error": Sign("gpu_fallen_off_bus", 3.0),
-    "volume_full": Sign("volume_filling", 7.0),
-    "oom": Sign("memory_leak", 6.0),
-    "oom_kill": Sign("memory_leak", 6.0),
-    "job_failed": Sign("software_error", 3.0),
-    "job_stopped": Sign("software_error", 3.0),
-}
+def _by_kind() -> Mapping[str, tuple[EventRule, ...]]:
+    """Return the rules of each kind of event, those for certain codes first."""
+    found: dict[str, list[EventRule]] = defaultdict(list)
+    for rule in SIGNS.events:
+        found[rule.kind].append(rule)
+    return {kind: tuple(sorted(rules, key=lambda r: not r.codes)) for kind, rules in found.items()}
 
 
-_SILENT_GPU = Sign("gpu_fallen_off_bus", 5.0)
+_RULES = _by_kind()
+
+
+def signs_of(event: Event) -> tuple[Sign, ...]:
+    """Return what an event speaks for, the likeliest first; () where it says nothing.
+
+    Kind and code come first; where they say little, the text is read as a line of a log. A fault
+    that several rules name has the strongest of their weights: they saw one thing.
+    """
+    return _signs(event.kind, event.code.strip(), event.target.kind, event.text)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _signs(kind: str, code: str, on: TargetKind, text: str) -> tuple[Sign, ...]:
+    rule = _rule(kind, code, on)
+    found = list(rule.signs) if rule else []
+    if rule is None or 0 < max((sign.weight for sign in found), default=0.0) < ENOUGH:
+        found += (sign for line in SIGNS.lines if line.pattern.search(text) for sign in line.signs)
+    return _strongest(found)
+
+
+def _rule(kind: str, code: str, on: TargetKind) -> EventRule | None:
+    return next(
+        (r for r in _RULES.get(kind, ()) if on in r.on and (not r.codes or code in r.codes)), None
+    )
+
+
+def _strongest(signs: Iterable[Sign]) -> tuple[Sign, ...]:
+    best: dict[str, Sign] = {}
+    for sign in signs:
+        if sign.fault not in best or sign.weight > best[sign.fault].weight:
+            best[sign.fault] = sign
+    return tuple(sorted(best.values(), key=lambda sign: -sign.weight))
+
+
+def signs_of_anomaly(anomaly: Anomaly) -> tuple[Sign, ...]:
+    """Return what a detector's finding speaks for beyond its metric; () for most detectors."""
+    return _strongest(SIGNS.anomalies.get(anomaly.detector, ()))
 
 
 def sign_of(kind: str, code: str, on: TargetKind) -> Sign | None:
-    """Return what an event of that kind and code on such a target speaks for; None for nothing.
+    """Return the fault that an event of that kind and code on such a target speaks for most.
 
-    What falls silent tells by what it is: a node is away, a GPU is off the bus, a job has ended.
+    What happened to a job names a fault of the job itself: which machine it was, others say.
     """
-    if kind == "xid":
-        return XID_SIGNS.get(code.strip())
-    sign = KIND_SIGNS.get(kind)
-    if sign is None or sign.fault != "node_silent" or on is TargetKind.NODE:
-        return sign
-    return _SILENT_GPU if on is TargetKind.GPU else None
+    for sign in _signs(kind, code.strip(), on, ""):
+        fault = FAULTS.get(sign.fault)
+        if fault and (on is not TargetKind.JOB or fault.scope in _ANYWHERE):
+            return sign
+    return None
+
+
+def named_for(fault: str, on: TargetKind) -> str:
+    """Return what a fault is called where everything on one target of that kind has it."""
+    return FAULTS[fault].shared.get(on, fault) if fault in FAULTS else fault
+
+
+def persistence(fault: str, signs: Iterable[Sign] = ()) -> float | None:
+    """Return the probability that a fault stays until somebody acts; None where nobody can say.
+
+    Where signs of that fault say so, the worst of them counts, because the rest of what it did does
+    not undo it: a contained memory error alone ends with its process, one beside a double-bit error
+    does not.
+    """
+    known = FAULTS.get(fault)
+    if known is None:
+        return 0.0 if fault in NO_FAULTS else None
+    said = [sign.stays for sign in signs if sign.fault == fault and sign.stays is not None]
+    return max(said, default=known.persistent)
