@@ -11,7 +11,7 @@ from core.topology import NOWHERE, Topology
 from core.types import Ints
 from rca.graph.links import TEMPLATES
 from rca.graph.places import EMPTY, Places, Registry, Ties, joined, match
-from rca.graph.templates import Join, Template, order, templates_over
+from rca.graph.templates import PARTS, Join, Template, order, templates_over
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,19 +147,6 @@ def build_graph(
     )
 
 
-# Of each join: the cause's part, the effect's, and what ties both together; none: it is the same.
-_JOINS: Mapping[Join, tuple[str, str, str]] = {
-    Join.GPU: ("gpu", "gpu", ""),
-    Join.PORT: ("port", "port", ""),
-    Join.VOLUME: ("volume", "volume", ""),
-    Join.NODE: ("node", "node", ""),
-    Join.JOB: ("job", "job", ""),
-    Join.GPU_JOB: ("gpu", "job", "gpu_job"),
-    Join.NODE_JOB: ("node", "job", "node_job"),
-    Join.JOB_GPU: ("job", "gpu", "gpu_job"),
-    Join.JOB_NODE: ("job", "node", "node_job"),
-    Join.SWITCH_JOB: ("switch", "job", "switch_job"),
-}
 _NEVER_SHARED = (Join.GPU, Join.PORT, Join.VOLUME)
 
 
@@ -175,7 +162,7 @@ def _pairs(
 ) -> tuple[Ints, Ints]:
     """Return the variables (cause, effect) that one template connects."""
     cause, effect = where[link.cause], where[link.effect]
-    of_cause, of_effect, tie = _JOINS[link.join]
+    of_cause, of_effect, tie = PARTS[link.join]
     left, right = keys[of_cause][cause], keys[of_effect][effect]
     if tie:
         pairs = getattr(ties, tie)

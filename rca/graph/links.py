@@ -8,8 +8,9 @@ from importlib.resources import files
 from typing import Any
 
 from core.errors import InputError
+from core.target import TargetKind
 from core.units import CATALOG
-from rca.graph.templates import Join, Template, order
+from rca.graph.templates import PARTS, Join, Template, order
 
 _TEXTS = ("cause", "effect", "join", "why", "source")
 _KEYS = (*_TEXTS, "sign", "lag_s", "strength", "barrier", "feedback")
@@ -56,6 +57,23 @@ def check_links(links: Iterable[Template], what: str) -> None:
         ) from None
 
 
+# What a target of each kind names of itself; a node's leaf switch is known from the topology.
+_NAMED: Mapping[TargetKind, frozenset[str]] = {
+    TargetKind.GPU: frozenset({"node", "switch", "gpu"}),
+    TargetKind.NODE: frozenset({"node", "switch"}),
+    TargetKind.PORT: frozenset({"node", "switch", "port"}),
+    TargetKind.VOLUME: frozenset({"node", "switch", "volume"}),
+    TargetKind.JOB: frozenset({"job"}),
+    TargetKind.RANK: frozenset({"node", "switch", "gpu", "job"}),
+}
+
+
+def joins_of(cause: str, effect: str) -> tuple[Join, ...]:
+    """Return the joins that can link two metrics of the catalogue, by what their targets name."""
+    here, there = _NAMED[CATALOG[cause].scope], _NAMED[CATALOG[effect].scope]
+    return tuple(join for join, (of, to, _) in PARTS.items() if of in here and to in there)
+
+
 def _link(where: str, row: Any, sources: Mapping[str, str]) -> Template:
     if not isinstance(row, dict):
         raise InputError(f"{where}: it is {row!r}; write it as a table under [[link]].")
@@ -67,7 +85,8 @@ def _link(where: str, row: Any, sources: Mapping[str, str]) -> Template:
     where = f"{where} ({row['cause']} -> {row['effect']})"
     for key in ("cause", "effect"):
         _one_of(f"{where}: the {key}", row[key], CATALOG)
-    _one_of(f"{where}: the join", row["join"], [str(join) for join in Join])
+    fitting = joins_of(row["cause"], row["effect"])
+    _one_of(f"{where}: the join", row["join"], [str(join) for join in fitting])
     _one_of(f"{where}: the source", row["source"], sources)
     least_s, most_s = _lag(where, row.get("lag_s"))
     return Template(

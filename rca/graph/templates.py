@@ -1,27 +1,42 @@
 """One link between two kinds of reading, and what becomes of links where readings are missing."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import lru_cache
 
 
 class Join(StrEnum):
-    """Which two targets a mechanism connects.
+    """Which two targets a mechanism connects: by what they share, or by a job and what it runs on.
 
     A volume that no node owns is shared and touches everything the join could reach.
     """
 
-    GPU = "same gpu"
-    PORT = "same port"
-    VOLUME = "same volume"
-    NODE = "same node"
-    JOB = "same job"
-    GPU_JOB = "the gpu's job"
-    NODE_JOB = "a job on the node"
-    JOB_GPU = "a gpu of the job"
-    JOB_NODE = "a node of the job"
-    SWITCH_JOB = "a job on the leaf switch"
+    GPU = "gpu"
+    PORT = "port"
+    VOLUME = "volume"
+    NODE = "node"
+    JOB = "job"
+    GPU_JOB = "gpu-job"
+    NODE_JOB = "node-job"
+    JOB_GPU = "job-gpu"
+    JOB_NODE = "job-node"
+    SWITCH_JOB = "switch-job"
+
+
+# Of each join: the cause's part, the effect's, and what ties both together; "": they are the same.
+PARTS: Mapping[Join, tuple[str, str, str]] = {
+    Join.GPU: ("gpu", "gpu", ""),
+    Join.PORT: ("port", "port", ""),
+    Join.VOLUME: ("volume", "volume", ""),
+    Join.NODE: ("node", "node", ""),
+    Join.JOB: ("job", "job", ""),
+    Join.GPU_JOB: ("gpu", "job", "gpu_job"),
+    Join.NODE_JOB: ("node", "job", "node_job"),
+    Join.JOB_GPU: ("job", "gpu", "gpu_job"),
+    Join.JOB_NODE: ("job", "node", "node_job"),
+    Join.SWITCH_JOB: ("switch", "job", "switch_job"),
+}
 
 
 class Provenance(StrEnum):
