@@ -177,13 +177,17 @@ def _start_afresh(case: Case) -> tuple[Step, ...]:
 
 _BROKEN = Runbook(_take_away, UNATTENDED_HANG_S, "the hardware does not heal by itself")
 _HOT = Runbook(_take_away, UNATTENDED_SLOW_S * SLOW_SHARE, "a hot node slows every rank of its job")
+_DOWN = Runbook(_take_away_if_down, UNATTENDED_HANG_S, "the scheduler calls it down")
 _LEAK = Runbook(_start_afresh, UNATTENDED_CRASH_S, "a restart frees the memory before it runs out")
 
 RUNBOOKS: Mapping[str, Runbook] = {
     "gpu_fallen_off_bus": _BROKEN,
     "gpu_ecc_uncorrectable": _BROKEN,
     "gpu_power_fault": _BROKEN,
-    "node_silent": Runbook(_take_away_if_down, UNATTENDED_HANG_S, "the scheduler calls it down"),
+    **dict.fromkeys(
+        ("node_silent", "host_machine_check", "kernel_panic", "power_lost", "node_taken_down"),
+        _DOWN,
+    ),
     "cooling_degraded": _HOT,
     "memory_leak": _LEAK,
     "gpu_memory_leak": _LEAK,

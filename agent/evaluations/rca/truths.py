@@ -7,14 +7,13 @@ from agent.evaluations.grouping_truth import Cause
 from core.faults import FaultClass
 from core.target import Target, TargetKind
 from core.topology import Topology
+from rca.faults.catalogue import FAULTS
 from sim.catalogue import CLASSES
 from sim.engine.words import Scope
 from sim.scenario import Scenario
 from sim.truth import FaultRecord
 
 NO_FAULT = "none"
-# Monitoring broke, and nothing that a job runs on.
-_NO_FAULT_EITHER = "exporter_dropout"
 _LIKELY = 0.5
 _DOMAINS = (Scope.POWER, Scope.COOLING)
 
@@ -47,41 +46,14 @@ class Truth:
         return Cause(self.sim, self.target, self.nodes, self.jobs, self.onset_s, self.ended_s)
 
 
-_K = FaultClass
-_KINDS = {
-    "gpu_fallen_off_bus": _K.GPU_HARDWARE,
-    "gpu_ecc_uncorrectable": _K.GPU_MEMORY,
-    "gpu_row_remap": _K.GPU_MEMORY,
-    "gpu_nvlink_errors": _K.NVLINK,
-    "gpu_pcie_errors": _K.GPU_HARDWARE,
-    "gpu_hang": _K.GPU_HARDWARE,
-    "gpu_power_fault": _K.POWER,
-    "gpu_slow": _K.GPU_HARDWARE,
-    "gpu_memory_leak": _K.SOFTWARE,
-    "cooling_degraded": _K.THERMAL,
-    "cpu_contention": _K.CPU_CONTENTION,
-    "memory_leak": _K.SOFTWARE,
-    "file_handle_leak": _K.SOFTWARE,
-    "node_silent": _K.HOST_HARDWARE,
-    "network_port_errors": _K.NETWORK,
-    "network_link_down": _K.NETWORK,
-    "network_slow": _K.NETWORK,
-    "volume_filling": _K.STORAGE,
-    "storage_slow": _K.STORAGE,
-    "data_loading_slow": _K.DATA_LOADING,
-    "inference_overload": _K.INFERENCE_OVERLOAD,
-    "software_error": _K.SOFTWARE,
-}
-
-
 def kind_of(fault: str) -> FaultClass:
     """Return the class of a fault by the name that a diagnosis gives it."""
-    return _KINDS.get(fault, FaultClass.UNKNOWN)
+    return FAULTS[fault].kind if fault in FAULTS else FaultClass.UNKNOWN
 
 
 def is_fault(sim: str) -> bool:
     """Say whether something is broken that anybody would mend for a job's sake."""
-    return CLASSES[sim].cause != NO_FAULT and sim != _NO_FAULT_EITHER
+    return CLASSES[sim].cause != NO_FAULT
 
 
 def truths_of(
