@@ -66,13 +66,15 @@ class Play:
         return {window.metric: self._read(window) for window in found}
 
     def _read(self, window: Window) -> Window:
-        there = [(window.metric, target) not in self.missing for target in window.targets]
-        if all(there):
+        rows = [
+            row
+            for row, target in enumerate(window.targets)
+            if (window.metric, target) not in self.missing
+        ]
+        if len(rows) == len(window.targets):
             return window
-        kept = tuple(
-            target for target, is_there in zip(window.targets, there, strict=True) if is_there
-        )
-        return replace(window, targets=kept, value=window.value[there])
+        kept = tuple(window.targets[row] for row in rows)
+        return replace(window, targets=kept, value=window.value[rows])
 
     def _look(self) -> None:
         now_s, topology = self.world.now_s, self.world.topology()

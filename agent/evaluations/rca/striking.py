@@ -1,4 +1,4 @@
-"""Where a fault strikes a simulated cluster, what strikes beside it, and what is no fault at all."""
+"""Where a fault strikes a simulated cluster, what strikes beside it, and what is no fault."""
 
 from dataclasses import replace
 
@@ -35,23 +35,20 @@ def struck(
     known = CLASSES[sim]
     if known.effect in _SERVING and not any(job.service for job in scenario.jobs):
         return None
-    match known.scope:
-        case Scope.FLEET | Scope.STORAGE:
-            return Target()
-        case Scope.JOB:
-            names = _jobs_for(known.effect, scenario)
-            return Target(job=str(random.choice(names))) if names else None
+    if known.scope in (Scope.FLEET, Scope.STORAGE):
+        return Target()
+    if known.scope is Scope.JOB:
+        names = _jobs_for(known.effect, scenario)
+        return Target(job=str(random.choice(names))) if names else None
     node = _node(topology, scenario, random)
-    match known.scope:
-        case Scope.GPU:
-            gpus = scenario.machines.gpus_per_node
-            return Target(node=node, gpu=str(int(random.integers(gpus))))
-        case Scope.LEAF:
-            return Target(switch=topology.switch_of(node))
-        case Scope.RACK:
-            return Target(rack=topology.rack_of(node))
-        case _:
-            return Target(node=node)
+    if known.scope is Scope.GPU:
+        gpus = scenario.machines.gpus_per_node
+        return Target(node=node, gpu=str(int(random.integers(gpus))))
+    places = {
+        Scope.LEAF: Target(switch=topology.switch_of(node)),
+        Scope.RACK: Target(rack=topology.rack_of(node)),
+    }
+    return places.get(known.scope, Target(node=node))
 
 
 def company(

@@ -22,15 +22,13 @@ _DOMAINS = (Scope.POWER, Scope.COOLING)
 class Truth:
     """One thing that broke.
 
-    fault:  what a diagnosis calls it, of class ``kind``; sim: the simulator's own name
+    sim:    the simulator's name of it
     nodes:  all that it lies on; empty for a job's program and for what all share
     others: where it broke again by itself, in its wake
     jobs:   that were on it at the start, or its own
     """
 
     sim: str
-    fault: str
-    kind: FaultClass
     scope: Scope
     target: Target
     nodes: frozenset[str]
@@ -39,6 +37,11 @@ class Truth:
     ended_s: float
     persistent: bool
     others: tuple[Target, ...] = ()
+
+    @property
+    def kind(self) -> FaultClass:
+        """Return its class."""
+        return kind_of(CLASSES[self.sim].cause)
 
     @property
     def cause(self) -> Cause:
@@ -88,8 +91,6 @@ def _truth(wake: Sequence[FaultRecord], scenario: Scenario, topology: Topology) 
     ends = [float("inf") if r.repaired_s is None else r.repaired_s for r in wake]
     return Truth(
         sim=first.fault,
-        fault=known.cause,
-        kind=kind_of(known.cause),
         scope=known.scope,
         target=target,
         nodes=nodes,
