@@ -8,7 +8,8 @@ import numpy as np
 
 from agent.view import DemandView, ForecastView, Pause, View
 from core.cluster import OWNER, ClusterState, JobPhase, JobState, NodeCondition, NodeState
-from core.errors import InputError
+from core.errors import InputError, WorkerFailed
+from core.faults import FaultClass
 from core.ports import Problem
 from core.target import Target
 from core.topology import Topology
@@ -18,11 +19,13 @@ from core.types import (
     Autonomy,
     Breach,
     Cause,
+    Check,
     Diagnosis,
     Event,
     Evidence,
     Floats,
     Forecast,
+    Hop,
     Incident,
     IncidentState,
     JournalEntry,
@@ -32,9 +35,12 @@ from core.types import (
     PlanRecord,
     PlanState,
     Refusal,
+    RuledOut,
     Severity,
 )
+from rca.hops import HopSeries
 from rca.reference.gcm import Attribution
+from tests.diagnoses import hops
 
 NOW_S = 1_795_183_331.0  # 2026-11-20T14:02:11Z
 GPUS_PER_NODE = 8
@@ -255,8 +261,17 @@ def gpu_diagnosis() -> Diagnosis:
             Evidence("3 uncorrected errors, 0 on the other 63 GPUs of the job", 2.2),
             Evidence("NVLink errors did not rise, which a failing link would show", -0.4),
         ),
+        kind=FaultClass.GPU_MEMORY,
+        persistent=0.97,
+        impact=1.0,
+        path=(
+            Hop(BAD_GPU, "gpu_ecc_uncorrected_total", 40.0, NOW_S - 158, 0.0, 0.025),
+            Hop(Target(job="88213"), "job_steps_total", -9.0, NOW_S - 150, 0.4, 0.0),
+        ),
     )
-    link = Cause(Target(node="node-003"), "pcie_fault", 0.08, ())
+    link = Cause(
+        Target(node="node-003"), "pcie_fault", 0.07, (), kind=FaultClass.GPU_HARDWARE, impact=0.9
+    )
     return Diagnosis(
         incident_id="inc-41",
         made_at_s=NOW_S - 140,
@@ -264,11 +279,20 @@ def gpu_diagnosis() -> Diagnosis:
         unknown=0.06,
         method="causal graph",
         missing=("no reading of gpu_rows_remap_pending for node-003",),
+        no_fault=0.01,
+        explained=1.0,
+        ruled_out=(
+            RuledOut(SCRATCH, "storage_slow", "its read latency stayed at 4 ms throughout"),
+        ),
+        checks=(
+            Check(BAD_GPU, "read the pending row remaps (nvidia-smi -q)", 0.7),
+        ),
+        run_s=0.0042,
     )
 
 
 def volume_diagnosis() -> Diagnosis:
-    writer = Cause(Target(job="88220"), "checkpoint_growth", 0.55, ())
+    writer = Cause(Target(job="88220"), "checkpoint_growth", 0.55, (), kind=FaultClass.CHECKPOINT)
     return Diagnosis("inc-42", NOW_S - 1400, (writer,), 0.45, "causal graph")
 
 
@@ -454,6 +478,7 @@ class FakeControls:
 
     shown: View = field(default_factory=busy_view)
     told: list[tuple[object, ...]] = field(default_factory=list)
+    deep_fails: WorkerFailed | None = None
 
     def view(self) -> View:
         return self.shown
@@ -462,7 +487,14 @@ class FakeControls:
         return tuple(self.shown.timelines.get(incident_id, ()))
 
     async def deep(self, incident_id: str) -> Attribution:
+        if self.deep_fails is not None:
+            raise self.deep_fails
         return Attribution((f"job_step_time_s of {incident_id}",), (2.5,), "fake")
+
+    async def path(self, incident_id: str) -> tuple[HopSeries, ...]:
+        if incident_id not in self.shown.diagnoses:
+            raise InputError(f"Following incident {incident_id}: no path is known.")
+        return hops()
 
     async def approve(self, plan_id: str, *, by: str) -> PlanRecord:
         record = next(each for each in self.shown.plans if each.plan.id == plan_id)

@@ -3,9 +3,11 @@
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from core.errors import WorkerFailed
 from tests.command_line import Said, gpumedic
 from tests.page_views import FakeControls, empty_view
 from tests.test_server import TOKEN, app_for, running
@@ -27,7 +29,9 @@ async def ask(url: str, *words: str, token: str = TOKEN) -> Said:
         ("status", "open incidents"),
         ("incidents", "inc-41"),
         ("show inc-41", "Root cause"),
-        ("show inc-41 --deep", "2.50 nats  job_step_time_s of inc-41"),
+        ("explain inc-41", "Would decide it   node-003/GPU-003-5: read the pending row remaps"),
+        ("explain inc-41 --deep", "2.50 nats  100 %  job_step_time_s of inc-41"),
+        ("explain inc-40", "Not diagnosed yet."),
         ("plan plan-17", "expected loss"),
         ("plan", "plan-17"),
     ],
@@ -40,6 +44,49 @@ async def test_a_verb_shows_it_as_text_and_as_json(words: str, shown: str) -> No
     assert (text.code, data.code) == (0, 0)
     assert shown in text.out
     assert isinstance(json.loads(data.out), dict)
+
+
+async def test_an_explanation_says_what_it_weighed_and_draws_the_path(tmp_path: Path) -> None:
+    file = tmp_path / "path.png"
+    async with controller() as url:
+        said = await ask(url, "explain", "inc-41", "--plot", str(file))
+        data = await ask(url, "explain", "inc-41", "--json")
+
+    assert (said.code, data.code) == (0, 0)
+    assert "GPU memory, persistent (p = 0.97)" in said.out
+    assert "Ruled out         shared volume /scratch: storage is slow, because its" in said.out
+    assert file.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    answer = json.loads(data.out)
+    assert answer["explanation"]["verdict"] == "named"
+    assert answer["diagnosis"]["causes"][0]["kind"] == "gpu_memory"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("explain inc-40 --plot path.png", "no path is known"),
+        ("explain inc-41 --plot /nowhere/path.png", "Name a file in a folder you may write."),
+    ],
+)
+async def test_a_path_that_cannot_be_drawn_says_why(words: str, why: str) -> None:
+    async with controller() as url:
+        said = await ask(url, *words.split())
+
+    assert said.code == 1
+    assert why in said.err
+
+
+async def test_an_attribution_that_takes_too_long_leaves_the_rest(tmp_path: Path) -> None:
+    controls = FakeControls()
+    controls.deep_fails = WorkerFailed("timeout", "Running it: not done after 60 s.")
+    async with controller(controls) as url:
+        said = await ask(url, "explain", "inc-41", "--deep")
+        data = await ask(url, "explain", "inc-41", "--deep", "--json")
+
+    assert (said.code, data.code) == (1, 0)
+    assert said.out.startswith("Incident inc-41")
+    assert "No attribution by DoWhy" in said.err
+    assert "not done after 60 s. Try again later" in json.loads(data.out)["deep"]["error"]
 
 
 async def test_an_empty_cluster_is_shown_too() -> None:

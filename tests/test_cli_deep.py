@@ -1,4 +1,4 @@
-"""``show --deep``: DoWhy's opinion of a real incident, from the controller's own history."""
+"""``explain --deep``: DoWhy's opinion of a real incident, from the controller's own history."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -87,7 +87,7 @@ async def test_readings_that_do_not_suffice_are_said(app: Assembly) -> None:
     )
 
     async with running(web) as port:
-        said = await gpumedic("show", incident.id, "--deep", "--url", f"http://127.0.0.1:{port}")
+        said = await gpumedic("explain", incident.id, "--deep", "--url", f"http://127.0.0.1:{port}")
 
     assert said.code == 1
     assert "complete normal readings, and 30 are needed" in said.err

@@ -7,12 +7,10 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, at, err, lasting, out, print_json, say, target_name
+from agent.commands.console import AsJson, at, lasting, out, print_json, say, target_name
 from agent.commands.options import Url, client, seconds
 
 PANEL = "A running controller"
-# The worker has its own limit; a queue of fits may be before it.
-DEEP_LIMIT_S = 180.0
 Because = Annotated[str, typer.Option("--because", help="Why; it is kept in the journal.")]
 By = Annotated[str, typer.Option("--by", help="Who decides.", default_factory=getpass.getuser)]
 
@@ -64,33 +62,19 @@ def incidents(
 
 def show(
     incident_id: Annotated[str, typer.Argument(metavar="ID")],
-    deep: Annotated[
-        bool, typer.Option("--deep", help="Also ask DoWhy, in a worker: some seconds.")
-    ] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show one incident: cause, evidence for and against, plans, timeline."""
-    asked = client(url)
-    found = asked.get(f"/v1/incidents/{incident_id}")
-    if deep:
-        with err.status("Attributing the symptom to its causes with DoWhy ..."):
-            found["deep"] = asked.get(f"/v1/incidents/{incident_id}/deep", timeout_s=DEEP_LIMIT_S)
+    """Show one incident: its cause in short, plans, timeline. `explain` says why."""
+    found = client(url).get(f"/v1/incidents/{incident_id}")
     if as_json:
         return print_json(found)
-    incident, diagnosis = found["incident"], found["diagnosis"]
-    head = f"Incident {incident['id']}  {incident['severity']}  {incident['state']}"
-    say(f"{head}  opened {at(incident['opened_s'])}", style="bold")
-    say(incident["title"])
-    _print_diagnosis(diagnosis)
+    say_heading(found["incident"])
+    _print_answer(found["explanation"])
     for record in found["plans"]:
         _print_plan(record)
     for entry in found["timeline"]:
         say(f"{at(entry['time_s'])}  {entry['text']}")
-    if deep:
-        say(f"Of the symptom's oddness, by {found['deep']['method']}:")
-        for share in found["deep"]["contributions"]:
-            say(f"  {share['nats']:6.2f} nats  {share['variable']}")
     return None
 
 
@@ -173,20 +157,24 @@ def _pairs(rows: dict[str, object]) -> Table:
     return grid
 
 
-def _print_diagnosis(diagnosis: dict[str, Any] | None) -> None:
-    if diagnosis is None:
-        say("Not diagnosed yet.")
-        return
-    for rank, cause in enumerate(diagnosis["causes"]):
-        head = "Root cause" if rank == 0 else "          "
-        named = f"{target_name(cause['target'])}  {cause['fault'].replace('_', ' ')}"
-        say(f"{head}  p = {cause['probability']:.2f}  {named}")
-        for evidence in cause["evidence"] if rank == 0 else ():
-            word = "For" if evidence["weight"] > 0 else "Against"
-            say(f"  {word:8}{evidence['text']}")
-    say(f"Unknown     p = {diagnosis['unknown']:.2f}")
-    for missing in diagnosis["missing"]:
-        say(f"  Missing {missing}")
+def say_heading(incident: dict[str, Any]) -> None:
+    """Print which incident this is."""
+    head = f"Incident {incident['id']}  {incident['severity']}  {incident['state']}"
+    say(f"{head}  opened {at(incident['opened_s'])}", style="bold")
+    say(incident["title"])
+    if incident["part_of"]:
+        say(f"Part of incident {incident['part_of']}, which has what shows of it now.")
+
+
+def _print_answer(explanation: dict[str, Any] | None) -> None:
+    if explanation is None:
+        return say("Not diagnosed yet.")
+    say(f"Root cause  {explanation['root_cause']}")
+    parts = {"For": "speaks_for", "Against": "speaks_against", "Missing": "missing"}
+    for word, part in parts.items():
+        for text in explanation[part]:
+            say(f"  {word:8}{text}")
+    return None
 
 
 def _print_plans(records: list[dict[str, Any]]) -> None:

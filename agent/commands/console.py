@@ -4,6 +4,7 @@ import json
 import math
 import sys
 from enum import IntEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from agent.times import rfc3339
+from core.errors import InputError
 from core.target import Target
 
 out = Console()
@@ -38,6 +40,17 @@ class ExitCode(IntEnum):
     REFUSED = 3
     UNREACHABLE = 4
     INTERRUPTED = 130
+
+
+def write_plot(file: Path, picture: bytes) -> None:
+    """Write a PNG and say where; InputError where that cannot be."""
+    try:
+        file.write_bytes(picture)
+    except OSError as error:
+        raise InputError(
+            f"Writing the plot to {file}: {error.strerror}. Name a file in a folder you may write."
+        ) from error
+    tell(f"plot: {file}")
 
 
 def print_json(value: Any) -> None:

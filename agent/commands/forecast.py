@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.commands.console import AsJson, at, err, lasting, print_json, say, tell
+from agent.commands.console import AsJson, at, err, lasting, print_json, say, write_plot
 from agent.commands.options import seconds
 
 if TYPE_CHECKING:
@@ -129,7 +129,9 @@ def _one(table: "Table", asked: "Question", *, plot: Path | None, as_json: bool)
     with err.status("Forecasting ..."):
         found, view = asyncio.run(_fit(table, asked))
     if plot is not None:
-        _draw(view, plot)
+        from agent.plot import forecast_png
+
+        write_plot(plot, forecast_png(view))
     notes = (*table.notes, *found.notes)
     if as_json:
         print_json({**to_json(found), **_moments(found), "notes": list(notes)})
@@ -146,19 +148,6 @@ async def _fit(table: "Table", asked: "Question") -> "tuple[FileForecast, Foreca
         return await forecast_series(
             table.time_s, table.value[0], asked, pool=pool, name=table.names[0]
         )
-
-
-def _draw(view: "ForecastView", path: Path) -> None:
-    from agent.plot import forecast_png
-    from core.errors import InputError
-
-    try:
-        path.write_bytes(forecast_png(view))
-    except OSError as error:
-        raise InputError(
-            f"Writing the plot to {path}: {error.strerror}. Name a file in a folder you may write."
-        ) from error
-    tell(f"plot: {path}")
 
 
 def _moments(found: "FileForecast") -> dict[str, str | None]:
