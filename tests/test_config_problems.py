@@ -127,6 +127,40 @@ def test_two_webhooks_of_one_name_are_refused(tmp_path: Path) -> None:
     assert "2 webhooks have the name 'ops'" in problems(tmp_path, one * 2)[0]
 
 
+def linked(cause: str, effect: str, more: str = "") -> str:
+    return f"[[diagnose.link]]\ncause = '{cause}'\neffect = '{effect}'\n{more}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "said"),
+    [
+        (linked("gpu_temp", "port_up"), 2, "the nearest is gpu_temperature_celsius; no other is c"),
+        (linked("node_up", "port_up", "join = 'rack'"), 4, "must be 'gpu', 'port', 'volume', 'no"),
+        (linked("node_up", "job_loss"), 2, 'join = "node" cannot link node_up to job_loss: write '),
+        (linked("node_up", "port_up", "sign = 0"), 4, "diagnose.link.0.sign = 0 must be 1 or -1."),
+        (linked("node_up", "port_up", "lag_least = '1m'"), 2, "lag = 15s is too short: it must b"),
+        (
+            linked("node_up", "port_up") * 2,
+            2,
+            "node_up -> port_up (node) is there twice; keep one.",
+        ),
+        (linked("node_up", "node_up"), 2, "form a cycle: node_up -> node_up. A cause must come be"),
+        (
+            linked("gpu_sm_clock_hz", "gpu_power_watts", "join = 'gpu'"),
+            2,
+            "gpu_power_watts -> gpu_temperature_celsius -> ",
+        ),
+    ],
+)
+def test_a_causal_link_that_cannot_be_is_refused(
+    tmp_path: Path, text: str, line: int, said: str
+) -> None:
+    (found,) = problems(tmp_path, text)
+
+    assert f"config.toml:{line}: " in found
+    assert said in found
+
+
 def test_all_problems_of_all_layers_come_in_one_go(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text('[history]\nstep = 15\nspan = "1h"\n[cyle]\nx = 1\n')
     (tmp_path / "conf.d").mkdir()

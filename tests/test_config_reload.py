@@ -48,6 +48,17 @@ def test_a_live_key_is_taken_over_at_once(cluster: Cluster) -> None:
     assert cluster.applied == [cluster.reloader.settings]
 
 
+def test_a_causal_link_is_taken_over_at_once(cluster: Cluster) -> None:
+    cluster.write("[[diagnose.link]]\ncause = 'node_up'\neffect = 'port_up'\nlag = '1m'\n")
+
+    changed = cluster.reloader.reload()
+
+    assert not any(change.needs_restart for change in changed)
+    assert "diagnose.link.0.lag: None -> 1m" in [str(change) for change in changed]
+    (link,) = cluster.reloader.settings.diagnose.link
+    assert link.lag == 60.0
+
+
 def test_a_key_that_needs_a_restart_is_listed_and_left(cluster: Cluster) -> None:
     cluster.write(
         '[history]\nstep = "30s"\n[guards]\nmax_nodes_out = 7\n'

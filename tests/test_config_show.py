@@ -3,6 +3,7 @@
 import json
 import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,23 +35,24 @@ def test_the_example_in_force_is_the_defaults(tmp_path: Path) -> None:
 
     loaded = load([path], environ={}).settings
 
-    defaults = Settings().model_dump(exclude={"webhooks", "autonomy"})
-    assert loaded.model_dump(exclude={"webhooks", "autonomy"}) == defaults
+    lists: dict[str, bool | set[str]] = {"webhooks": True, "autonomy": True, "diagnose": {"link"}}
+    assert loaded.model_dump(exclude=lists) == Settings().model_dump(exclude=lists)
     assert [webhook.name for webhook in loaded.webhooks] == ["ops"]
     assert loaded.autonomy_of("drain", "any") == "observe"
+    assert [link.cause for link in loaded.diagnose.link] == ["node_open_files_ratio"]
 
 
 def test_the_example_has_every_key() -> None:
-    data = tomllib.loads(uncommented())
-    found = set(data) | {
-        f"{section}.{key}"
-        for section, inner in data.items()
-        for table in (inner if isinstance(inner, list) else [inner])
-        if isinstance(table, dict)
-        for key in table
-    }
+    assert set(keys_of(tomllib.loads(uncommented()))) == set(known_keys())
 
-    assert found == set(known_keys())
+
+def keys_of(data: Mapping[str, Any], path: str = "") -> Iterator[str]:
+    for name, inner in data.items():
+        key = f"{path}.{name}" if path else name
+        yield key
+        for table in inner if isinstance(inner, list) else [inner]:
+            if isinstance(table, dict):
+                yield from keys_of(table, key)
 
 
 def test_show_has_every_key_with_its_unit_and_origin() -> None:
@@ -60,8 +62,9 @@ def test_show_has_every_key_with_its_unit_and_origin() -> None:
     assert rows["forecast.memory_limit"] == ("2GiB", "default")
     assert rows["forecast.limits"] == ({}, "default")
     sections = {key.rpartition(".")[0] for key in known_keys()} - {"webhooks", "autonomy"}
-    items = {key for key in known_keys() if key.startswith(("webhooks.", "autonomy."))}
-    assert rows.keys() == set(known_keys()) - sections - items
+    lists = ("webhooks.", "autonomy.", "diagnose.link.")
+    items = {key for key in known_keys() if key.startswith(lists)}
+    assert rows.keys() == set(known_keys()) - (sections - {"diagnose.link"}) - items
 
 
 def test_show_cuts_a_webhook_to_its_host() -> None:

@@ -10,10 +10,13 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from agent.config.forms import CREDENTIAL, host_and_port, loopback
-from agent.config.settings import Settings
+from agent.config.own_links import known_and_own
+from agent.config.settings import CausalLink, Settings
 from agent.quantities import format_duration
-from core.errors import ConfigError
+from core.errors import ConfigError, InputError
 from core.units import CATALOG as METRICS
+from rca.graph.links import joins_of
+from rca.graph.templates import Join
 from remediation.catalog import CATALOG
 
 # A series of this length takes 400 kB; beyond it the history of a large cluster fills the memory.
@@ -27,6 +30,7 @@ def contradictions(settings: Settings) -> Iterator[Finding]:
     yield from _spans(settings)
     yield from _limits(settings)
     yield from _autonomy(settings)
+    yield from _links(settings)
     names = Counter(webhook.name for webhook in settings.webhooks)
     for name in (name for name, count in names.items() if count > 1):
         text = f"{names[name]} webhooks have the name {name!r}: give each its own."
@@ -90,6 +94,24 @@ def _autonomy(settings: Settings) -> Iterator[Finding]:
             key = f"autonomy.{number}.action"
             text = f"{key} = {json.dumps(rule.action)} matches no action; the nearest is {near}."
             yield key, text
+
+
+def _links(settings: Settings) -> Iterator[Finding]:
+    for number, link in enumerate(settings.diagnose.link):
+        key = f"diagnose.link.{number}"
+        if link.lag < link.lag_least:
+            yield key, _too_short(f"{key}.lag", link.lag, f"{key}.lag_least", link.lag_least)
+        if link.join not in (fitting := joins_of(link.cause, link.effect)):
+            yield key, _misfit(f"{key}.join", link, fitting)
+    try:
+        known_and_own(settings)
+    except InputError as error:
+        yield "diagnose.link", str(error)
+
+
+def _misfit(key: str, link: CausalLink, fitting: tuple[Join, ...]) -> str:
+    can = f"write {' or '.join(fitting)}" if fitting else "no join can: leave this link out"
+    return f'{key} = "{link.join}" cannot link {link.cause} to {link.effect}: {can}.'
 
 
 def secret_path(reference: str, environ: Mapping[str, str]) -> Path:

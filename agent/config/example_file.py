@@ -1,7 +1,7 @@
 """An example of a settings file, made from the settings themselves: every key and its default."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -28,23 +28,38 @@ def _lines() -> Iterator[str]:
     plain = Settings().model_dump(mode="json")
     for name, field in Settings.model_fields.items():
         if isinstance(field.default, BaseModel):
-            yield from ("", f"# {type(field.default).__doc__}", f"[{name}]")
-            for key, part in type(field.default).model_fields.items():
-                yield _line(key, plain[name][key], part)
+            yield from _section(name, type(field.default), plain[name])
         elif field.default == ():
-            table = get_args(field.annotation)[0]
-            yield from ("", f"# {table.__doc__}", f"# [[{name}]]")
-            for key, part in table.model_fields.items():
-                yield _line(key, _one(part), part)
+            yield from _list(name, field)
         else:
             yield _line(name, plain[name], field)
 
 
-def _one(field: FieldInfo) -> Any:
-    """Return a key's default, and for a key that must be given its example."""
-    if field.is_required():
-        return (field.examples or [""])[0]
-    return list(field.default) if isinstance(field.default, tuple) else field.default
+def _section(name: str, section: type[BaseModel], plain: Mapping[str, Any]) -> Iterator[str]:
+    """Write a section's keys, then its lists of tables: TOML wants them last."""
+    yield from ("", f"# {section.__doc__}", f"[{name}]")
+    lists = {key for key, part in section.model_fields.items() if _of_tables(part)}
+    for key, part in section.model_fields.items():
+        if key not in lists:
+            yield _line(key, plain[key], part)
+    for key in sorted(lists):
+        yield from _list(f"{name}.{key}", section.model_fields[key])
+
+
+def _of_tables(field: FieldInfo) -> bool:
+    inner = (get_args(field.annotation) or (None,))[0]
+    return isinstance(inner, type) and issubclass(inner, BaseModel)
+
+
+def _list(name: str, field: FieldInfo) -> Iterator[str]:
+    """Write one table of a list: its defaults, and for a key that must be given its example."""
+    table: type[BaseModel] = get_args(field.annotation)[0]
+    keys = table.model_fields
+    given = {key: (part.examples or [""])[0] for key, part in keys.items() if part.is_required()}
+    plain = table(**given).model_dump(mode="json")
+    yield from ("", f"# {table.__doc__}", f"# [[{name}]]")
+    for key, part in keys.items():
+        yield _line(key, plain[key], part)
 
 
 def _line(key: str, value: Any, field: FieldInfo) -> str:

@@ -29,6 +29,14 @@ def metric_name(name: str) -> str:
     return name
 
 
+def linked_metric(name: str) -> str:
+    """Refuse a metric that nobody collects, so that no diagnosis could see it."""
+    try:
+        return metric_name(name)
+    except ValueError as error:
+        raise ValueError(f"{error}; no other is collected, so none can be linked") from None
+
+
 def label_name(name: str) -> str:
     """Refuse what Prometheus does not take as a label name."""
     if not _LABEL.fullmatch(name):

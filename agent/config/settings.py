@@ -14,6 +14,7 @@ from agent.config.forms import (
     cidr,
     http_url,
     label_name,
+    linked_metric,
     metric_name,
     no_boolean,
     one_line,
@@ -25,6 +26,7 @@ from agent.quantities import parse_duration as duration
 from agent.quantities import parse_size as size
 from core.ports import Announcement
 from core.types import Autonomy
+from rca.graph.templates import Join
 
 ENV_PREFIX = "GPUMEDIC__"
 STATE_DIR = Path("/var/lib/gpumedic")
@@ -32,6 +34,7 @@ STATE_DIR = Path("/var/lib/gpumedic")
 Text = Annotated[str, AfterValidator(one_line)]
 Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(one_line)]
 MetricName = Annotated[str, AfterValidator(metric_name)]
+LinkedMetric = Annotated[str, AfterValidator(linked_metric)]
 LabelName = Annotated[str, AfterValidator(label_name)]
 Url = Annotated[str, AfterValidator(http_url)]
 GivenUrl = Annotated[str, Field(min_length=1), AfterValidator(http_url)]
@@ -174,11 +177,38 @@ class Detect(Section):
     )
 
 
+class CausalLink(Section):
+    """One more cause and effect for diagnoses, or other words on one that is known."""
+
+    cause: LinkedMetric = Field(
+        description="metric that moves the other", examples=["node_open_files_ratio"]
+    )
+    effect: LinkedMetric = Field(description="metric that is moved", examples=["rank_data_wait_s"])
+    join: Join = Field(
+        default=Join.NODE,
+        description="what their targets share: gpu, port, volume, node, job; or who runs on what: "
+        "gpu-job, node-job, job-gpu, job-node, switch-job",
+    )
+    sign: Literal[1, -1] = Field(
+        default=1, description="1: they move together; -1: against each other"
+    )
+    lag_least: Duration = Field(
+        default=duration("0s"), description="the effect comes at least this late"
+    )
+    lag: Duration = Field(default=duration("15s"), description="and at most this late")
+    strength: Probability = Field(
+        default=1.0, description="1: it always acts; less: seldom; 0 takes a known link out"
+    )
+
+
 class Diagnose(Section):
-    """What counts as normal."""
+    """What counts as normal, and what the causal graph does not know yet."""
 
     normal_span: OneSecondOrMore = Field(
         default=duration("1h"), description="time before the incident that counts as normal"
+    )
+    link: tuple[CausalLink, ...] = Field(
+        default=(), description="links beside those of the catalogue; see docs/causal-graph.md"
     )
 
 
