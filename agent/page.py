@@ -19,12 +19,18 @@ from starlette.routing import Route
 from agent import words
 from agent.api import find_incident, find_plan, plans_of
 from agent.fleet import by_whom, fleet_of
+from agent.path_svg import hop_svg
 from agent.svg import forecast_svg
 from agent.times import rfc3339
 from agent.view import Controls, DemandView, ForecastView, View
 from core.clock import Clock
+from core.errors import InputError
 from core.target import Target
 from core.types import Forecast, Incident, IncidentState, JournalEntry, PlanRecord, PlanState
+from rca.explain import explain, say_moved
+from rca.hops import HopSeries
+from rca.verdict import blamed
+from rca.words import say_clock, say_kind, say_short, say_target
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -89,16 +95,27 @@ class Page:
         incident = find_incident(view, request.path_params["id"])
         timeline = await self.controls.timeline(incident.id)
         diagnosis = view.diagnoses.get(incident.id)
+        said = diagnosis and explain(incident, diagnosis, view.state)
         targets = set(incident.targets)
         return self._render(
             "incident.html",
             view,
             incident=incident,
             diagnosis=diagnosis,
+            said=said,
+            blamed=blamed(diagnosis) if diagnosis else (),
+            path=await self._path(incident.id),
             plans=plans_of(view, incident.id),
             timeline=timeline,
             plots=[each for each in view.forecasts if each.target in targets][:MAX_PLOTS],
         )
+
+    async def _path(self, incident_id: str) -> tuple[HopSeries, ...]:
+        """Return the readings along the path; none where no path is known."""
+        try:
+            return await self.controls.path(incident_id)
+        except InputError:
+            return ()
 
     async def plan(self, request: Request) -> Response:
         """Show one plan."""
@@ -164,9 +181,13 @@ def _templates() -> "Environment":
         metric=words.metric_text,
         action=words.action_text,
         iso=rfc3339,
+        short=lambda target: say_short(say_target(target)),
+        kind=say_kind,
+        moved=say_moved,
+        clock=say_clock,
     )
     environment.globals.update(
-        by_whom=by_whom, plot=_plot, demand_plot=_demand_plot, isnan=math.isnan
+        by_whom=by_whom, plot=_plot, demand_plot=_demand_plot, spark=_spark, isnan=math.isnan
     )
     return environment
 
@@ -176,6 +197,13 @@ def _plot(view: ForecastView) -> object:
     from markupsafe import Markup  # noqa: PLC0415 - comes with jinja2
 
     return Markup(forecast_svg(view))  # noqa: S704 - see above, and tests/test_page.py
+
+
+def _spark(hop: HopSeries) -> object:
+    """Return the drawing as markup: ``hop_svg`` writes numbers and its own words only."""
+    from markupsafe import Markup  # noqa: PLC0415 - comes with jinja2
+
+    return Markup(hop_svg(hop))  # noqa: S704 - see above, and tests/test_page.py
 
 
 def _demand_plot(demand: DemandView) -> object:

@@ -59,10 +59,14 @@ def path_png(title: PathTitle, hops: Sequence[HopSeries]) -> bytes:
     )
     for axes, hop in zip(panels, hops, strict=True):
         _draw(axes, hop)
+    times = np.concatenate([hop.time_s for hop in hops])
+    if times.size:
+        panels[0].set_xlim(*_utc([times.min(), times.max()]))
     for axes, word in ((panels[0], "cause"), (panels[-1], "symptom"))[: len(hops)]:
         axes.text(0.006, 0.9, word, transform=axes.transAxes, va="top", **_TAG)
     for number in range(len(hops) - 1):
         _connect(figure, panels[number : number + 2], hops[number : number + 2])
+    figure.align_ylabels(panels)
     _dates(panels[-1])
     _head(figure, title, height)
     out = io.BytesIO()
@@ -99,6 +103,7 @@ def _draw(axes: Any, hop: HopSeries) -> None:
     axes.grid(alpha=0.2)
     axes.spines[["top", "right"]].set_visible(False)
     if not np.isfinite(value).any():
+        axes.set_yticks([])
         axes.text(0.5, 0.5, "no reading", transform=axes.transAxes, ha="center", color="#777777")
 
 
@@ -109,7 +114,7 @@ def _connect(figure: Any, panels: Sequence[Any], hops: Sequence[HopSeries]) -> N
     known = [hop.began_s for hop in hops]
     xs = [0.5 if s is None else panels[0].convert_xunits(_utc([s])[0]) for s in known]
     if None in known:
-        xs = [0.02, 0.02]
+        xs = [0.5, 0.5]
     systems = [axes.transAxes if None in known else axes.get_xaxis_transform() for axes in panels]
     figure.add_artist(
         ConnectionPatch(
@@ -134,7 +139,6 @@ def _dates(axes: Any) -> None:
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(calendar.ConciseDateFormatter(locator, tz=UTC))
     axes.xaxis.get_offset_text().set_fontsize(8)
-    axes.margins(x=0)
     note = "time (UTC); grey: the band of normal times; dashed: when the reading left it"
     axes.set_xlabel(note, fontsize=8.5)
 

@@ -16,7 +16,7 @@ from core.types import (
     RuledOut,
 )
 from rca.faults.catalogue import FAULTS
-from rca.verdict import Verdict, together, verdict_of
+from rca.verdict import Verdict, blamed, together, verdict_of
 from rca.words import (
     say_change,
     say_clock,
@@ -82,7 +82,7 @@ def explain(
 ) -> Explanation:
     """Put an incident and its diagnosis into words; needs nothing but these values."""
     verdict = verdict_of(diagnosis)
-    shown = _blamed(diagnosis, verdict)
+    shown = blamed(diagnosis)
     return Explanation(
         verdict=verdict,
         root_cause=say_root(diagnosis),
@@ -101,13 +101,6 @@ def explain(
         missing=diagnosis.missing,
         method=_say_method(diagnosis),
     )
-
-
-def _blamed(diagnosis: Diagnosis, verdict: Verdict) -> tuple[Cause, ...]:
-    """Return the causes that the answer is about: none where nothing is broken."""
-    if verdict is Verdict.NO_FAULT:
-        return ()
-    return together(diagnosis) if verdict is Verdict.SEVERAL else diagnosis.causes[:1]
 
 
 def say_root(diagnosis: Diagnosis) -> str:
@@ -169,10 +162,15 @@ def _say_hop(hop: Hop) -> str:
     what = f"{say_short(say_target(hop.target))}: {say_metric(hop.metric).partition(',')[0]}"
     if hop.moved is None and hop.level is None:
         return f"{what}, which nobody measures"
-    sigmas = "" if hop.moved is None else f"{hop.moved:+.1f} sigma"
-    change = say_change(hop.metric, hop.usual, hop.level) or sigmas
+    change = say_moved(hop)
     began = say_clock(hop.began_s) if hop.began_s is not None else ""
     return f"{what} {change}" + (f", from {began} on" if began else "")
+
+
+def say_moved(hop: Hop) -> str:
+    """Return from what to what a hop's reading moved; how far in sigmas where that is not known."""
+    sigmas = "" if hop.moved is None else f"{hop.moved:+.1f} sigma"
+    return say_change(hop.metric, hop.usual, hop.level) or sigmas
 
 
 def _weighed(causes: Sequence[Cause], *, sign: int) -> tuple[str, ...]:

@@ -43,3 +43,11 @@ def together(diagnosis: Diagnosis) -> tuple[Cause, ...]:
         found.append(cause)
         left -= share
     return tuple(found)
+
+
+def blamed(diagnosis: Diagnosis) -> tuple[Cause, ...]:
+    """Return the causes that the answer is about: none where nothing is broken."""
+    verdict = verdict_of(diagnosis)
+    if verdict is Verdict.NO_FAULT:
+        return ()
+    return together(diagnosis) if verdict is Verdict.SEVERAL else diagnosis.causes[:1]

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from agent import words
 from agent.fleet import fleet_of
+from agent.path_svg import hop_svg
 from agent.server import ServerSettings, build_app
 from agent.svg import forecast_svg
 from agent.view import Pause, View
@@ -24,6 +25,7 @@ from core.clock import ManualClock
 from core.cluster import NodeCondition
 from core.types import Autonomy, Severity
 from detectors.forecast.warning import SUDDEN
+from tests.diagnoses import ANSWERS, hops, slow_job
 from tests.page_views import (
     NOW_S,
     FakeControls,
@@ -195,10 +197,41 @@ async def test_before_anything_is_known_the_page_says_what_to_do() -> None:
 async def test_an_incidents_page_tells_its_evidence_and_history() -> None:
     text = Reader(await page(busy_view(), "/incidents/inc-41")).text
 
-    assert "for Xid 64 on this GPU 10 s before the job stopped" in text
-    assert "against NVLink errors did not rise" in text
+    assert "for +3.1 Xid 64 on this GPU 10 s before the job stopped" in text
+    assert "against -0.4 NVLink errors did not rise" in text
     assert "Not known: no reading of gpu_rows_remap_pending for node-003." in text
     assert "13:59:31 Xid 64 on node-003/GPU-003-5: row remap failure" in text
+
+
+async def test_an_incidents_page_leads_from_cause_to_symptom() -> None:
+    view = busy_view()
+    kept = replace(view, incidents=(replace(view.incidents[0], part_of="inc-42"),))
+
+    read = Reader(await page(kept, "/incidents/inc-41"))
+
+    for needed in (
+        "GPU memory, persistent (p = 0.97): it stays until something is done",
+        "1 % no fault",
+        "node-003/GPU-003-5 GPU ECC uncorrected 0 to 1.5 a minute 13:59:33",
+        "job 88213 job steps 24 to 0 a minute",
+        "Ruled out shared volume /scratch: storage is slow, because its read latency",
+        "Would decide it node-003/GPU-003-5: read the pending row remaps",
+        "By causal graph, in 4.2 ms",
+        "Part of incident inc-42",
+    ):
+        assert needed in read.text
+    assert sum(attrs.get("class") == "spark" for _, attrs in read.tags) == 2
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+async def test_every_kind_of_answer_has_its_page(name: str) -> None:
+    view = replace(busy_view(), incidents=(slow_job(),), diagnoses={"inc-7": ANSWERS[name]()})
+
+    read = Reader(await page(view, "/incidents/inc-7"))
+
+    (shown,) = [attrs for _, attrs in read.tags if (attrs.get("class") or "").startswith("answer")]
+    assert shown["class"] == f"answer {name}"
+    assert ("Evidence" in read.text) == (name != "no_fault")
 
 
 async def test_a_finished_plans_page_tells_what_came_of_it() -> None:
@@ -394,4 +427,36 @@ def test_any_readings_can_be_plotted(history: list[float], limit: float, unit: s
 
     assert "nan" not in drawing.replace("nano", "")
     assert ">inf" not in drawing
+    Reader(drawing)
+
+
+def test_a_step_of_a_path_shows_its_band_and_when_it_left_it() -> None:
+    read = Reader(hop_svg(hops()[0]))
+    classes = [attrs.get("class") for _, attrs in read.tags]
+
+    assert [classes.count(name) for name in ("band", "before", "after")] == [1, 1, 1]
+    assert sum(tag == "line" for tag, _ in read.tags) == 1
+
+
+@given(
+    history=st.lists(st.floats(width=32), max_size=30),
+    lower=st.floats(width=32),
+    began_s=st.none() | st.floats(),
+)
+def test_any_step_of_a_path_can_be_drawn(
+    history: list[float], lower: float, began_s: float | None
+) -> None:
+    series = replace(
+        hops()[0],
+        time_s=NOW_S - np.arange(len(history), dtype=np.float64)[::-1] * 60.0,
+        value=np.array(history, dtype=np.float64),
+        lower=lower,
+        upper=lower,
+        began_s=began_s,
+    )
+
+    drawing = hop_svg(series)
+
+    assert "nan" not in drawing
+    assert "inf" not in drawing
     Reader(drawing)
