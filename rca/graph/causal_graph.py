@@ -1,7 +1,7 @@
 """The causal graph of a cluster: a variable is a metric on a target, links are index arrays."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import numpy as np
@@ -9,9 +9,10 @@ import numpy as np
 from core.target import Target
 from core.topology import NOWHERE, Topology
 from core.types import Ints
+from rca.graph.layout import lay_out
 from rca.graph.links import TEMPLATES
-from rca.graph.places import EMPTY, Places, Registry, Ties, joined, match
-from rca.graph.templates import PARTS, Join, Template, order, templates_over
+from rca.graph.places import EMPTY, Places
+from rca.graph.templates import Template, order, templates_over
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,65 +116,25 @@ def build_graph(
     Without a topology only what the targets say themselves is known.
     """
     templates = templates_over(links, frozenset(series))
-    metrics = order(tuple(series), templates)
-    targets = tuple(series[name] for name in metrics)
-    sizes = np.array([len(part) for part in targets], dtype=np.int64)
-    offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-    registry = Registry(topology)
-    place = joined([registry.places(part) for part in targets])
-    ties, switch = registry.ties(place), registry.of_nodes("node_switch")
-    keys = _keys(place, switch)
-    where = {name: slice(*offset[i : i + 2].tolist()) for i, name in enumerate(metrics)}
-    pairs = [_pairs(keys, where, link, ties=ties) for link in templates]
+    layout = lay_out(series, order(tuple(series), templates), topology)
+    registry, pairs = layout.registry, [layout.pairs(link) for link in templates]
     return CausalGraph(
-        metrics=metrics,
-        targets=targets,
-        offset=offset,
-        metric=np.repeat(np.arange(len(metrics)), sizes),
-        place=place,
+        metrics=layout.metrics,
+        targets=layout.targets,
+        offset=layout.offset,
+        metric=np.repeat(np.arange(len(layout.metrics)), np.diff(layout.offset)),
+        place=layout.place,
         nodes=registry.nodes.tuple(),
         gpus=registry.gpus.tuple(),
         jobs=registry.jobs.tuple(),
         volumes=registry.volumes.tuple(),
         rack=registry.of_nodes("node_rack"),
-        switch=switch,
+        switch=layout.switch,
         racks=topology.racks if topology else (),
         switches=topology.switches if topology else (),
-        node_job=ties.node_job,
+        node_job=layout.ties.node_job,
         templates=templates,
         cause=np.concatenate([cause for cause, _ in pairs] or [EMPTY]),
         effect=np.concatenate([effect for _, effect in pairs] or [EMPTY]),
         template=np.repeat(np.arange(len(pairs)), [len(cause) for cause, _ in pairs]),
     )
-
-
-_NEVER_SHARED = (Join.GPU, Join.PORT, Join.VOLUME)
-
-
-def _keys(place: Places, switch: Ints) -> Mapping[str, Ints]:
-    """Return the variables' places by their names, and their leaf switches."""
-    keys = {part.name: getattr(place, part.name) for part in fields(Places)}
-    leaf = np.append(switch, NOWHERE)[place.node]  # a node of -1 finds the one at the end
-    return {**keys, "switch": leaf}
-
-
-def _pairs(
-    keys: Mapping[str, Ints], where: Mapping[str, slice], link: Template, *, ties: Ties
-) -> tuple[Ints, Ints]:
-    """Return the variables (cause, effect) that one template connects."""
-    cause, effect = where[link.cause], where[link.effect]
-    of_cause, of_effect, tie = PARTS[link.join]
-    left, right = keys[of_cause][cause], keys[of_effect][effect]
-    if tie:
-        pairs = getattr(ties, tie)
-        between, reached = (pairs[:, 0], pairs[:, 1])[:: -1 if of_cause == "job" else 1]
-        first, pair = match(left, between)
-        then, effects = match(reached[pair], right)
-        causes = first[then]
-    else:
-        causes, effects = match(left, right)
-    if link.join not in _NEVER_SHARED:
-        volumes = np.flatnonzero((keys["volume"][cause] >= 0) & (keys["node"][cause] < 0))
-        causes = np.concatenate([causes, np.repeat(volumes, len(right))])
-        effects = np.concatenate([effects, np.tile(np.arange(len(right)), len(volumes))])
-    return causes + cause.start, effects + effect.start
