@@ -1,0 +1,134 @@
+"""A fitted structural causal model: what each variable's causes make of it, and what is usual."""
+
+from dataclasses import dataclass
+from functools import reduce
+from itertools import pairwise
+
+import numpy as np
+
+from core.errors import InputError
+from core.types import Floats
+from rca.scm.design import LINEAR, Bools, Place, Terms, cleaned, terms_of
+from rca.scm.fit import FOLDS, MIN_ROWS, RIDGE, choose, solve
+from rca.scm.laws import Laws, expectations, settle
+from rca.scm.links import Links
+from rca.scm.moments import Moments, merged, moments
+from rca.scm.scale import Spread, spread
+from rca.scm.tails import Tails, TailsMaker
+
+TRAINED_Z = 6.0  # scales from the centre; beyond, a cause has left the range normal times cover
+KNOTS = (-1.0, 0.0, 1.0)  # scales from the centre where a mechanism may bend
+_LEAST_SHARE = 0.5  # of rows; a cause read less often would take more from a fit than it explains
+
+
+@dataclass(frozen=True, slots=True)
+class FitSettings:
+    """How a model is fitted.
+
+    ridge:  share of each column's own variance
+    knots:  where a mechanism may bend, in scales of the cause; empty: straight lines only
+    window: rows whose mean residual is judged at once, as many as the abnormal span will have
+    """
+
+    ridge: float = RIDGE
+    knots: tuple[float, ...] = KNOTS
+    window: int = 1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Model:
+    """Mechanisms of V variables, fitted on normal rows.
+
+    folds: the sums that fit and back-test are made of; use: (N,) the terms that it chose
+    normal: (V,) level of each variable when no mechanism does anything unusual
+    last:   (V, longest lag) newest rows, for the lags of the next
+    """
+
+    laws: Laws
+    settings: FitSettings
+    folds: tuple[Moments, ...]
+    use: Bools
+    tails: Tails
+    normal: Floats
+    last: Floats
+
+    @property
+    def bent(self) -> Bools:
+        """(V,) whether the back-test chose a bent mechanism."""
+        terms = self.laws.terms
+        bent = np.zeros(self.laws.links.size, dtype=bool)
+        bent[terms.effect[self.use & (terms.knot != LINEAR)]] = True
+        return bent
+
+
+def fit(value: Floats, links: Links, settings: FitSettings | None = None) -> Model:
+    """Fit all mechanisms on normal rows.
+
+    value: (V, T) readings, NaN allowed, counters already as rates (``design.rates``)
+
+    A constant or unread cause gets no weight, and where fewer than MIN_ROWS rows are complete a
+    variable is only compared with its own past. InputError where shapes do not agree.
+    """
+    settings = settings or FitSettings()
+    value = matrix(value, links)
+    seen = spread(value)
+    place = _place(seen, value.shape[1])
+    terms = terms_of(links, settings.knots)
+    cuts = np.linspace(0, value.shape[1], FOLDS + 1).astype(np.int64).tolist()
+    folds = tuple(moments(value, terms, place, slice(*part)) for part in pairwise(cuts))
+    return finish(value, seen, basis=(links, terms, place), settings=settings, folds=folds)
+
+
+def matrix(value: Floats, links: Links) -> Floats:
+    """Return the readings as floats without infinities; InputError unless they are (V, T)."""
+    value = np.asarray(value, dtype=np.float64)
+    if value.ndim != 2 or value.shape[0] != links.size or value.shape[1] < 1:
+        raise InputError(
+            f"fitting {links.size} variables: readings of shape {value.shape}; one row of readings "
+            f"for each variable is needed: ({links.size}, readings)."
+        )
+    return cleaned(value)
+
+
+def _place(seen: Spread, rows: int) -> Place:
+    known = np.isfinite(seen.centre)
+    centre, scale = np.where(known, seen.centre, 0.0), np.where(known, seen.scale, 1.0)
+    return Place(
+        centre=centre,
+        scale=scale,
+        low=np.fmin(seen.low, centre - TRAINED_Z * scale),
+        high=np.fmax(seen.high, centre + TRAINED_Z * scale),
+        measured=seen.count >= max(MIN_ROWS, _LEAST_SHARE * rows),
+    )
+
+
+def finish(
+    value: Floats,
+    seen: Spread,
+    *,
+    basis: tuple[Links, Terms, Place],
+    settings: FitSettings,
+    folds: tuple[Moments, ...],
+    start: int = 0,
+) -> Model:
+    """Return the model of these sums, its residuals calibrated on the rows from ``start`` on.
+
+    seen: of those rows
+    """
+    links, terms, place = basis
+    use = choose(folds, terms, ridge=settings.ridge)
+    fitted = solve(reduce(merged, folds), terms, ridge=settings.ridge, use=use)
+    laws = Laws(links, terms, place, fitted)
+    tails = TailsMaker(links.size, value.shape[1] - start, settings.window)
+    for block, expected in expectations(value, laws, start=start):
+        at = block.variables
+        tails.add(at, value[at, start:] - expected, seen.floor[at])
+    return Model(
+        laws=laws,
+        settings=settings,
+        folds=folds,
+        use=use,
+        tails=tails.made,
+        normal=settle(laws, np.full(links.size, np.nan)),
+        last=value[:, max(0, value.shape[1] - links.longest) :],
+    )
