@@ -31,13 +31,13 @@ def nsigma(normal: Floats, abnormal: Floats, links: Ints, target: int) -> Floats
 def robust(normal: Floats, abnormal: Floats, links: Ints, target: int) -> Floats:
     """Return the farthest reading from the median in interquartile ranges, as BARO scores.
 
-    Pham et al., FSE 2024; the onset is given here. A range of 0 counts as 1, as in its scaler.
+    Pham et al., FSE 2024; the onset is given here. A range has the least that a deviation has.
     """
     del links, target
     filled, late = _filled(normal, abnormal)
     low, centre, high = np.quantile(filled, [0.25, 0.5, 0.75], axis=1)
     spread = high - low
-    return _farthest(late, centre, np.where(spread > 0, spread, 1.0))
+    return _farthest(late, centre, np.maximum(spread, _least(centre)))
 
 
 def regression(normal: Floats, abnormal: Floats, links: Ints, target: int) -> Floats:
@@ -65,7 +65,9 @@ def traversal(normal: Floats, abnormal: Floats, links: Ints, target: int) -> Flo
     As MicroHECL does (Liu et al., ICSE-SEIP 2021); all others score 0, so that it may name none.
     """
     score = nsigma(normal, abnormal, links, target)
-    odd = np.asarray(score >= ODD_Z)
+    odd = np.zeros(len(score), dtype=np.bool_)
+    odd[np.flatnonzero(score >= ODD_Z)] = True
+    odd[target] = True
     both = links.reshape(-1, 2)
     parents = _parents(both[odd[both].all(axis=1)], len(score))
     seen, todo = {target}, [target]
@@ -73,7 +75,7 @@ def traversal(normal: Floats, abnormal: Floats, links: Ints, target: int) -> Flo
         new = [cause for cause in parents[todo.pop()] if cause not in seen]
         seen.update(new)
         todo += new
-    ends = np.array([v for v in sorted(seen) if odd[v] and not len(parents[v])], dtype=np.int64)
+    ends = np.array([v for v in sorted(seen) if not len(parents[v])], dtype=np.int64)
     found = np.zeros(len(score))
     found[ends] = score[ends]
     return found
@@ -116,13 +118,15 @@ BASELINES: Mapping[str, Baseline] = {
 
 def _filled(normal: Floats, abnormal: Floats) -> tuple[Floats, Floats]:
     """Return both with gaps at the variable's normal median; one that says nothing stays at 0."""
-    known = np.isfinite(normal).any(axis=1) & np.isfinite(abnormal).any(axis=1)
+    read = np.isfinite(normal), np.isfinite(abnormal)
+    known = np.count_nonzero(read[0], axis=1) * np.count_nonzero(read[1], axis=1) > 0
     centre = np.zeros(len(normal))
-    clean = np.where(np.isfinite(normal[known]), normal[known], np.nan)
+    clean = np.where(read[0][known], normal[known], np.nan)
     centre[known] = np.nanmedian(clean, axis=1)
-    return tuple(  # type: ignore[return-value]
-        np.where(np.isfinite(part) & known[:, None], part, centre[:, None])
-        for part in (normal, abnormal)
+    whole, late = (part & known[:, None] for part in read)
+    return (
+        np.where(whole, normal, centre[:, None]),
+        np.where(late, abnormal, centre[:, None]),
     )
 
 
@@ -150,7 +154,7 @@ def _parents(links: Ints, count: int) -> list[Ints]:
 
 
 def _unexplained(filled: Floats, late: Floats, variable: int, causes: Ints) -> float:
-    moves = causes[filled[causes].std(axis=1) > 0][:_MOST_PARENTS]
+    moves = causes[np.flatnonzero(filled[causes].std(axis=1))][:_MOST_PARENTS]
     rows = filled.shape[1]
     if rows < _MIN_ROWS:
         moves = moves[:0]

@@ -20,10 +20,12 @@ TOP = 3
 class Mark:
     """How good one diagnosis is.
 
-    first:       its first cause is one of the truths; False where it names none
+    first:       its first cause is one of the truths, or "unknown" is its answer and the truth
     among_three: share of the truths among its first three
-    placed:      whether the first cause lies right, whatever its class; gpu: on the very GPU too,
-                 None where the truth is no GPU
+    hit:         whether its first cause is one of the truths; None where it names none
+    placed:      whether the first cause lies on or in what broke, whatever its class
+    placed_three: share of the truths that one of the first three lies on or in
+    gpu:         whether it lies on the very GPU; None where the truth is no GPU
     persistent:  whether the first cause, where right, is rightly held to last; None: not said
     probability: of the first cause
     quiet:       it says that nothing is broken
@@ -31,6 +33,7 @@ class Mark:
 
     first: bool
     among_three: float
+    hit: bool | None
     placed: bool
     placed_three: float
     gpu: bool | None
@@ -46,13 +49,14 @@ def mark(diagnosis: Diagnosis, truths: Sequence[Truth], topology: Topology) -> M
     strongest = first.probability if first else 0.0
     unnamed = diagnosis.unknown >= max(strongest, diagnosis.no_fault)
     hits = [[is_right(cause, truth, topology) for truth in truths] for cause in causes[:TOP]]
-    lies = [[lies_right(c.target, truth, topology) for truth in truths] for c in causes[:TOP]]
+    lies = [[_lies_in(c.target, truth, topology) for truth in truths] for c in causes[:TOP]]
     right = [number for number, truth in enumerate(truths) if hits and hits[0][number]]
     said = [truth.kind is FaultClass.UNKNOWN and unnamed for truth in truths]
     told = first.persistent if first and right else None
     return Mark(
         first=bool(right) or any(said),
         among_three=_share(hits, said),
+        hit=bool(right) if first else None,
         placed=bool(lies and any(lies[0])),
         placed_three=_share(lies, said),
         gpu=_on_gpu(first, truths),
@@ -71,14 +75,16 @@ def is_right(cause: Cause, truth: Truth, topology: Topology) -> bool:
 def lies_right(target: Target, truth: Truth, topology: Topology) -> bool:
     """Say whether somebody sent to the target would act on what is broken.
 
-    A GPU's or node's fault: its node. A switch, rack or domain: a group of about the same nodes. A
-    job's: the job. Shared storage: it, or the cluster. What strikes the whole cluster: the cluster,
-    a job that it slows, or a node that has it.
+    A GPU's or node's fault: its node, or its job where that one's program is at fault. A switch,
+    rack or domain: a group of about the same nodes. A job's: the job. Shared storage: it, or the
+    cluster. What strikes the whole cluster: the cluster, a job that it slows, or a node that has a
+    new driver.
     """
     match truth.scope:
         case Scope.GPU | Scope.NODE:
             nodes = {topology.node_of(place) for place in (truth.target, *truth.others)}
-            return topology.node_of(target) in nodes
+            program = truth.kind is FaultClass.SOFTWARE and target.kind is TargetKind.JOB
+            return topology.node_of(target) in nodes or (program and target.job in truth.jobs)
         case Scope.JOB:
             return target.kind is TargetKind.JOB and target.job == truth.target.job
         case Scope.STORAGE:
@@ -89,6 +95,13 @@ def lies_right(target: Target, truth: Truth, topology: Topology) -> bool:
     group = topology.nodes if target.kind is TargetKind.CLUSTER else topology.nodes_in(target)
     either = truth.nodes.union(group)
     return len(truth.nodes.intersection(group)) > _SAME_GROUP * len(either)
+
+
+def _lies_in(target: Target, truth: Truth, topology: Topology) -> bool:
+    """Say whether a target is a part of what broke: all that a ranked variable can name."""
+    if truth.scope is Scope.JOB:
+        return target.job == truth.target.job
+    return lies_right(target, truth, topology) or topology.node_of(target) in truth.nodes
 
 
 def _share(found: Sequence[Sequence[bool]], said: Sequence[bool]) -> float:
