@@ -13,6 +13,14 @@ if TYPE_CHECKING:
 
 FORMS = '{"nodes": ["disk", "api"], "edges": [["disk", "api"]]}, or networkx node-link'
 
+_KINDS = {
+    type(None): "null",
+    bool: "a truth value",
+    str: "a text",
+    list: "a list",
+    dict: "an object",
+}
+
 
 def frame_of(
     path: Path, *, columns: str | None = None, time_column: str | None = None
@@ -100,4 +108,4 @@ def _edges(path: Path, said: dict[str, Any], known: set[str] | None) -> Iterator
 
 
 def _kind(found: Any) -> str:
-    return f"JSON's {type(found).__name__}" if found is not None else "null"
+    return _KINDS.get(type(found), "a number")
