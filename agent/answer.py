@@ -2,6 +2,7 @@
 
 from core.types import Cause, Diagnosis
 from rca.verdict import Verdict, together, verdict_of
+from rca.words import say_target
 
 
 def in_short(diagnosis: Diagnosis) -> str:
@@ -34,4 +35,5 @@ def class_of(diagnosis: Diagnosis) -> str:
 
 
 def _say(cause: Cause) -> str:
-    return f"{cause.target}: {cause.fault.replace('_', ' ')} (p = {cause.probability:.2f})"
+    fault = cause.fault.replace("_", " ")
+    return f"{say_target(cause.target)}: {fault} (p = {cause.probability:.2f})"

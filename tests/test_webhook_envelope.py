@@ -11,10 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.answer import in_short
 from agent.notify.envelope import MAX_ALERTS, Sender, body, envelope, trial_notification
 from core.ports import Announcement, Notification
 from core.target import Target
 from core.types import IncidentState
+from tests.diagnoses import ANSWERS, no_fault, slow_job
 from tests.page_views import (
     NOW_S,
     done_plan,
@@ -41,6 +43,14 @@ MESSAGES = {
         incident=gpu_incident(),
         diagnosis=gpu_diagnosis(),
         plan=waiting_plan(),
+    ),
+    "no_fault": Notification(
+        id="inc-7-diagnosed",
+        announcement=Announcement.INCIDENT_DIAGNOSED,
+        time_s=NOW_S,
+        summary=in_short(no_fault()),
+        incident=slow_job(),
+        diagnosis=no_fault(),
     ),
     "breach": Notification(
         id="inc-42-opened",
@@ -102,6 +112,25 @@ def test_every_announcement_is_in_the_schema(announcement: Announcement) -> None
     message = replace(MESSAGES["diagnosed"], announcement=announcement)
 
     assert problems(envelope(message, SENDER, receiver="ops"), SCHEMA) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "cause", "answer"),
+    [
+        ("named", "node-13: cooling_degraded (p=0.93)", "thermal"),
+        ("several", "node-13: cooling_degraded (p=0.50)", "thermal"),
+        ("uncertain", "node-13: cooling_degraded (p=0.45)", "thermal"),
+        ("unknown", "unknown (p=0.72)", "unknown"),
+        ("no_fault", "no_fault (p=0.91)", "no_fault"),
+    ],
+)
+def test_an_alerts_annotations_say_what_to_check_first(name: str, cause: str, answer: str) -> None:
+    message = replace(MESSAGES["no_fault"], summary="", diagnosis=ANSWERS[name]())
+
+    said = envelope(message, SENDER, receiver="ops")["commonAnnotations"]
+
+    check = "node-13: read the fans' speed (ipmitool sdr type fan)"
+    assert said == {"summary": "", "cause": cause, "class": answer, "check": check}
 
 
 def test_a_number_nobody_knows_is_null() -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent.notify.envelope import Sender, incident_labels, incident_url
+from agent.notify.findings import annotations
 from agent.notify.labels import alert_labels
 from agent.notify.post import Address, post
 from agent.times import rfc3339
@@ -70,15 +71,10 @@ class Alertmanager:
         is_open = incident.state is IncidentState.OPEN
         ends_s = now_s + LIVE_CYCLES * self._settings.cycle_s if is_open else _end_s(incident)
         first = alert_labels(incident.targets[0]) if incident.targets else {}
-        annotations = {"summary": incident.title}
-        if diagnosis and diagnosis.causes:
-            cause = diagnosis.causes[0]
-            annotations["cause"] = f"{cause.target}: {cause.fault} (p={cause.probability:.2f})"
-        if incident.jobs:
-            annotations["jobs"] = ", ".join(incident.jobs)
+        jobs = {"jobs": ", ".join(incident.jobs)} if incident.jobs else {}
         return {
             "labels": {**first, **incident_labels(incident, self._sender)},
-            "annotations": annotations,
+            "annotations": {"summary": incident.title, **annotations(diagnosis), **jobs},
             "startsAt": rfc3339(incident.opened_s),
             "endsAt": rfc3339(ends_s),
             "generatorURL": incident_url(incident.id, self._sender),

@@ -5,12 +5,18 @@ known, in the form that docs/webhook.schema.json describes. Pure: same notificat
 """
 
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
+from agent.notify.findings import (
+    annotations,
+    cause_json,
+    diagnosis_json,
+    number,
+    target_json,
+)
 from agent.notify.labels import SOURCE, alert_labels, alert_name, camel, fingerprint
 from agent.times import NOT_ENDED, rfc3339
 from core.ports import Announcement, Notification
@@ -18,8 +24,6 @@ from core.target import Target
 from core.types import (
     Action,
     Breach,
-    Cause,
-    Diagnosis,
     Incident,
     IncidentState,
     Outcome,
@@ -64,7 +68,10 @@ def envelope(notification: Notification, sender: Sender, *, receiver: str) -> di
         "truncatedAlerts": max(0, len(targets) - MAX_ALERTS),
         "groupLabels": {"incident": incident.id} if incident else {},
         "commonLabels": common,
-        "commonAnnotations": {"summary": notification.summary},
+        "commonAnnotations": {
+            "summary": notification.summary,
+            **annotations(notification.diagnosis),
+        },
         "externalURL": links["page"],
         "alerts": [
             _alert(notification, target, common=common, url=links["page"])
@@ -140,8 +147,8 @@ def _extra(notification: Notification, sender: Sender, *, links: dict[str, str])
         "cluster": sender.cluster,
         "summary": notification.summary,
         "incident": incident and _incident(incident),
-        "diagnosis": diagnosis and _diagnosis(diagnosis),
-        "causes": [_cause(cause) for cause in diagnosis.causes] if diagnosis else [],
+        "diagnosis": diagnosis and diagnosis_json(diagnosis),
+        "causes": [cause_json(cause) for cause in diagnosis.causes] if diagnosis else [],
         "plan": notification.plan and _plan(notification.plan),
         "forecast": _forecast(notification),
         "links": links,
@@ -159,7 +166,7 @@ def _incident(incident: Incident) -> dict[str, Any]:
         "updated": rfc3339(incident.updated_s),
         "resolved": rfc3339(incident.resolved_s),
         "reopened": incident.reopened,
-        "targets": [_target(target) for target in incident.targets[:MAX_ALERTS]],
+        "targets": [target_json(target) for target in incident.targets[:MAX_ALERTS]],
         "target_count": len(incident.targets),
         "jobs": list(incident.jobs),
         "symptoms": symptoms[:MAX_SYMPTOMS],
@@ -180,33 +187,10 @@ def _symptoms(incident: Incident) -> Iterable[dict[str, Any]]:
 def _symptom(kind: str, target: Target, name: str, *, time_s: float, text: str) -> dict[str, Any]:
     return {
         "kind": kind,
-        "target": _target(target),
+        "target": target_json(target),
         "name": name,
         "time": rfc3339(time_s),
         "text": text,
-    }
-
-
-def _target(target: Target) -> dict[str, Any]:
-    return {"name": str(target), "kind": target.kind.value, "labels": alert_labels(target)}
-
-
-def _diagnosis(diagnosis: Diagnosis) -> dict[str, Any]:
-    return {
-        "made_at": rfc3339(diagnosis.made_at_s),
-        "method": diagnosis.method,
-        "unknown": _number(diagnosis.unknown),
-        "missing": list(diagnosis.missing),
-    }
-
-
-def _cause(cause: Cause) -> dict[str, Any]:
-    evidence = [{"text": each.text, "weight": _number(each.weight)} for each in cause.evidence]
-    return {
-        "target": _target(cause.target),
-        "fault": cause.fault,
-        "probability": _number(cause.probability),
-        "evidence": evidence,
     }
 
 
@@ -220,11 +204,11 @@ def _plan(record: PlanRecord) -> dict[str, Any]:
         "expires": rfc3339(plan.expires_s),
         "step": record.step,
         "decided_by": record.decided_by,
-        "cause": _cause(plan.cause),
+        "cause": cause_json(plan.cause),
         "actions": [_action(action) for action in plan.actions],
         "rationale": plan.rationale,
-        "lost_gpu_s_with": _number(plan.lost_gpu_s_with),
-        "lost_gpu_s_without": _number(plan.lost_gpu_s_without),
+        "lost_gpu_s_with": number(plan.lost_gpu_s_with),
+        "lost_gpu_s_without": number(plan.lost_gpu_s_without),
         "policy": plan.policy,
         "policy_version": plan.policy_version,
         "refusals": [
@@ -237,12 +221,12 @@ def _plan(record: PlanRecord) -> dict[str, Any]:
 def _action(action: Action) -> dict[str, Any]:
     return {
         "kind": action.kind,
-        "target": _target(action.target),
+        "target": target_json(action.target),
         "params": {
-            name: _number(value) if isinstance(value, float) else value
+            name: number(value) if isinstance(value, float) else value
             for name, value in action.params
         },
-        "deadline_s": _number(action.deadline_s),
+        "deadline_s": number(action.deadline_s),
         "inverse": action.inverse or None,
     }
 
@@ -250,15 +234,15 @@ def _action(action: Action) -> dict[str, Any]:
 def _outcome(outcome: Outcome) -> dict[str, Any]:
     return {
         "action": outcome.action.kind,
-        "target": _target(outcome.action.target),
+        "target": target_json(outcome.action.target),
         "status": outcome.status.value,
         "started": rfc3339(outcome.started_s),
         "ended": rfc3339(outcome.ended_s),
         "text": outcome.text,
         "verified": outcome.verified,
-        "symptom_before": _number(outcome.symptom_before),
-        "symptom_after": _number(outcome.symptom_after),
-        "lost_gpu_s": _number(outcome.lost_gpu_s),
+        "symptom_before": number(outcome.symptom_before),
+        "symptom_after": number(outcome.symptom_after),
+        "lost_gpu_s": number(outcome.lost_gpu_s),
     }
 
 
@@ -272,23 +256,19 @@ def _forecast(notification: Notification) -> dict[str, Any] | None:
     return {
         "metric": breach.metric,
         "unit": metric.unit if metric else "",
-        "target": _target(breach.target),
-        "value": _number(breach.value),
-        "limit": _number(breach.limit),
-        "probability": _number(breach.probability),
+        "target": target_json(breach.target),
+        "value": number(breach.value),
+        "limit": number(breach.limit),
+        "probability": number(breach.probability),
         "made_at": rfc3339(breach.made_at_s),
-        "horizon_s": _number(breach.horizon_s),
+        "horizon_s": number(breach.horizon_s),
         "expected": rfc3339(breach.expected_s),
         "earliest": rfc3339(breach.earliest_s),
         "latest": rfc3339(breach.latest_s),
         "interval_coverage": INTERVAL_COVERAGE,
         "model": breach.model,
-        "skill": _number(breach.skill),
+        "skill": number(breach.skill),
     }
-
-
-def _number(value: float | None) -> float | None:
-    return value if value is not None and math.isfinite(value) else None
 
 
 TEST_SUMMARY = "A test message of gpumedic: the receiver is reached and nothing is wrong."
