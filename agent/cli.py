@@ -12,6 +12,7 @@ from agent.commands import (
     ask,
     bench,
     config,
+    diagnose,
     doctor,
     evaluate,
     explain,
@@ -40,7 +41,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (run, doctor, forecast, replay, ask, explain, simulate, lab, learn, evaluate, bench):
+for module in (
+    run,
+    doctor,
+    forecast,
+    diagnose,
+    replay,
+    ask,
+    explain,
+    simulate,
+    lab,
+    learn,
+    evaluate,
+    bench,
+):
     module.register(app)
 app.add_typer(config.app, name="config", rich_help_panel="Settings and messages")
 app.add_typer(notify.app, name="notify", rich_help_panel="Settings and messages")
