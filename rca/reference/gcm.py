@@ -12,11 +12,12 @@ from core.errors import InputError
 from core.types import Diagnosis, Floats, Ints
 from rca.posterior.case import Case
 from rca.posterior.standing import readings
+from rca.reference.model import Reference, complete, every, few, method, reference_of
+from rca.reference.scorer import SortedQuantileScorer
 from rca.words import say_target
 
 MAX_VARIABLES = 12  # attribution costs the square of their number; 12 took under 10 s
-MIN_ROWS = 30
-_SAMPLES = 500
+_SAMPLES = 3000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,66 +58,32 @@ class Attribution:
 def attribute(task: AttributionTask) -> Attribution:
     """Attribute the target's abnormal reading to the mechanisms of its causes.
 
-    Linear additive-noise mechanisms on an invertible structural causal model; Shapley values of
-    the information-theoretic outlier score (Budhathoki et al., ICML 2022), 500 noise samples.
+    Mechanisms with additive noise on an invertible structural causal model, linear or trees;
+    Shapley values of the information-theoretic outlier score (Budhathoki et al., ICML 2022).
     InputError says what is missing where the data do not allow it. Run it in a worker process.
     """
-    normal = _checked(task)
-    # 5 s and 300 MiB: only where they are used, in a worker.
-    import dowhy  # noqa: PLC0415
-    import networkx as nx  # noqa: PLC0415
-    import pandas as pd  # noqa: PLC0415
-    from dowhy import gcm  # noqa: PLC0415
+    doing = f"attributing {task.names[task.target]}"
+    few(doing, len(task.names), MAX_VARIABLES)
+    every(doing, task.names, task.abnormal)
+    normal = complete(doing, task.normal)
+    reference = reference_of(task.links, normal, task.target, seed=task.seed)
+    scorer = SortedQuantileScorer()
+    shares = shares_of(reference, task, num_distribution_samples=_SAMPLES, anomaly_scorer=scorer)
+    return Attribution(task.names, shares, method("attribute_anomalies"))
 
-    columns = [str(index) for index in range(len(task.names))]
-    graph = nx.DiGraph([(columns[cause], columns[effect]) for cause, effect in task.links])
-    graph.add_node(columns[task.target])
-    kept = {*nx.ancestors(graph, columns[task.target]), columns[task.target]}
-    model = gcm.InvertibleStructuralCausalModel(graph.subgraph(kept).copy())
-    for name in model.graph.nodes:
-        root = model.graph.in_degree(name) == 0
-        mechanism = (
-            gcm.EmpiricalDistribution()
-            if root
-            else gcm.AdditiveNoiseModel(gcm.ml.create_linear_regressor())
-        )
-        model.set_causal_mechanism(name, mechanism)
-    gcm.util.general.set_random_seed(task.seed)
-    gcm.config.disable_progress_bars()
-    gcm.config.set_default_n_jobs(1)  # a pool inside a worker process would outlive it
-    used = [int(name) for name in model.graph.nodes]
-    names = [columns[index] for index in used]
-    gcm.fit(model, pd.DataFrame(normal[used].T, columns=names))
+
+def shares_of(reference: Reference, task: AttributionTask, **options: object) -> tuple[float, ...]:
+    """Return DoWhy's attribution of the abnormal reading; ``options`` are attribute_anomalies'."""
+    from dowhy import gcm  # noqa: PLC0415  # only in a worker
+
+    observed = reference.frame(task.abnormal[:, None])
     shares = gcm.attribute_anomalies(
-        model,
-        columns[task.target],
-        anomaly_samples=pd.DataFrame([task.abnormal[used]], columns=names),
-        num_distribution_samples=_SAMPLES,
+        reference.model, str(task.target), anomaly_samples=observed, **options
     )
-    contribution = tuple(float(shares[name][0]) if name in shares else 0.0 for name in columns)
-    return Attribution(task.names, contribution, f"dowhy {dowhy.__version__} attribute_anomalies")
-
-
-def _checked(task: AttributionTask) -> Floats:
-    """Return the normal rows that are complete, or say why there is nothing to work on."""
-    if len(task.names) > MAX_VARIABLES:
-        raise InputError(
-            f"attributing {task.names[task.target]}: {len(task.names)} variables, and the "
-            f"reference takes at most {MAX_VARIABLES}; keep the ones out of order."
-        )
-    if not np.isfinite(task.abnormal).all():
-        gone = [n for n, v in zip(task.names, task.abnormal, strict=True) if not np.isfinite(v)]
-        raise InputError(
-            f"attributing {task.names[task.target]}: no reading of {gone[0]} in the abnormal "
-            "span; leave it out or wait for its next reading."
-        )
-    normal = task.normal[:, np.isfinite(task.normal).all(axis=0)]
-    if normal.shape[1] < MIN_ROWS:
-        raise InputError(
-            f"attributing {task.names[task.target]}: {normal.shape[1]} complete normal readings, "
-            f"and {MIN_ROWS} are needed; widen [diagnose] normal_span."
-        )
-    return normal
+    return tuple(
+        float(shares[str(index)][0]) if str(index) in shares else 0.0
+        for index in range(len(task.names))
+    )
 
 
 def task_of(case: Case, diagnosis: Diagnosis, *, seed: int = 0) -> AttributionTask:
