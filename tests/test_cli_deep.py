@@ -1,6 +1,7 @@
-"""``explain --deep``: DoWhy's opinion of a real incident, from the controller's own history."""
+"""``explain`` on a real incident, from the controller's own history: DoWhy's opinion, the path."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ from agent.assembly import Assembly, Inputs, assemble
 from agent.collect.replay import ReplaySource
 from agent.config import Settings
 from agent.server import ServerSettings, build_app
+from agent.watch import PATH_BEFORE_S
 from core.clock import ManualClock
 from core.errors import InputError
 from core.target import Target
-from core.types import Window
+from core.types import Hop, Window
 from tests.command_line import gpumedic
 from tests.test_server import TOKEN, running
 
@@ -66,6 +68,35 @@ async def test_an_incident_is_attributed_in_a_worker(app: Assembly) -> None:
     assert any(name.startswith("node_memory_used_ratio") for name in found.names)
     assert np.isfinite(found.contribution).all()
     assert found.ranked()[0][1] > 0
+
+
+async def test_the_path_has_the_readings_of_the_history_and_their_band(app: Assembly) -> None:
+    watch = app.controller.watch
+    (incident,) = watch.recent()
+    found = watch.diagnoses[incident.id]
+    onset_s = min(anomaly.start_s for anomaly in incident.anomalies)
+    path = (
+        Hop(NODE, "node_memory_used_ratio", 40.0, onset_s),
+        Hop(NODE, "node_power_watts", None, None),
+        Hop(NODE, "node_pressure_memory_ratio", 30.0, onset_s),
+    )
+    watch.diagnoses[incident.id] = replace(
+        found, causes=(replace(found.causes[0], path=path), *found.causes[1:])
+    )
+
+    memory, power, pressure = await app.controller.path(incident.id)
+
+    assert (memory.lower, memory.upper) == pytest.approx((0.47, 0.53), abs=0.01)
+    assert (pressure.lower, pressure.upper) == pytest.approx((0.07, 0.13), abs=0.03)
+    assert np.nanmin(memory.value[memory.time_s >= onset_s]) > 0.9
+    assert memory.time_s[0] == pytest.approx(onset_s - PATH_BEFORE_S[0], abs=60)
+    assert not np.isfinite(power.value).any()
+    assert np.isnan(power.lower)
+
+
+async def test_no_path_is_followed_where_none_is_known(app: Assembly) -> None:
+    with pytest.raises(InputError, match="no path through the causal graph is known"):
+        await app.controller.path("nope")
 
 
 async def test_an_incident_nobody_knows_is_refused(app: Assembly) -> None:

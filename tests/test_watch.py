@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from agent.answer import class_of
 from agent.assembly import Assembly
 from agent.gather import World
 from core.clock import ManualClock
@@ -167,4 +168,23 @@ async def test_what_shows_while_a_plan_acts_is_its_own_trace(
 
     assert len(watch.live()) == 1
     assert made[0] == made[1] < made[2]
+    await app.close()
+
+
+async def test_a_diagnosis_knows_its_time_and_is_counted_by_its_class(
+    tmp_path: Path, clock: ManualClock, sink: Receiver
+) -> None:
+    app = await watching(tmp_path, clock, sink)
+    watch = app.controller.watch
+
+    await look(app, clock, xid(NODE, GPU, time_s=clock.now_s()))
+    (incident,) = watch.live()
+    found = watch.diagnoses[incident.id]
+
+    assert found.run_s is not None
+    assert 0 < found.run_s < 10
+    count = app.metrics.registry.get_sample_value
+    assert count("gpumedic_diagnoses_total", {"class": class_of(found)}) == 1
+    assert count("gpumedic_diagnoses_total", {"class": "no_fault"}) == 0
+    assert count("gpumedic_diagnosis_duration_seconds_count", {"method": found.method}) == 1
     await app.close()
