@@ -47,15 +47,15 @@ def diagnose(
     with err.status("Diagnosing ..."):
         found = tables(before, during, links, target)
         answer = explain(before, during, links, target)
-    if plot is not None:
-        from agent.diagnosing.plot import answer_png
-
-        _write(plot, answer_png(found, answer))
     notes = (*of_before, *of_during, *found.notes)
     if as_json:
         print_json({"target": target, **to_json(answer), "notes": list(notes)})
     else:
         _print(answer, notes)
+    if plot is not None:
+        from agent.diagnosing.plot import answer_png
+
+        _write(plot, answer_png(found, answer))
 
 
 def register(app: typer.Typer) -> None:

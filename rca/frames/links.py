@@ -48,7 +48,9 @@ def links_of(
 
 def _read(graph: "nx.DiGraph") -> tuple[list[str], list[tuple[str, str]]]:
     """Return a graph's nodes and edges by name."""
-    if not all(hasattr(graph, each) for each in ("nodes", "edges", "is_directed")):
+    import networkx as nx  # noqa: PLC0415  # heavy, and already there: the caller has a graph
+
+    if not isinstance(graph, nx.Graph):
         raise InputError(
             f"Reading the graph: found {type(graph).__name__}. It must be a networkx.DiGraph over "
             "components with edges from cause to effect, or None."
