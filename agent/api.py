@@ -41,6 +41,7 @@ class Api:
             "/v1/incidents/{id:path}/path": self.path,
             "/v1/incidents/{id:path}": self.incident,
             "/v1/forecasts": self.forecasts,
+            "/v1/learned": self.learned,
             "/v1/plans": self.plans,
             "/v1/plans/{id:path}": self.plan,
         }
@@ -121,6 +122,10 @@ class Api:
                 "demand": view.demand and to_json(view.demand),
             }
         )
+
+    async def learned(self, request: Request) -> Response:
+        """Answer what the outcomes of plans have taught of each fault on this fleet."""
+        return JSONResponse({"learned": to_json(self.controls.view().learned)})
 
     async def plans(self, request: Request) -> Response:
         """Answer the plans, newest first."""

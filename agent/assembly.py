@@ -25,6 +25,7 @@ from agent.metrics import Metrics
 from agent.notify.outbox import Outbox
 from agent.notify.signing import read_secrets
 from agent.observed_cluster import ObservedCluster
+from agent.outcomes import Outcomes
 from agent.pause import PauseSwitch
 from agent.receivers import alertmanager_of, webhooks_of
 from agent.senses import Senses
@@ -53,6 +54,7 @@ PUMP_EVERY_S = 1.0
 PRUNE_EVERY_S = 3600.0
 LEARNED = "learned.npz"
 DEMAND = "demand"
+OUTCOMES = "outcomes"
 KEEP_LEARNED_EVERY_S = 3600.0  # a tenth of a gigabyte on a large fleet; it is kept at the end too
 # Incidents, plans and their journal are looked at again for a quarter of a year.
 KEEP_S = 90 * 86400.0
@@ -147,6 +149,7 @@ class Assembly:
             **self.controller.watch.senses.memory(),
             **self.controller.forecasting.memory(),
             DEMAND: self.controller.demand.state(),
+            OUTCOMES: self.controller.outcomes.state(),
         }
         await asyncio.to_thread(write_memory, self.settings.state_dir / LEARNED, memory)
 
@@ -271,6 +274,7 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
         gatherer=gatherer,
         forecasting=forecasting,
         demand=GpusWanted.remembering(memory.get(DEMAND, {})),
+        outcomes=Outcomes.remembering(memory.get(OUTCOMES, {})),
         watch=Watch(history, store, teller, metrics, senses, watch),
         heal=Heal(RulesPolicy(), runner, store, metrics, settings.autonomy_of),
         teller=teller,

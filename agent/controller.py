@@ -16,6 +16,7 @@ from agent.gather import Gatherer, World
 from agent.heal import Heal
 from agent.metrics import Metrics
 from agent.notify.alertmanager import Alertmanager
+from agent.outcomes import Outcomes
 from agent.pause import PauseSwitch
 from agent.standing_alerts import StandingAlerts
 from agent.tell import Teller
@@ -61,6 +62,7 @@ class Controller:
     gatherer: Gatherer
     forecasting: Forecasting
     demand: GpusWanted
+    outcomes: Outcomes
     watch: Watch
     heal: Heal
     teller: Teller
@@ -160,6 +162,7 @@ class Controller:
             self.watch.diagnoses,
             paused=lambda: self._pause() is not None,
         )
+        self.outcomes.note(self.heal.recent(), self.watch.diagnoses, now_s=world.now_s)
         if broke is not None:
             raise broke
         newest = self.watch.live()[-MOST_TIMELINES:]
@@ -214,6 +217,7 @@ class Controller:
             nodes_out_limit=self._nodes_out_limit(),
             timelines=self._timelines,
             demand=self._wanted,
+            learned=self.outcomes.learned(),
         )
 
     async def timeline(self, incident_id: str) -> tuple[JournalEntry, ...]:

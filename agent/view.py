@@ -69,6 +69,21 @@ class Pause:
     until_s: float | None
 
 
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What outcomes have taught of one fault on this fleet.
+
+    right, wrong: how often acting on it helped, and how often not; ``text`` says so
+    shift:        of its log prior in the next diagnosis, nats
+    """
+
+    fault: str
+    right: int
+    wrong: int
+    shift: float
+    text: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
     """One consistent look at everything the controller knows.
@@ -98,6 +113,7 @@ class View:
     goodput_ratio: float | None = None
     timelines: Mapping[str, tuple[JournalEntry, ...]] = field(default_factory=dict)
     demand: DemandView | None = None
+    learned: tuple[Learned, ...] = ()
 
 
 class Controls(Protocol):

@@ -167,7 +167,7 @@ def test_a_lines_example_speaks_for_what_the_line_is_about(rule: Any) -> None:
         ("The NVIDIA GPU 0000:18:00.0 has fallen off the bus", "gpu_fallen_off_bus"),
         ("RuntimeError: CUDA error: an illegal memory access was encountered", "software_error"),
         ("torch.cuda.OutOfMemoryError: CUDA out of memory.", "software_error"),
-        ("NCCL WARN Call to recv from 10.1.2.3<4> failed: Connection reset by peer", "network_error"),
+        ("NCCL WARN recv from 10.1.2.3<4> failed: Connection reset by peer", "network_error"),
         ("NCCL WARN NET/IB : mlx5_0:1 Got async event : IBV_WC_RETRY_EXC_ERR(12)", "network_error"),
         ("[rank3]:[E] [PG 0 Rank 3] Watchdog caught collective operation timeout", "job_hang"),
         ("ls: cannot access '/data': Stale file handle", "storage_error"),

@@ -44,6 +44,7 @@ PATHS = [
     "/v1/incidents",
     "/v1/incidents/inc-41",
     "/v1/forecasts",
+    "/v1/learned",
     "/v1/plans",
     "/v1/plans/plan-17",
     "/static/style.css",
