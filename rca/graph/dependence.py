@@ -18,6 +18,7 @@ MOST_BLOCKS = 40
 LEAST_BLOCKS = 8  # fewer say nothing about how much blocks differ
 _BLOCK_ROWS = 6  # the least a block has, so that neighbours hardly share anything
 _MOST_SIGMA = 5.0  # one spike is not many pieces of evidence
+_STANDS_STILL = 0.05  # of the mean square of all blocks
 _RIDGE = 1e-6
 
 
@@ -126,7 +127,7 @@ def _agreement(y: Floats, x: Floats, lag: int) -> Dependence:
         np.add.reduceat(part.sum(axis=0), bounds) for part in (x * y, x * x, y * y)
     )
     # A block in which one of the two stands still, next to what it does elsewhere, is no evidence.
-    moved = (of_x > 1e-3 * of_x.mean()) & (of_y > 1e-3 * of_y.mean())
+    moved = (of_x > _STANDS_STILL * of_x.mean()) & (of_y > _STANDS_STILL * of_y.mean())
     blocks = int(moved.sum())
     size = math.sqrt(float(of_x.sum() * of_y.sum()))
     if blocks < LEAST_BLOCKS or size <= 0:

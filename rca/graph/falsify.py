@@ -59,10 +59,9 @@ def judge(pooled: Pooled, links: Iterable[Template]) -> tuple[Tested, ...]:
         for link, cause in zip(known, causes, strict=True)
     ]
     real = discoveries([one.p for one in found], FALSE_SHARE)
-    moved = [wanders(cause) >= WANDERS for cause in causes]
-    rows = zip(known, found, zip(real, moved, strict=True), strict=True)
     return tuple(
-        Tested(link, one, _verdict(link, one, is_real, m)) for link, one, is_real, m in rows
+        Tested(link, one, _verdict(link, one, is_real, wanders(cause) >= WANDERS))
+        for link, one, is_real, cause in zip(known, found, real, causes, strict=True)
     )
 
 
