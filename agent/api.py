@@ -18,7 +18,7 @@ from agent.refuse import Refused
 from agent.view import Controls, View
 from core.cluster import NodeCondition
 from core.codec import to_json
-from core.errors import InputError, WorkerFailed
+from core.errors import InputError
 from core.types import Incident, IncidentState, PlanRecord, PlanState
 from rca.explain import explain
 
@@ -89,20 +89,13 @@ class Api:
         )
 
     async def deep(self, request: Request) -> Response:
-        """Answer the reference attribution of an incident; seconds, and worker memory."""
+        """Answer what DoWhy says of an incident; seconds to minutes, and worker memory."""
         incident = find_incident(self.controls.view(), request.path_params["id"])
         try:
             found = await self.controls.deep(incident.id)
-        except WorkerFailed as error:
-            unfit = error.reason == "raised"
-            remedy = "" if unfit else "Try again later, or give workers more in [forecast]."
-            raise Refused(422 if unfit else 503, error.code, str(error), remedy) from None
         except InputError as error:
             raise Refused(422, error.code, str(error), "") from None
-        shares = [{"variable": name, "nats": nats} for name, nats in found.ranked()]
-        return JSONResponse(
-            {"incident": incident.id, "method": found.method, "contributions": shares}
-        )
+        return JSONResponse({"incident": incident.id, **to_json(found)})
 
     async def path(self, request: Request) -> Response:
         """Answer the readings from the likeliest cause to the symptom, each with its band."""

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from agent.deep import Deep
 from agent.view import DemandView, ForecastView, Pause, View
 from core.cluster import OWNER, ClusterState, JobPhase, JobState, NodeCondition, NodeState
-from core.errors import InputError, WorkerFailed
+from core.errors import InputError
 from core.faults import FaultClass
 from core.ports import Problem
 from core.target import Target
@@ -39,7 +40,9 @@ from core.types import (
     Severity,
 )
 from rca.hops import HopSeries
+from rca.reference.change import ChangeShares
 from rca.reference.gcm import Attribution
+from rca.reference.what_if import WhatIf
 from tests.diagnoses import hops
 
 NOW_S = 1_795_183_331.0  # 2026-11-20T14:02:11Z
@@ -284,9 +287,7 @@ def gpu_diagnosis() -> Diagnosis:
         ruled_out=(
             RuledOut(SCRATCH, "storage_slow", "its read latency stayed at 4 ms throughout"),
         ),
-        checks=(
-            Check(BAD_GPU, "read the pending row remaps (nvidia-smi -q)", 0.7),
-        ),
+        checks=(Check(BAD_GPU, "read the pending row remaps (nvidia-smi -q)", 0.7),),
         run_s=0.0042,
     )
 
@@ -478,7 +479,7 @@ class FakeControls:
 
     shown: View = field(default_factory=busy_view)
     told: list[tuple[object, ...]] = field(default_factory=list)
-    deep_fails: WorkerFailed | None = None
+    deep_fails: str = ""
 
     def view(self) -> View:
         return self.shown
@@ -486,10 +487,15 @@ class FakeControls:
     async def timeline(self, incident_id: str) -> tuple[JournalEntry, ...]:
         return tuple(self.shown.timelines.get(incident_id, ()))
 
-    async def deep(self, incident_id: str) -> Attribution:
-        if self.deep_fails is not None:
-            raise self.deep_fails
-        return Attribution((f"job_step_time_s of {incident_id}",), (2.5,), "fake")
+    async def deep(self, incident_id: str) -> Deep:
+        if self.deep_fails:
+            return Deep(None, None, None, (self.deep_fails,))
+        names = (f"job_step_time_s of {incident_id}", "gpu_sm_clock_hz of GPU-8")
+        return Deep(
+            attribution=Attribution(names, (2.5, -0.1), "fake attribution"),
+            what_if=WhatIf(names[1:], 3.0, 2.0, (2.2,), (2.1,), "fake counterfactual"),
+            change=ChangeShares(names, (0.25, 0.75), 1.0, "fake change"),
+        )
 
     async def path(self, incident_id: str) -> tuple[HopSeries, ...]:
         if incident_id not in self.shown.diagnoses:

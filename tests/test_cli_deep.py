@@ -59,15 +59,20 @@ async def app(tmp_path: Path, clock: ManualClock) -> AsyncIterator[Assembly]:
         await app.close()
 
 
-async def test_an_incident_is_attributed_in_a_worker(app: Assembly) -> None:
+async def test_dowhy_answers_in_a_worker_what_it_can(app: Assembly) -> None:
     (incident,) = app.controller.watch.recent()
 
     found = await app.controller.deep(incident.id)
 
-    assert found.method.startswith("dowhy")
-    assert any(name.startswith("node_memory_used_ratio") for name in found.names)
-    assert np.isfinite(found.contribution).all()
-    assert found.ranked()[0][1] > 0
+    assert found.attribution is not None
+    assert found.attribution.method.startswith("dowhy")
+    assert found.attribution.names[0].startswith("node_memory_used_ratio")
+    assert np.isfinite(found.attribution.contribution).all()
+    assert found.attribution.ranked()[0][1] > 0
+    assert found.what_if is not None
+    assert found.what_if.now > found.what_if.normal
+    assert found.change is None
+    assert "complete abnormal readings, and 30 are needed" in found.problems[0]
 
 
 async def test_the_path_has_the_readings_of_the_history_and_their_band(app: Assembly) -> None:

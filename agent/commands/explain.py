@@ -7,17 +7,29 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from agent.commands.ask import PANEL, say_heading
-from agent.commands.console import AsJson, err, print_json, say, tell, write_plot
+from agent.commands.console import (
+    AsJson,
+    ExitCode,
+    err,
+    print_json,
+    say,
+    target_name,
+    tell,
+    write_plot,
+)
 from agent.commands.options import Url, client
 from core.codec import from_json
 from core.errors import GpumedicError
 
 if TYPE_CHECKING:
     from agent.client import Client
+    from rca.reference.change import ChangeShares
+    from rca.reference.gcm import Attribution
+    from rca.reference.what_if import WhatIf
 
-# The worker has its own limit; a queue of fits may be before it.
-DEEP_LIMIT_S = 180.0
-Deep = Annotated[bool, typer.Option("--deep", help="Also ask DoWhy, in a worker: some seconds.")]
+# Three questions of a minute each (forecast.time_limit); a queue of fits may be before them.
+DEEP_LIMIT_S = 300.0
+Deep = Annotated[bool, typer.Option("--deep", help="Also ask DoWhy, in a worker: a minute.")]
 Plot = Annotated[
     Path | None,
     typer.Option("--plot", metavar="FILE.png", help="Draw the path from cause to symptom."),
@@ -71,30 +83,56 @@ def _draw(asked: "Client", found: dict[str, Any], file: Path) -> None:
 
 
 def _deep(asked: "Client", incident_id: str) -> dict[str, Any]:
-    """Return DoWhy's attribution, or why there is none: the rest is worth showing without it."""
+    """Return what DoWhy says, or why it says nothing: the rest is worth showing without it."""
     began_s = time.perf_counter()
-    with err.status("Attributing the symptom to its causes with DoWhy ..."):
+    with err.status("Asking DoWhy what brought the symptom, and what would return it ..."):
         try:
             found = asked.get(f"/v1/incidents/{incident_id}/deep", timeout_s=DEEP_LIMIT_S)
         except GpumedicError as error:
-            return {"error": str(error)}
+            found = {"problems": [str(error)]}
     return {**found, "run_s": time.perf_counter() - began_s}
 
 
 def _say_deep(deep: dict[str, Any], diagnosis: dict[str, Any] | None) -> None:
-    if "error" in deep:
-        tell(f"No attribution by DoWhy: {deep['error']}", style="yellow")
-        raise typer.Exit(1)
-    shares = deep["contributions"]
-    total = sum(max(share["nats"], 0.0) for share in shares) or 1.0
-    say(f"By {deep['method']}, in {deep['run_s']:.1f} s, the symptom's oddness comes from:")
-    for share in shares:
-        part = 100 * max(share["nats"], 0.0) / total
-        say(f"  {share['nats']:6.2f} nats  {part:3.0f} %  {share['variable']}")
+    from rca.reference.change import ChangeShares
+    from rca.reference.gcm import Attribution
+    from rca.reference.what_if import WhatIf
+
+    say(f"DoWhy, in {deep['run_s']:.1f} s", style="bold")
+    if given := deep.get("attribution"):
+        _say_attribution(from_json(Attribution, given), diagnosis)
+    if given := deep.get("what_if"):
+        _say_what_if(from_json(WhatIf, given))
+    if given := deep.get("change"):
+        _say_change(from_json(ChangeShares, given))
+    for problem in deep["problems"]:
+        tell(f"DoWhy has no answer to a question: {problem}", style="yellow")
+    if not any(deep.get(part) for part in ("attribution", "what_if", "change")):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _say_attribution(found: "Attribution", diagnosis: dict[str, Any] | None) -> None:
+    total = sum(max(nats, 0.0) for nats in found.contribution) or 1.0
+    say(f"What brought the symptom's oddness ({found.method}):")
+    for name, nats in found.ranked():
+        say(f"  {nats:6.2f} nats  {100 * max(nats, 0.0) / total:3.0f} %  {name}")
     first = diagnosis["causes"][0] if diagnosis and diagnosis["causes"] else None
     if first and first["impact"] is not None:
-        named = first["fault"].replace("_", " ")
-        say(f"The diagnosis above: {100 * first['impact']:.0f} % of the symptom from {named}.")
+        named = f"{first['fault'].replace('_', ' ')} on {target_name(first['target'])}"
+        say(f"  By the diagnosis above {100 * first['impact']:.0f} % come from {named}.")
+
+
+def _say_what_if(found: "WhatIf") -> None:
+    say(f"How much of the symptom goes were one put back to normal ({found.method}):")
+    for name, share in found.returned():
+        say(f"  {100 * share:6.0f} %  {name}")
+
+
+def _say_change(found: "ChangeShares") -> None:
+    say(f"Whose mechanism changed, by its part in the symptom's change ({found.method}):")
+    for name, share in found.ranked():
+        part = 100 * share / found.mean_change if found.mean_change else 0.0
+        say(f"  {part:6.0f} %  {name}")
 
 
 def register(app: typer.Typer) -> None:

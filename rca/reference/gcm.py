@@ -28,6 +28,7 @@ class AttributionTask:
     links:    (cause, effect) pairs of indices, without a cycle
     normal:   (V, N) readings of normal times; abnormal: (V,) the reading to explain
     target:   index of the variable whose oddness is attributed
+    variables: (V) their numbers in the incident's graph; () where there is none
     """
 
     names: tuple[str, ...]
@@ -36,6 +37,7 @@ class AttributionTask:
     abnormal: Floats
     target: int
     seed: int = 0
+    variables: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ def task_of(case: Case, diagnosis: Diagnosis, *, seed: int = 0) -> AttributionTa
         abnormal=case.standing.level[chosen],
         target=where[target],
         seed=seed,
+        variables=tuple(where),
     )
 
 

@@ -1,0 +1,52 @@
+"""DoWhy's opinion of an incident: three questions in worker processes, each with its own answer."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from agent.forecast_table import Workers
+from core.errors import GpumedicError, WorkerFailed
+from rca.reference.change import ChangeShares
+from rca.reference.gcm import Attribution
+from rca.reference.questions import Questions
+from rca.reference.what_if import WhatIf
+
+ATTRIBUTE = "rca.reference.gcm:attribute"
+WHAT_IF = "rca.reference.what_if:what_if"
+CHANGE = "rca.reference.change:distribution_change"
+
+
+@dataclass(frozen=True, slots=True)
+class Deep:
+    """What DoWhy says; None where it could not, and ``problems`` says why.
+
+    attribution: who brought the symptom's oddness; what_if: what would return the symptom to
+    normal; change: whose mechanism changed
+    """
+
+    attribution: Attribution | None
+    what_if: WhatIf | None
+    change: ChangeShares | None
+    problems: tuple[str, ...] = ()
+
+
+async def ask(pool: Workers, asked: Questions) -> Deep:
+    """Ask all three at once, as far as the pool has workers; one that fails leaves the others."""
+    found = await asyncio.gather(
+        _run(pool, ATTRIBUTE, asked.attribution),
+        _run(pool, WHAT_IF, asked.what_if),
+        _run(pool, CHANGE, asked.change),
+    )
+    problems = tuple(str(each) for each in found if isinstance(each, GpumedicError))
+    answers = [None if isinstance(each, GpumedicError) else each for each in found]
+    return Deep(*answers, problems=problems)
+
+
+async def _run(pool: Workers, function: str, task: object) -> Any:
+    """Return what the worker made of the task, or its failure; None for nothing to ask."""
+    if task is None:
+        return None
+    try:
+        return await pool.run(function, task)
+    except WorkerFailed as error:
+        return error
