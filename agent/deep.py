@@ -38,8 +38,8 @@ async def ask(pool: Workers, asked: Questions) -> Deep:
         _run(pool, CHANGE, asked.change),
     )
     problems = tuple(str(each) for each in found if isinstance(each, GpumedicError))
-    answers = [None if isinstance(each, GpumedicError) else each for each in found]
-    return Deep(*answers, problems=problems)
+    first, second, third = (None if isinstance(each, GpumedicError) else each for each in found)
+    return Deep(first, second, third, problems)
 
 
 async def _run(pool: Workers, function: str, task: object) -> Any:
