@@ -1,36 +1,18 @@
 """DoWhy's opinion of an incident: three questions in worker processes, each with its own answer."""
 
 import asyncio
-from dataclasses import dataclass
 from typing import Any
 
 from agent.forecast_table import Workers
 from core.errors import GpumedicError, WorkerFailed
-from rca.reference.change import ChangeShares
-from rca.reference.gcm import Attribution
-from rca.reference.questions import Questions
-from rca.reference.what_if import WhatIf
+from rca.reference.questions import Answers, Questions
 
 ATTRIBUTE = "rca.reference.gcm:attribute"
 WHAT_IF = "rca.reference.what_if:what_if"
 CHANGE = "rca.reference.change:distribution_change"
 
 
-@dataclass(frozen=True, slots=True)
-class Deep:
-    """What DoWhy says; None where it could not, and ``problems`` says why.
-
-    attribution: who brought the symptom's oddness; what_if: what would return the symptom to
-    normal; change: whose mechanism changed
-    """
-
-    attribution: Attribution | None
-    what_if: WhatIf | None
-    change: ChangeShares | None
-    problems: tuple[str, ...] = ()
-
-
-async def ask(pool: Workers, asked: Questions) -> Deep:
+async def ask(pool: Workers, asked: Questions) -> Answers:
     """Ask all three at once, as far as the pool has workers; one that fails leaves the others."""
     found = await asyncio.gather(
         _run(pool, ATTRIBUTE, asked.attribution),
@@ -39,7 +21,7 @@ async def ask(pool: Workers, asked: Questions) -> Deep:
     )
     problems = tuple(str(each) for each in found if isinstance(each, GpumedicError))
     first, second, third = (None if isinstance(each, GpumedicError) else each for each in found)
-    return Deep(first, second, third, problems)
+    return Answers(first, second, third, problems)
 
 
 async def _run(pool: Workers, function: str, task: object) -> Any:

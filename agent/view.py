@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from agent.deep import Deep
 from core.cluster import ClusterState
 from core.ports import Problem
 from core.target import Target
 from core.types import Diagnosis, Event, Floats, Forecast, Incident, JournalEntry, PlanRecord
 from rca.hops import HopSeries
+from rca.reference.questions import Answers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -127,7 +127,7 @@ class Controls(Protocol):
         """Return an incident's journal, oldest first."""
         ...
 
-    async def deep(self, incident_id: str) -> Deep:
+    async def deep(self, incident_id: str) -> Answers:
         """Return DoWhy's slow opinion of an incident; InputError where it cannot be asked."""
         ...
 

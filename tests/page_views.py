@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from agent.deep import Deep
 from agent.view import DemandView, ForecastView, Pause, View
 from core.cluster import OWNER, ClusterState, JobPhase, JobState, NodeCondition, NodeState
 from core.errors import InputError
@@ -42,6 +41,7 @@ from core.types import (
 from rca.hops import HopSeries
 from rca.reference.change import ChangeShares
 from rca.reference.gcm import Attribution
+from rca.reference.questions import Answers
 from rca.reference.what_if import WhatIf
 from tests.diagnoses import hops
 
@@ -487,11 +487,11 @@ class FakeControls:
     async def timeline(self, incident_id: str) -> tuple[JournalEntry, ...]:
         return tuple(self.shown.timelines.get(incident_id, ()))
 
-    async def deep(self, incident_id: str) -> Deep:
+    async def deep(self, incident_id: str) -> Answers:
         if self.deep_fails:
-            return Deep(None, None, None, (self.deep_fails,))
+            return Answers(None, None, None, (self.deep_fails,))
         names = (f"job_step_time_s of {incident_id}", "gpu_sm_clock_hz of GPU-8")
-        return Deep(
+        return Answers(
             attribution=Attribution(names, (2.5, -0.1), "fake attribution"),
             what_if=WhatIf(names[1:], 3.0, 2.0, (2.2,), (2.1,), "fake counterfactual"),
             change=ChangeShares(names, (0.25, 0.75), 1.0, "fake change"),

@@ -1,4 +1,4 @@
-"""What DoWhy is asked about an incident: three questions on the same few variables."""
+"""What DoWhy is asked about an incident: three questions on the same few variables, and answers."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,9 @@ import numpy as np
 from core.types import Diagnosis, Floats, Ints
 from rca.posterior.case import Case
 from rca.posterior.standing import readings
-from rca.reference.change import MAX_VARIABLES, ChangeTask
-from rca.reference.gcm import AttributionTask, task_of
-from rca.reference.what_if import WhatIfTask
+from rca.reference.change import MAX_VARIABLES, ChangeShares, ChangeTask
+from rca.reference.gcm import Attribution, AttributionTask, task_of
+from rca.reference.what_if import WhatIf, WhatIfTask
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,6 +22,16 @@ class Questions:
     attribution: AttributionTask
     what_if: WhatIfTask | None
     change: ChangeTask | None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """What DoWhy says to the questions; None where it could not, and ``problems`` says why."""
+
+    attribution: Attribution | None
+    what_if: WhatIf | None
+    change: ChangeShares | None
+    problems: tuple[str, ...] = ()
 
 
 def questions(case: Case, diagnosis: Diagnosis) -> Questions:
