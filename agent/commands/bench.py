@@ -41,6 +41,12 @@ def _diagnose(quick: bool) -> "Sequence[Row]":
     return diagnose_rows((16, 128) if quick else (16, 128, 512, 2048), runs=3 if quick else 5)
 
 
+def _rca(quick: bool) -> "Sequence[Row]":
+    from agent.bench.rca import rca_rows
+
+    return rca_rows(quick=quick)
+
+
 def _loop(quick: bool) -> "Sequence[Row]":
     from agent.bench.loops import loop_rows
 
@@ -59,6 +65,7 @@ MEASURES: "Mapping[str, Callable[[bool], Sequence[Row]]]" = {
     "forecast": _forecast,
     "detect": _detect,
     "diagnose": _diagnose,
+    "rca": _rca,
     "loop": _loop,
     "sim": _sim,
 }
@@ -74,7 +81,7 @@ def bench(
     ] = RESULTS,
 ) -> None:
     """Measure the parts on this machine: fleet (the cycle's arrays), forecast, detect,
-    diagnose, loop, sim (the simulator).
+    diagnose, rca (causal graphs, beside DoWhy), loop, sim (the simulator).
 
     page prints docs/results.md from the JSON that was kept, plot docs/results/sim_cost.svg.
     """
