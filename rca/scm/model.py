@@ -119,7 +119,7 @@ def finish(
     use = choose(folds, terms, ridge=settings.ridge)
     fitted = solve(reduce(merged, folds), terms, ridge=settings.ridge, use=use)
     laws = Laws(links, terms, place, fitted)
-    tails = TailsMaker(links.size, value.shape[1] - start, settings.window)
+    tails = TailsMaker(links.size, settings.window)
     for block, expected in expectations(value, laws, start=start):
         at = block.variables
         tails.add(at, value[at, start:] - expected, seen.floor[at])
