@@ -15,6 +15,7 @@ from core.types import (
     Incident,
     RuledOut,
 )
+from core.units import CATALOG
 from rca.faults.catalogue import FAULTS
 from rca.verdict import Verdict, blamed, together, verdict_of
 from rca.words import (
@@ -230,11 +231,8 @@ def _say_symptom(symptom: Event | Anomaly | Breach) -> str:
             code = f" {symptom.code}" if symptom.code else ""
             return f"{where}: {symptom.text or symptom.kind + code}"
         case Anomaly():
-            low, high = (say_value(symptom.metric, v) for v in (symptom.lower, symptom.upper))
-            return (
-                f"{where}: {say_metric(symptom.metric)} is "
-                f"{say_value(symptom.metric, symptom.value)}, usually {low} to {high}"
-            )
+            value = say_value(symptom.metric, symptom.value)
+            return f"{where}: {say_metric(symptom.metric)} is {value}, {_say_band(symptom)}"
         case Breach():
             wait = say_duration(symptom.expected_s - symptom.made_at_s)
             return (
@@ -242,6 +240,17 @@ def _say_symptom(symptom: Event | Anomaly | Breach) -> str:
                 f"{say_value(symptom.metric, symptom.limit)} in {wait} "
                 f"(p = {symptom.probability:.2f})"
             )
+
+
+def _say_band(anomaly: Anomaly) -> str:
+    """Say what the reading should be; a side that is as wide as the metric itself says nothing."""
+    low, high = (say_value(anomaly.metric, v) for v in (anomaly.lower, anomaly.upper))
+    known = CATALOG.get(anomaly.metric)
+    if known and anomaly.lower <= known.low < anomaly.upper < known.high:
+        return f"should be at most {high}"
+    if known and known.low < anomaly.lower < known.high <= anomaly.upper:
+        return f"should be at least {low}"
+    return f"usually {low} to {high}"
 
 
 def _say_impact(incident: Incident, diagnosis: Diagnosis, state: ClusterState | None) -> str:

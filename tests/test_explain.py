@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.faults import FaultClass
 from core.target import Target
-from core.types import Hop
+from core.types import Hop, Severity
 from core.units import CATALOG
 from rca.explain import explain, say_path
 from rca.verdict import Verdict, together, verdict_of
@@ -55,6 +55,23 @@ def test_a_cause_that_passes_by_itself_says_so() -> None:
     assert explain(slow_job(), found).root_cause.endswith(
         "thermal, transient (p = 0.90): it passes by itself or with a restart"
     )
+
+
+def test_a_reading_beyond_a_limit_names_the_limit_alone() -> None:
+    slow = slow_job()
+    hot = replace(
+        slow.anomalies[0],
+        target=GPU,
+        metric="gpu_temperature_celsius",
+        value=91.2,
+        lower=-20.0,
+        upper=87.0,
+        severity=Severity.CRITICAL,
+    )
+
+    said = explain(replace(slow, anomalies=(hot, *slow.anomalies)), named()).critical_failure
+
+    assert said.endswith("GPU core temperature is 91.2 °C, should be at most 87 °C")
 
 
 def test_a_hop_that_nobody_measures_is_on_the_path_all_the_same() -> None:
