@@ -29,6 +29,9 @@ DAY_S = 86_400.0
 # counted its own over 54 days. After four half-lives a lesson is forgotten.
 HALF_LIFE_S = 60 * DAY_S
 FORGOTTEN_S = 4 * HALF_LIFE_S
+# Assumed: on a fleet where nobody has measured how well diagnoses are calibrated, none counts as
+# surer than this, or twenty plans that fail would be taken for twenty bad days.
+SUREST = 0.9
 _ROUNDS, _CLOSE = 200, 1e-6  # of EM, and the change from which on it has settled
 _BOUNDS = (-MOST_NATS, MOST_NATS)
 _WORTH_SAYING = 1e-3  # nats
@@ -90,6 +93,7 @@ def shifts(lessons: Sequence[Lesson], now_s: float) -> Mapping[str, float]:
     if not faults:
         return MappingProxyType({})
     share = np.array([[each.shares.get(fault, 0.0) for fault in faults] for each in kept])
+    share *= (SUREST / np.maximum(SUREST, share.sum(axis=1)))[:, None]
     likely = np.array([_likelihoods(each, faults) for each in kept])
     weight = np.array([_weight(now_s - each.time_s) for each in kept])
     nats = np.log(_times(share, likely, weight))

@@ -148,6 +148,12 @@ def test_what_was_shifted_is_counted_as_the_catalogue_would_have_said_it() -> No
     assert unshifted(shown, shift) == pytest.approx(SURE)
 
 
+def test_plans_that_fail_again_and_again_are_heeded_however_sure_the_diagnosis() -> None:
+    sure = [lesson(Upshot.DID_NOT_HELP, shares={"gpu_hang": 0.995})] * 20
+
+    assert shifts(sure, NOW_S)["gpu_hang"] < -0.2
+
+
 def test_right_and_wrong_are_counted_plainly() -> None:
     told = [Upshot.HELPED] * 7 + [Upshot.DID_NOT_HELP] * 2 + [Upshot.DENIED]
 
