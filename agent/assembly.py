@@ -149,7 +149,7 @@ class Assembly:
             **self.controller.watch.senses.memory(),
             **self.controller.forecasting.memory(),
             DEMAND: self.controller.demand.state(),
-            OUTCOMES: self.controller.outcomes.state(),
+            OUTCOMES: self.controller.watch.outcomes.state(),
         }
         await asyncio.to_thread(write_memory, self.settings.state_dir / LEARNED, memory)
 
@@ -268,14 +268,14 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
         history, held.pool, forecast_settings(settings), metrics, clock, senses.expect
     )
     forecasting.remember(memory)
+    outcomes = Outcomes.remembering(memory.get(OUTCOMES, {}))
     return Controller(
         cluster=settings.cluster,
         clock=clock,
         gatherer=gatherer,
         forecasting=forecasting,
         demand=GpusWanted.remembering(memory.get(DEMAND, {})),
-        outcomes=Outcomes.remembering(memory.get(OUTCOMES, {})),
-        watch=Watch(history, store, teller, metrics, senses, watch),
+        watch=Watch(history, store, teller, metrics, senses, watch, outcomes),
         heal=Heal(RulesPolicy(), runner, store, metrics, settings.autonomy_of),
         teller=teller,
         store=store,

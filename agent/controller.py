@@ -10,13 +10,13 @@ from importlib.metadata import version
 import structlog
 
 from agent.answer import in_short
+from agent.deep import ask
 from agent.demand import GpusWanted
 from agent.forecasting import Forecasting
 from agent.gather import Gatherer, World
 from agent.heal import Heal
 from agent.metrics import Metrics
 from agent.notify.alertmanager import Alertmanager
-from agent.outcomes import Outcomes
 from agent.pause import PauseSwitch
 from agent.standing_alerts import StandingAlerts
 from agent.tell import Teller
@@ -28,7 +28,7 @@ from core.errors import GpumedicError, InputError, StoreError
 from core.ports import Announcement, DeliveryStatus, Store
 from core.types import Diagnosis, Event, Incident, JournalEntry, PlanRecord
 from rca.hops import HopSeries
-from rca.reference.gcm import Attribution
+from rca.reference.questions import Answers
 from remediation.guards import GuardSettings, nodes_out_limit
 
 log = structlog.get_logger()
@@ -37,7 +37,6 @@ LOOP = "cycle"
 MOST_OF_A_TITLE = 100
 # Open incidents whose history the page shows beside them; the others have it on their own page.
 MOST_TIMELINES = 20
-ATTRIBUTE = "rca.reference.gcm:attribute"
 # A wall clock that moves this much more or less than the monotonic one between two cycles was set.
 CLOCK_STEP_S = 30.0
 # A cycle that has not ended after this many intervals means the loop is stuck: no more watchdog.
@@ -62,7 +61,6 @@ class Controller:
     gatherer: Gatherer
     forecasting: Forecasting
     demand: GpusWanted
-    outcomes: Outcomes
     watch: Watch
     heal: Heal
     teller: Teller
@@ -162,7 +160,7 @@ class Controller:
             self.watch.diagnoses,
             paused=lambda: self._pause() is not None,
         )
-        self.outcomes.note(self.heal.recent(), self.watch.diagnoses, now_s=world.now_s)
+        self.watch.learn(self.heal.recent(), world.now_s)
         if broke is not None:
             raise broke
         newest = self.watch.live()[-MOST_TIMELINES:]
@@ -217,20 +215,19 @@ class Controller:
             nodes_out_limit=self._nodes_out_limit(),
             timelines=self._timelines,
             demand=self._wanted,
-            learned=self.outcomes.learned(),
+            learned=self.watch.outcomes.learned(now_s),
         )
 
     async def timeline(self, incident_id: str) -> tuple[JournalEntry, ...]:
         """Return an incident's journal, oldest first."""
         return await self.store.entries(incident_id)
 
-    async def deep(self, incident_id: str) -> Attribution:
-        """Attribute an incident's symptom with DoWhy, in a worker, within forecast.time_limit."""
+    async def deep(self, incident_id: str) -> Answers:
+        """Ask DoWhy about an incident, in workers, each question within forecast.time_limit."""
         if self._world is None:
             raise InputError(f"Attributing incident {incident_id}: no cycle has run yet. Wait one.")
-        task = self.watch.attribution_task(incident_id, self._world)
-        found: Attribution = await self.forecasting.pool.run(ATTRIBUTE, task)
-        return found
+        asked = self.watch.questions(incident_id, self._world)
+        return await ask(self.forecasting.pool, asked)
 
     async def path(self, incident_id: str) -> tuple[HopSeries, ...]:
         """Return the readings along the likeliest cause's path to the symptom."""

@@ -25,13 +25,13 @@ class Outcomes:
 
     _lessons: dict[str, Lesson] = field(default_factory=dict)
     _shifts: Mapping[str, float] = field(default_factory=dict)
-    _day: float = -np.inf
+    _as_of: tuple[int, int] = (0, 0)  # lessons and day that the shifts are of
+    _told: int = 0
 
     def note(
         self, records: Iterable[PlanRecord], diagnoses: Mapping[str, Diagnosis], *, now_s: float
     ) -> None:
         """Learn from the plans that have ended since the last time; each teaches once."""
-        told = False
         for record in records:
             upshot = upshot_of(record)
             if upshot is None or now_s - record.since_s >= FORGOTTEN_S:
@@ -40,25 +40,27 @@ class Outcomes:
             key = f"{record.plan.incident_id} {record.plan.cause.fault} {upshot}"
             if key not in self._lessons:
                 found = diagnoses.get(record.plan.incident_id)
-                self._lessons[key] = _lesson(key, record, upshot, found, self._shifts)
-                told = True
-        day = now_s // DAY_S
-        if told or day != self._day:
-            self._day = day
+                shifted = self.shifts(now_s)
+                self._lessons[key] = _lesson(key, record, upshot, found, shifted)
+                self._told += 1
+
+    def shifts(self, now_s: float) -> Mapping[str, float]:
+        """Return how far each fault's log prior is to be shifted on this fleet, nats."""
+        as_of = (self._told, int(now_s // DAY_S))
+        if as_of != self._as_of:
             self._forget(now_s)
             self._shifts = shifts(tuple(self._lessons.values()), now_s)
-
-    def shifts(self) -> Mapping[str, float]:
-        """Return how far each fault's log prior is to be shifted on this fleet, nats."""
+            self._as_of = as_of
         return self._shifts
 
-    def learned(self) -> tuple[Learned, ...]:
+    def learned(self, now_s: float) -> tuple[Learned, ...]:
         """Return of each fault that was acted on, or has shifted, what was learned of it."""
+        shifted = self.shifts(now_s)
         lessons = tuple(self._lessons.values())
-        faults = {each.fault for each in lessons} | self._shifts.keys()
+        faults = {each.fault for each in lessons} | shifted.keys()
         counted = {fault: tally(lessons, fault) for fault in sorted(faults)}
         return tuple(
-            Learned(fault, found.right, found.wrong, self._shifts.get(fault, 0.0), say_tally(found))
+            Learned(fault, found.right, found.wrong, shifted.get(fault, 0.0), say_tally(found))
             for fault, found in counted.items()
         )
 

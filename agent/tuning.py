@@ -1,6 +1,7 @@
 """From the settings, in the words of operators, to what each part goes by, in seconds."""
 
 from agent.config import Settings
+from agent.config.own_links import known_and_own
 from agent.forecasting import ForecastSettings
 from agent.watch import WatchSettings
 from detectors.detect import DetectSettings
@@ -31,6 +32,7 @@ def watch_settings(settings: Settings) -> WatchSettings:
             resolve_after_s=settings.detect.resolve_after,
         ),
         diagnose=DiagnoseSettings(normal_span_s=settings.diagnose.normal_span),
+        links=known_and_own(settings),
     )
 
 

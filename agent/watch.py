@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -11,19 +11,32 @@ from agent.answer import class_of, in_short, name_of
 from agent.gather import World
 from agent.history import History
 from agent.metrics import Metrics
+from agent.outcomes import Outcomes
 from agent.senses import Senses
 from agent.tell import Teller
 from core.cluster import ClusterState
 from core.errors import InputError
 from core.ports import Announcement, Store
 from core.target import Target
-from core.types import Breach, Diagnosis, Event, Incident, IncidentState, Severity, Window
+from core.types import (
+    Breach,
+    Diagnosis,
+    Event,
+    Incident,
+    IncidentState,
+    PlanRecord,
+    Severity,
+    Window,
+)
 from detectors.detect import DetectSettings
 from detectors.detector import Symptoms
 from detectors.group import GroupSettings, group
 from rca.diagnose import DiagnoseSettings, case_of, diagnose
+from rca.graph.links import TEMPLATES
+from rca.graph.templates import Template
 from rca.hops import HopSeries, hop_series
-from rca.reference.gcm import AttributionTask, task_of
+from rca.knowledge import Knowledge
+from rca.reference.questions import Questions, questions
 
 log = structlog.get_logger()
 
@@ -31,6 +44,8 @@ log = structlog.get_logger()
 FEW_NODES = 128
 # When a thousand nodes fail at once the worst are diagnosed now, the others in the next cycles.
 MAX_DIAGNOSES = 100
+# What was said and is no symptom explains one for so long; of a flood the newest count.
+TOLD_S, MAX_TOLD = 3600.0, 10_000
 # A plot of a path shows as long before its onset as after, but at least and at most this long.
 PATH_BEFORE_S = (900.0, 3600.0)
 # What happened this long after a resolved incident's last symptom is no part of its plot.
@@ -39,12 +54,16 @@ PATH_AFTER_S = 600.0
 
 @dataclass(frozen=True, slots=True)
 class WatchSettings:
-    """How far back the detectors look, in seconds, and what each part goes by."""
+    """How far back the detectors look, in seconds, and what each part goes by.
+
+    links: of the causal graph, a user's own among them
+    """
 
     detect_span_s: float
     detect: DetectSettings
     group: GroupSettings
     diagnose: DiagnoseSettings
+    links: tuple[Template, ...] = TEMPLATES
 
 
 @dataclass(slots=True)
@@ -61,9 +80,11 @@ class Watch:
     metrics: Metrics
     senses: Senses
     settings: WatchSettings
+    outcomes: Outcomes = field(default_factory=Outcomes)
     incidents: dict[str, Incident] = field(default_factory=dict)
     diagnoses: dict[str, Diagnosis] = field(default_factory=dict)
     _seen: dict[str, frozenset[object]] = field(default_factory=dict)
+    _told: tuple[Event, ...] = ()
     _unsaved: dict[tuple[type, str], Incident | Diagnosis] = field(default_factory=dict)
 
     def change(self, settings: WatchSettings) -> None:
@@ -94,9 +115,11 @@ class Watch:
         found = self.senses.look(windows, topology=topology, now_s=world.now_s)
         told = self.senses.hear(tuple(world.events), topology=topology, now_s=world.now_s)
         self.metrics.saw(found.anomalies)
+        events = (*found.events, *told)
+        self._hear(events, world.now_s)
         symptoms = Symptoms(
             anomalies=found.anomalies,
-            events=tuple(event for event in (*found.events, *told) if _is_trouble(event)),
+            events=tuple(event for event in events if _is_trouble(event)),
             breaches=tuple(breaches),
         )
         await self._group(symptoms, world)
@@ -110,6 +133,19 @@ class Watch:
             self._saw(incident)
             await self._try_to_diagnose(incident, world)
         await self._save()
+
+    def learn(self, plans: Iterable[PlanRecord], now_s: float) -> None:
+        """Learn what came of the diagnoses that were acted on."""
+        self.outcomes.note(plans, self.diagnoses, now_s=now_s)
+
+    def _hear(self, events: Sequence[Event], now_s: float) -> None:
+        """Keep what is no symptom and may explain one: planned work, a new driver."""
+        news = {*self._told, *(event for event in events if not _is_trouble(event))}
+        kept = sorted((e for e in news if now_s - e.time_s < TOLD_S), key=lambda e: e.time_s)
+        self._told = tuple(kept[-MAX_TOLD:])
+
+    def _knowledge(self, now_s: float) -> Knowledge:
+        return Knowledge(self.settings.links, self.outcomes.shifts(now_s))
 
     def _saw(self, incident: Incident) -> None:
         """Note an incident's symptoms; one that goes and comes back is no news."""
@@ -151,8 +187,8 @@ class Watch:
         if _breaches_of(incident) - _breaches_of(before):
             await self.teller.tell(Announcement.BREACH_EXPECTED, incident.title, incident=incident)
 
-    def attribution_task(self, incident_id: str, world: World) -> AttributionTask:
-        """Return an incident's variables for the reference; InputError where that cannot be."""
+    def questions(self, incident_id: str, world: World) -> Questions:
+        """Return what to ask DoWhy about an incident; InputError where that cannot be."""
         incident, diagnosis = self.incidents.get(incident_id), self.diagnoses.get(incident_id)
         if incident is None or diagnosis is None:
             raise InputError(
@@ -166,7 +202,7 @@ class Watch:
             now_s=world.now_s,
             settings=self.settings.diagnose,
         )
-        return task_of(case, diagnosis)
+        return questions(case, diagnosis)
 
     def path(self, incident_id: str, now_s: float) -> tuple[HopSeries, ...]:
         """Return the readings along the likeliest cause's path; InputError where it has none."""
@@ -210,7 +246,13 @@ class Watch:
         windows = self._around(incident, world)
         began_s = time.perf_counter()
         found = diagnose(
-            incident, windows, world.state, now_s=world.now_s, settings=self.settings.diagnose
+            incident,
+            windows,
+            world.state,
+            now_s=world.now_s,
+            settings=self.settings.diagnose,
+            knowledge=self._knowledge(world.now_s),
+            told=self._told,
         )
         found = replace(found, run_s=time.perf_counter() - began_s)
         self.metrics.diagnosed(class_of(found), found)

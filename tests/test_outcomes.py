@@ -84,28 +84,29 @@ def test_a_plan_that_the_runner_takes_back_lowers_its_cause_and_raises_the_rival
     outcomes = taught(record, now_s=record.since_s)
 
     assert record.state is PlanState.ROLLED_BACK
-    assert outcomes.shifts()[HOT] < 0 < outcomes.shifts()[RIVAL]
+    found = outcomes.shifts(record.since_s)
+    assert found[HOT] < 0 < found[RIVAL]
 
 
 def test_a_plan_teaches_once_and_a_repeated_no_says_one_thing() -> None:
     denied = plan(PlanState.DENIED)
     again = replace(denied, plan=replace(denied.plan, id="p2"), since_s=NOW_S + 600)
 
-    assert taught(denied, denied, again).shifts() == taught(denied).shifts()
+    assert taught(denied, denied, again).shifts(NOW_S) == taught(denied).shifts(NOW_S)
 
 
 def test_each_incident_teaches_anew() -> None:
     one = taught(plan(PlanState.DENIED))
     two = taught(plan(PlanState.DENIED), plan(PlanState.DENIED, incident="i2"))
 
-    assert two.shifts()[HOT] < one.shifts()[HOT] < 0
+    assert two.shifts(NOW_S)[HOT] < one.shifts(NOW_S)[HOT] < 0
 
 
 def test_a_diagnosis_that_is_gone_leaves_the_cause_of_the_plan() -> None:
     outcomes = Outcomes()
     outcomes.note([plan(PlanState.ROLLED_BACK, verified=False)], {}, now_s=NOW_S)
 
-    assert set(outcomes.shifts()) == {HOT}
+    assert set(outcomes.shifts(NOW_S)) == {HOT}
 
 
 def test_what_was_learned_survives_a_restart_and_is_not_learned_again(tmp_path: Path) -> None:
@@ -119,8 +120,8 @@ def test_what_was_learned_survives_a_restart_and_is_not_learned_again(tmp_path: 
     after = Outcomes.remembering(read_memory(tmp_path / "learned.npz")["outcomes"])
     after.note(records, {}, now_s=NOW_S)
 
-    assert after.shifts() == before.shifts()
-    assert after.learned() == before.learned()
+    assert after.shifts(NOW_S) == before.shifts(NOW_S)
+    assert after.learned(NOW_S) == before.learned(NOW_S)
 
 
 def test_nothing_learned_is_kept_and_taken_up_as_nothing(tmp_path: Path) -> None:
@@ -128,33 +129,31 @@ def test_nothing_learned_is_kept_and_taken_up_as_nothing(tmp_path: Path) -> None
 
     after = Outcomes.remembering(read_memory(tmp_path / "learned.npz")["outcomes"])
 
-    assert (after.shifts(), after.learned()) == ({}, ())
+    assert (after.shifts(NOW_S), after.learned(NOW_S)) == ({}, ())
 
 
 def test_lessons_that_do_not_fit_are_begun_anew() -> None:
     state = {**taught(plan(PlanState.DENIED)).state()}
     state["upshot"] = state["upshot"].astype("<U4")
 
-    assert Outcomes.remembering(state).learned() == ()
-    assert Outcomes.remembering({"key": state["key"]}).learned() == ()
+    assert Outcomes.remembering(state).learned(NOW_S) == ()
+    assert Outcomes.remembering({"key": state["key"]}).learned(NOW_S) == ()
 
 
 def test_an_old_lesson_fades_from_day_to_day_and_is_forgotten() -> None:
     outcomes = taught(plan(PlanState.ROLLED_BACK, verified=False))
-    fresh = outcomes.shifts()[HOT]
+    fresh = outcomes.shifts(NOW_S)[HOT]
 
-    outcomes.note([], {}, now_s=NOW_S + 30 * DAY_S)
-    assert fresh < outcomes.shifts()[HOT] < 0
-
-    outcomes.note([], {}, now_s=NOW_S + FORGOTTEN_S + DAY_S)
-    assert (outcomes.shifts(), outcomes.learned()) == ({}, ())
+    later_s, much_later_s = NOW_S + 30 * DAY_S, NOW_S + FORGOTTEN_S + DAY_S
+    assert fresh < outcomes.shifts(later_s)[HOT] < 0
+    assert (outcomes.shifts(much_later_s), outcomes.learned(much_later_s)) == ({}, ())
 
 
 def test_what_was_learned_is_said_in_words() -> None:
     helped = [plan(PlanState.DONE, verified=True, incident=f"i{n}") for n in range(7)]
     failed = [plan(PlanState.FAILED, verified=False, incident=f"j{n}") for n in range(2)]
 
-    (said,) = (each for each in taught(*helped, *failed).learned() if each.fault == HOT)
+    (said,) = (each for each in taught(*helped, *failed).learned(NOW_S) if each.fault == HOT)
 
     assert (said.right, said.wrong) == (7, 2)
     assert said.text == "on this fleet acting on it helped in 7 of 9 cases"
@@ -167,6 +166,7 @@ def test_lessons_are_bounded() -> None:
         for number in range(MOST_LESSONS + 10)
     ]
     outcomes.note(records, {}, now_s=NOW_S + 5000)
+    outcomes.shifts(NOW_S + 5000)
 
     assert len(outcomes.state()["key"]) == MOST_LESSONS
     assert "i0 " not in str(outcomes.state()["key"][0])
@@ -177,4 +177,4 @@ def test_a_fault_of_another_name_is_not_learned_of() -> None:
     state["fault"] = state["fault"].astype("<U40")
     state["fault"][0] = GONE + "_long_ago"
 
-    assert Outcomes.remembering(state).learned() == ()
+    assert Outcomes.remembering(state).learned(NOW_S) == ()

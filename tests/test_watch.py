@@ -8,13 +8,24 @@ from pathlib import Path
 import pytest
 
 from agent.answer import class_of
-from agent.assembly import Assembly
+from agent.assembly import LEARNED, OUTCOMES, Assembly
 from agent.gather import World
+from agent.memory import write_memory
 from core.clock import ManualClock
 from core.target import Target
-from core.types import Breach, Event, Incident, IncidentState
+from core.types import (
+    Breach,
+    Diagnosis,
+    Event,
+    Incident,
+    IncidentState,
+    OutcomeStatus,
+    PlanRecord,
+    PlanState,
+    Severity,
+)
 from tests.fakes import FakeCluster
-from tests.healing import breach
+from tests.healing import breach, cordon, ended, plan_of, record_of
 from tests.loop import CYCLE_S, loop, xid
 from tests.receivers import Receiver, receiving, response
 
@@ -188,3 +199,54 @@ async def test_a_diagnosis_knows_its_time_and_is_counted_by_its_class(
     assert count("gpumedic_diagnoses_total", {"class": "no_fault"}) == 0
     assert count("gpumedic_diagnosis_duration_seconds_count", {"method": found.method}) == 1
     await app.close()
+
+
+async def test_what_is_no_symptom_is_kept_and_explains_one(
+    tmp_path: Path, clock: ManualClock, sink: Receiver
+) -> None:
+    app = await watching(tmp_path, clock, sink)
+    node, now_s = Target(NODE), clock.now_s()
+    work = Event(node, now_s, "maintenance", "", "planned work", Severity.INFO)
+    down = Event(node, now_s + CYCLE_S, "node_down", "", "does not answer", Severity.CRITICAL)
+
+    await look(app, clock, work)
+    await look(app, clock, down)
+
+    (incident,) = app.controller.watch.live()
+    assert incident.events == (down,)
+    diagnosis = app.controller.watch.diagnoses[incident.id]
+    assert "node_taken_down" in {cause.fault for cause in diagnosis.causes}
+    await app.close()
+
+
+async def test_what_plans_came_to_shifts_the_next_diagnosis_and_outlives_a_restart(
+    tmp_path: Path, clock: ManualClock, sink: Receiver
+) -> None:
+    """Twenty plans for the same fault that did not help: it is held to be less likely."""
+    first = await watching(tmp_path, clock, sink)
+    await look(first, clock, xid(NODE, GPU, time_s=clock.now_s()))
+    (before,) = first.controller.watch.diagnoses.values()
+    first.controller.watch.learn(refuted(before, times=20, at_s=clock.now_s()), clock.now_s())
+    kept = {OUTCOMES: first.controller.watch.outcomes.state()}
+    assert write_memory(first.settings.state_dir / LEARNED, kept)
+    await first.close()
+
+    second = await watching(tmp_path, clock, sink)
+    await clock.advance(86_400.0)
+    await look(second, clock, xid("node-9", "GPU-72", time_s=clock.now_s()))
+
+    (after,) = (d for d in second.controller.watch.diagnoses.values() if d != before)
+    fault = before.causes[0].fault
+    assert fault == after.causes[0].fault
+    assert after.causes[0].probability < before.causes[0].probability
+    await second.close()
+
+
+def refuted(diagnosis: Diagnosis, *, times: int, at_s: float) -> list[PlanRecord]:
+    """Return plans for a diagnosis' likeliest cause, of as many incidents, that did not help."""
+    made = replace(plan_of(cordon(NODE)), cause=diagnosis.causes[0])
+    failed = replace(ended(made.actions[0], OutcomeStatus.SUCCEEDED), verified=False)
+    return [
+        record_of(replace(made, incident_id=f"i{n}"), PlanState.ROLLED_BACK, failed, since_s=at_s)
+        for n in range(times)
+    ]
