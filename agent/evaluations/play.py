@@ -30,6 +30,7 @@ class Play:
 
     world: World
     group: GroupSettings = field(default_factory=GroupSettings)
+    detect: DetectSettings = field(default_factory=DetectSettings)
     missing: frozenset[tuple[str, Target]] = frozenset()
     swap_after_s: float = SWAP_AFTER_S
     seen: dict[str, Incident] = field(default_factory=dict)
@@ -41,7 +42,7 @@ class Play:
     _swapped: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self._detectors = detectors(DetectSettings())
+        self._detectors = detectors(self.detect)
         self._told = len(self.world.events)
 
     def run(self, duration_s: float, *, cycle_s: float = CYCLE_S) -> None:

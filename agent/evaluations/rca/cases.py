@@ -23,6 +23,7 @@ from agent.evaluations.rca.truths import Truth, is_fault, truths_of
 from core.cluster import ClusterState
 from core.topology import Topology
 from core.types import Incident, Window
+from detectors.detect import DetectSettings
 from sim.catalogue import CLASSES
 from sim.scenario import FaultSpec, Scenario
 from sim.telemetry import METRICS, readings
@@ -35,6 +36,8 @@ LATE_S = 60.0
 MISSING_SHARE, COMPANY_SHARE, COMPANY_S = 0.05, 0.2, 120.0
 # All that learn have learned after four hours; looks far apart let them see every reading too.
 _LEARN_S, _LEARN_CYCLE_S, _SETTLE_S = 5 * 3600.0, 300.0, 900.0
+# What a service's operator asks for: ``ServiceSpec.objective_s`` as its limit.
+_DETECT = DetectSettings(limits={"job_latency_p99_s": 2.0})
 _ONSET_S = (60.0, 600.0)
 _NOTICED_WITHIN_S = 1800.0
 # They need an hour and more until anything shows.
@@ -169,7 +172,7 @@ def _ground(block: Block, family: Family) -> _Ground:
     series = [(w.metric, t) for w in readings(world, METRICS, time_s) for t in w.targets]
     gone = random.random(len(series)) < MISSING_SHARE
     missing = frozenset(each for each, is_gone in zip(series, gone, strict=True) if is_gone)
-    play = Play(world, missing=missing, swap_after_s=np.inf)
+    play = Play(world, detect=_DETECT, missing=missing, swap_after_s=np.inf)
     play.run(_LEARN_S, cycle_s=_LEARN_CYCLE_S)
     play.run(_SETTLE_S)
     play.seen.clear()

@@ -120,7 +120,8 @@ def _on_gpu(first: Cause | None, truths: Sequence[Truth]) -> bool | None:
 
 
 def _is_quiet(diagnosis: Diagnosis) -> bool:
-    """Say whether nothing is likelier than that nothing is broken."""
-    strongest = max((cause.probability for cause in diagnosis.causes), default=0.0)
+    """Say whether it names nothing, or holds nothing for likelier than that nothing is broken."""
+    if not diagnosis.causes:
+        return True
     none = diagnosis.no_fault or diagnosis.unknown
-    return none >= strongest and none >= diagnosis.unknown
+    return none >= diagnosis.unknown and none > diagnosis.causes[0].probability

@@ -21,9 +21,9 @@ QUIET = (
     JOB_STARTS,
     JOB_ENDS,
 )
-# Of a surge to 1.8 to 3 times the requests: services here stand at 69 % of what they can answer at
+# Of a surge to 1.8 to 3 times the requests: services here stand at 75 % of what they can answer at
 # most, and stay below it.
-_MORE_LOAD = (0.05, 0.15)
+_MORE_LOAD = (0.03, 0.1)
 _BUSY_SHARE = 0.85
 _SERVING = (Effect.BAD_CANARY, Effect.SURGE)
 
