@@ -14,7 +14,8 @@ def in_short(diagnosis: Diagnosis) -> str:
             both = together(diagnosis)
             return f"{len(both)} independent causes: {', '.join(map(_say, both))}"
         case Verdict.NO_FAULT:
-            return f"No fault (p = {diagnosis.no_fault:.2f})"
+            calm = f": {diagnosis.calm}" if diagnosis.calm else ""
+            return f"No fault (p = {diagnosis.no_fault:.2f}){calm}"
         case Verdict.UNKNOWN if diagnosis.causes:
             likeliest = _say(diagnosis.causes[0])
             return f"Cause not known (p = {diagnosis.unknown:.2f}), likeliest {likeliest}"

@@ -234,6 +234,8 @@ class Diagnosis:
 
     unknown:   something is broken that cannot be named
     no_fault:  nothing is: the load changed, the work was planned, a reading was a fluke
+    calm:      which of these it would be, in words; "" where that is open
+    calm_evidence: what speaks for and against that
     explained: share of the symptom that the causes above "unknown" account for; None: not known
     missing:   readings that are not there and could overturn the answer
     checks:    what would decide it, the most telling first
@@ -251,6 +253,8 @@ class Diagnosis:
     ruled_out: tuple[RuledOut, ...] = ()
     checks: tuple[Check, ...] = ()
     run_s: float | None = None
+    calm: str = ""
+    calm_evidence: tuple[Evidence, ...] = ()
 
     @property
     def likeliest(self) -> Cause | None:

@@ -11,6 +11,7 @@ from core.types import (
     Check,
     Diagnosis,
     Event,
+    Evidence,
     Hop,
     Incident,
     RuledOut,
@@ -30,6 +31,7 @@ from rca.words import (
 )
 
 _SHOWN = 6
+_CALM = "the load changed, the work was planned, or a reading was a fluke"
 _WORTH_NAMING = 0.01
 _LASTS, _PASSES = 0.75, 0.25  # probabilities from which "persistent" and "transient" are said
 
@@ -40,7 +42,7 @@ class Explanation:
 
     verdict:    the kind of answer; ``root_cause`` puts it into a sentence
     path:    one clause a hop, the cause first; of several causes one path after the other
-    speaks_for, speaks_against: with their weights in nats; nothing where nothing is broken
+    speaks_for, speaks_against: the answer, with their weights in nats
     """
 
     verdict: Verdict
@@ -90,8 +92,8 @@ def explain(
         critical_failure=_say_failure(incident),
         impact=_say_impact(incident, diagnosis, state),
         path=tuple(text for cause in shown for text in say_path(cause.path)),
-        speaks_for=_weighed(shown, sign=1),
-        speaks_against=_weighed(shown, sign=-1),
+        speaks_for=_weighed(diagnosis, shown, sign=1),
+        speaks_against=_weighed(diagnosis, shown, sign=-1),
         other_causes=tuple(
             say_short(say_cause(cause))
             for cause in diagnosis.causes[len(shown) :][:_SHOWN]
@@ -119,10 +121,7 @@ def say_root(diagnosis: Diagnosis) -> str:
         case Verdict.UNCERTAIN:
             return f"not certain; likeliest {say_cause(causes[0])}{_say_nature(causes[0])}"
         case Verdict.NO_FAULT:
-            return (
-                f"nothing is broken (p = {diagnosis.no_fault:.2f}): the load changed, the work was "
-                "planned, or a reading was a fluke"
-            )
+            return f"nothing is broken (p = {diagnosis.no_fault:.2f}): {diagnosis.calm or _CALM}"
         case Verdict.UNKNOWN:
             return _say_unknown(diagnosis)
 
@@ -174,15 +173,25 @@ def say_moved(hop: Hop) -> str:
     return say_change(hop.metric, hop.usual, hop.level) or sigmas
 
 
-def _weighed(causes: Sequence[Cause], *, sign: int) -> tuple[str, ...]:
-    """Return what speaks for (+1) or against (-1) each cause with its weight, heaviest first."""
-    said = []
-    for cause in causes:
-        about = f"{say_short(say_target(cause.target))}: " if len(causes) > 1 else ""
-        items = [item for item in cause.evidence if sign * item.weight > 0]
-        items.sort(key=lambda item: -abs(item.weight))
-        said += [f"{item.weight:+.1f}  {about}{item.text}" for item in items[:_SHOWN]]
-    return tuple(said)
+def _weighed(diagnosis: Diagnosis, causes: Sequence[Cause], *, sign: int) -> tuple[str, ...]:
+    """Return what speaks for (+1) or against (-1) the answer with its weight, heaviest first."""
+    if not causes:
+        return _heaviest(diagnosis.calm_evidence, sign=sign)
+    several = len(causes) > 1
+    return tuple(
+        text
+        for cause in causes
+        for text in _heaviest(
+            cause.evidence,
+            sign=sign,
+            about=f"{say_short(say_target(cause.target))}: " if several else "",
+        )
+    )
+
+
+def _heaviest(evidence: Sequence[Evidence], *, sign: int, about: str = "") -> tuple[str, ...]:
+    items = sorted((e for e in evidence if sign * e.weight > 0), key=lambda e: -abs(e.weight))
+    return tuple(f"{item.weight:+.1f}  {about}{item.text}" for item in items[:_SHOWN])
 
 
 def _say_ruled_out(item: RuledOut) -> str:

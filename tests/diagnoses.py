@@ -132,9 +132,18 @@ def several() -> Diagnosis:
 
 def no_fault() -> Diagnosis:
     """Nothing is broken: the load changed."""
-    unlikely = replace(cooling(), probability=0.04, path=(), impact=None)
     return replace(
-        named(), causes=(unlikely,), unknown=0.05, no_fault=0.91, explained=None, missing=()
+        named(),
+        causes=(replace(cooling(), probability=0.04, path=(), impact=None),),
+        unknown=0.05,
+        no_fault=0.91,
+        explained=None,
+        missing=(),
+        calm="the job does something else now",
+        calm_evidence=(
+            Evidence("a checkpoint began with the slow steps and ends with them", 3.2),
+            Evidence("2 symptoms came together", -0.3),
+        ),
     )
 
 

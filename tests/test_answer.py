@@ -27,7 +27,12 @@ from tests.diagnoses import ANSWERS, unknown
             "unknown",
             "unknown",
         ),
-        ("no_fault", "No fault (p = 0.91)", "no_fault", "no_fault"),
+        (
+            "no_fault",
+            "No fault (p = 0.91): the job does something else now",
+            "no_fault",
+            "no_fault",
+        ),
     ],
 )
 def test_an_answer_in_short_names_what_outweighs(
