@@ -1,17 +1,23 @@
 """An incident to its diagnosis, in milliseconds and without ever failing on odd data."""
 
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from core.cluster import ClusterState
-from core.types import Diagnosis, Incident, Window
+from core.types import Cause, Diagnosis, Event, Incident, Window
+from rca.faults.catalogue import FAULTS, Sign, persistence
+from rca.knowledge import DEFAULT, Knowledge
 from rca.posterior.case import Case, open_case
-from rca.posterior.rank import RankSettings, rank
+from rca.posterior.hypothesis import Hypothesis
+from rca.posterior.missing import missing_of
+from rca.posterior.rank import rank
 from rca.posterior.standing import Spans
+from rca.posterior.weights import Weights, fitted
 
-METHOD = "residual-cascade-1"
+METHOD = "residual-cascade-2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +28,13 @@ class DiagnoseSettings:
     guard_s:       readings this long before the onset are neither, because what creeps is
                    detected minutes late
     abnormal_s:    readings later than this after the onset say more of the aftermath
+    weights:       of the kinds of evidence; None: as fitted
     """
 
     normal_span_s: float = 3600.0
     guard_s: float = 600.0
     abnormal_s: float = 600.0
-    rank: RankSettings = field(default_factory=RankSettings)
+    weights: Weights | None = None
 
 
 def diagnose(
@@ -37,24 +44,50 @@ def diagnose(
     *,
     now_s: float,
     settings: DiagnoseSettings,
+    knowledge: Knowledge = DEFAULT,
+    told: tuple[Event, ...] = (),
 ) -> Diagnosis:
-    """Return the causes of an incident, likeliest first, and the share of "unknown".
+    """Return the causes of an incident, likeliest first, and the shares of "unknown" and none.
 
     windows: metric -> readings, any subset of the catalogue, the longer before the onset the
     better (``normal_span_s`` is used); missing, constant or unusable series only weaken the
-    answer. Probabilities and ``unknown`` sum to 1. Same input, same answer, in whatever order the
-    series come.
+    answer. told: what was said lately and is no symptom (planned work, a new driver); it explains.
+    Probabilities, ``unknown`` and ``no_fault`` sum to 1. Same input, same answer, in whatever
+    order the series come.
     """
+    begun_s = time.perf_counter()
+    weights = settings.weights or fitted()
     with np.errstate(all="ignore"):
-        case = case_of(incident, windows, state, now_s=now_s, settings=settings)
-        ranking = rank(case, settings.rank)
+        case = case_of(
+            incident, windows, state, now_s=now_s, settings=settings, knowledge=knowledge, told=told
+        )
+        ranking = rank(case, weights)
+        missing = missing_of(case, ranking.kept[0] if ranking.kept else None)
+    causes = tuple(
+        _cause(item, float(share), weights)
+        for item, share in zip(ranking.kept, ranking.share.tolist(), strict=True)
+    )
     return Diagnosis(
         incident_id=incident.id,
         made_at_s=now_s,
-        causes=ranking.causes,
+        causes=causes,
         unknown=ranking.unknown,
         method=METHOD,
-        missing=ranking.missing,
+        missing=missing,
+        no_fault=ranking.no_fault,
+        run_s=time.perf_counter() - begun_s,
+    )
+
+
+def _cause(item: Hypothesis, share: float, weights: Weights) -> Cause:
+    signs = [Sign(item.fault, note.value, note.stays) for note in item.notes]
+    return Cause(
+        target=item.target,
+        fault=item.fault,
+        probability=share,
+        evidence=item.evidence(weights.of),
+        kind=FAULTS[item.fault].kind,
+        persistent=persistence(item.fault, signs),
     )
 
 
@@ -65,12 +98,14 @@ def case_of(
     *,
     now_s: float,
     settings: DiagnoseSettings,
+    knowledge: Knowledge = DEFAULT,
+    told: tuple[Event, ...] = (),
 ) -> Case:
     """Return what a diagnosis of the incident, or its reference, is made from."""
     spans = _spans(incident, now_s=now_s, settings=settings)
     # Readings may hold anything: an overflow or 0/0 in one series must not stop the others.
     with np.errstate(all="ignore"):
-        return open_case(incident, windows, state, spans=spans)
+        return open_case(incident, windows, state, spans=spans, knowledge=knowledge, told=told)
 
 
 def _spans(incident: Incident, *, now_s: float, settings: DiagnoseSettings) -> Spans:

@@ -1,16 +1,17 @@
 """All that is known of one incident at the moment of its diagnosis, as arrays over one graph."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from core.cluster import ClusterState
 from core.target import Target, TargetKind
-from core.types import Evidence, Floats, Incident, Ints, Window
+from core.types import Event, Floats, Incident, Ints, Window
 from core.units import CATALOG
 from rca.graph.causal_graph import CausalGraph, build_graph
 from rca.graph.traverse import NOWHERE_NEAR, reach
+from rca.knowledge import DEFAULT, Knowledge
 from rca.mechanism import fit_mechanisms, residual
 from rca.posterior.standing import ODD_Z, Bools, Spans, Standing, stand
 
@@ -21,6 +22,7 @@ LOCATED = 0.5  # reach of something in the right place with no measured path to 
 class Case:
     """One incident with its graph.
 
+    told:     what was said around it and is no symptom: planned work, a new driver
     left:     (V,) residual given causes, signed so that above 0 is bad
     reach:    (V,) share of the symptom a variable could have caused
     symptoms: variables the incident itself points at
@@ -28,7 +30,10 @@ class Case:
     """
 
     incident: Incident
+    told: tuple[Event, ...]
     windows: Mapping[str, Window]
+    state: ClusterState | None
+    knowledge: Knowledge
     graph: CausalGraph
     spans: Spans
     standing: Standing
@@ -42,32 +47,38 @@ class Case:
         if target in self.incident.targets:
             return 1.0
         path = float(self.reach[variables].max()) if len(variables) else 0.0
-        return max(path, LOCATED if self._is_near(target) else NOWHERE_NEAR)
+        nodes = self.nodes_of(target)
+        located = target.job in self.incident.jobs or (len(nodes) > 0 and self.near[nodes].any())
+        return max(path, LOCATED if located else NOWHERE_NEAR)
 
-    def _is_near(self, target: Target) -> bool:
-        if target.job in self.incident.jobs:
-            return True
-        node = target.node
-        return bool(node) and node in self.graph.nodes and self.near[self.graph.nodes.index(node)]
+    def nodes_of(self, target: Target) -> Ints:
+        """Return the nodes that a target lies on; all for the cluster and what all share."""
+        graph = self.graph
+        if target.node:
+            return _positions(graph.nodes, target.node)
+        if target.gpu:
+            known = _positions(graph.gpus, target.gpu)
+            return np.unique(graph.place.node[np.isin(graph.place.gpu, known)])
+        if target.job:
+            job = _positions(graph.jobs, target.job)
+            return np.unique(graph.node_job[np.isin(graph.node_job[:, 1], job), 0])
+        if target.rack:
+            return np.flatnonzero(np.isin(graph.rack, _positions(graph.racks, target.rack)))
+        if target.switch:
+            return np.flatnonzero(np.isin(graph.switch, _positions(graph.switches, target.switch)))
+        return np.arange(len(graph.nodes))
+
+    def jobs_on(self, target: Target) -> Ints:
+        """Return the jobs that run, or ran, on what the target lies on."""
+        if target.job:
+            return _positions(self.graph.jobs, target.job)
+        pairs = self.graph.node_job
+        return np.unique(pairs[np.isin(pairs[:, 0], self.nodes_of(target)), 1])
 
 
-@dataclass(slots=True)
-class Candidate:
-    """A fault on a target and what speaks for and against it; grows while the case is read."""
-
-    target: Target
-    fault: str
-    variables: Ints
-    evidence: list[Evidence] = field(default_factory=list)
-
-    @property
-    def weight(self) -> float:
-        """Return the sum of the evidence, in nats."""
-        return sum(item.weight for item in self.evidence)
-
-    def add(self, text: str, weight: float) -> None:
-        """Note one observation."""
-        self.evidence.append(Evidence(text, float(weight)))
+def _positions(names: tuple[str, ...], name: str) -> Ints:
+    found = [names.index(name)] if name in names else []
+    return np.array(found, dtype=np.int64)
 
 
 def open_case(
@@ -76,17 +87,23 @@ def open_case(
     state: ClusterState | None,
     *,
     spans: Spans,
+    knowledge: Knowledge = DEFAULT,
+    told: tuple[Event, ...] = (),
 ) -> Case:
     """Read the windows on the incident's graph; metrics outside the catalogue are left out."""
     known = {name: w for name, w in windows.items() if _usable(name, w)}
     topology = state.topology if state is not None else None
-    graph = build_graph({name: window.targets for name, window in known.items()}, topology)
+    series = {name: window.targets for name, window in known.items()}
+    graph = build_graph(series, topology, knowledge.links)
     standing = stand(graph, known, spans)
     left = residual(graph, standing, fit_mechanisms(graph, known, spans))
     symptoms = _symptoms(graph, standing, incident)
     return Case(
         incident=incident,
+        told=told,
         windows=known,
+        state=state,
+        knowledge=knowledge,
         graph=graph,
         spans=spans,
         standing=standing,

@@ -1,4 +1,4 @@
-"""Whether a fault sits on one thing or on what many of them share: a node, rack, switch, or all."""
+"""Whether a fault sits on one thing or on what many of them share: a node, job, rack, switch, or all."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -54,9 +54,11 @@ def groups_of(case: Case, metric: str, strength: Floats) -> tuple[Group, ...]:
 
 
 def _levels(case: Case, part: slice) -> Iterator[tuple[Ints, "_Namer"]]:
-    """Yield for the cluster, racks, switches and nodes: (S,) the place's index, and its name."""
-    node = case.graph.place.node[part]
-    yield np.zeros(len(node), dtype=np.int64), _Namer("cluster", ())
+    """Yield for cluster, jobs, racks, switches and nodes: (S,) the place's index, and its name."""
+    node, job = case.graph.place.node[part], case.graph.place.job[part]
+    several = len(np.unique(job[job >= 0])) != 1
+    yield np.full(len(node), 0 if several else -1, dtype=np.int64), _Namer("cluster", ())
+    yield job, _Namer("job", case.graph.jobs)
     yield _through(case.graph.rack, node), _Namer("rack", case.graph.racks)
     yield _through(case.graph.switch, node), _Namer("switch", case.graph.switches)
     yield node, _Namer("node", case.graph.nodes)
@@ -86,7 +88,7 @@ def _full(place: Ints, odd: Bools, measured: Bools, *, level: int) -> list[int]:
     return np.flatnonzero((hit >= least) & (hit >= MIN_SHARE * np.maximum(total, 1))).tolist()
 
 
-_NODE = 3
+_NODE = 4
 
 
 def _worth(case: Case, place: Ints, members: Ints, *, level: int) -> bool:

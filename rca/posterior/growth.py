@@ -8,9 +8,10 @@ import numpy as np
 from core.types import Breach, Floats, Ints, Window
 from core.units import CATALOG
 from rca.faults.catalogue import FAULT_OF_METRIC
-from rca.posterior.candidates import subject
-from rca.posterior.case import Candidate, Case
+from rca.posterior.case import Case
 from rca.posterior.common_cause import groups_of
+from rca.posterior.hypothesis import Hypothesis, Kind
+from rca.posterior.readings import subject
 from rca.posterior.standing import ODD_Z, bad_sign, floor_of, readings
 from rca.words import say_duration, say_target, say_value
 
@@ -53,7 +54,7 @@ def growth(window: Window, rows: Ints, columns: Ints) -> tuple[Floats, Floats]:
     return np.where(enough, slope, np.nan), np.where(enough, rise, np.nan)
 
 
-def from_breaches(case: Case) -> Iterable[Candidate]:
+def from_breaches(case: Case) -> Iterable[Hypothesis]:
     """Yield who makes each expected breach: its own target, what is above it, what they share."""
     for breach in case.incident.breaches:
         fault = FAULT_OF_METRIC.get(breach.metric)
@@ -64,8 +65,8 @@ def from_breaches(case: Case) -> Iterable[Candidate]:
         own = case.graph.variables_of(breach.target)
         own = own[(own >= part.start) & (own < part.stop)]
         target = subject(case, int(own[0])) if len(own) else breach.target
-        candidate = Candidate(target, fault, own)
-        candidate.add(_say_breach(breach), _FORECAST_WEIGHT * breach.probability)
+        candidate = Hypothesis(target, fault, own)
+        candidate.add(Kind.FORECAST, _say_breach(breach), _FORECAST_WEIGHT * breach.probability)
         yield candidate
         if window is None or not len(own):
             continue
@@ -74,6 +75,7 @@ def from_breaches(case: Case) -> Iterable[Candidate]:
         sign = bad_sign(breach.metric) or 1
         if math.isfinite(rise[row]):
             candidate.add(
+                Kind.FORECAST,
                 f"{breach.metric} moved {_say_pace(breach.metric, slope[row])} over the last "
                 f"{say_duration(case.spans.now_s - case.spans.normal_start_s)}",
                 _GROWTH_CAP * math.tanh((sign * rise[row] - ODD_Z) / _CLEAR),
@@ -103,7 +105,7 @@ def _recent(case: Case, window: Window) -> Ints:
     )
 
 
-def _shared(case: Case, breach: Breach, own: Candidate, rise: Floats) -> Iterable[Candidate]:
+def _shared(case: Case, breach: Breach, own: Hypothesis, rise: Floats) -> Iterable[Hypothesis]:
     """Yield the place most of whose series of the metric grow alike."""
     number = case.graph.span(breach.metric).start
     variable = int(own.variables[0]) - number
@@ -114,15 +116,15 @@ def _shared(case: Case, breach: Breach, own: Candidate, rise: Floats) -> Iterabl
             f"{group.affected} of {group.measured} series of {breach.metric} on "
             f"{say_target(group.target)} grow alike"
         )
-        own.add(text, -_PASSED_ON)
-        shared = Candidate(group.target, own.fault, group.members)
-        shared.add(_say_breach(breach), _FORECAST_WEIGHT * breach.probability)
-        shared.add(text, _PASSED_ON)
+        own.add(Kind.FORECAST, text, -_PASSED_ON)
+        shared = Hypothesis(group.target, own.fault, group.members)
+        shared.add(Kind.FORECAST, _say_breach(breach), _FORECAST_WEIGHT * breach.probability)
+        shared.add(Kind.FORECAST, text, _PASSED_ON)
         yield shared
         return
 
 
-def _above(case: Case, breach: Breach, own: Candidate, variable: int) -> Iterable[Candidate]:
+def _above(case: Case, breach: Breach, own: Hypothesis, variable: int) -> Iterable[Hypothesis]:
     """Yield the direct causes of the reading that move the way that would make it grow."""
     graph = case.graph
     sign = bad_sign(breach.metric) or 1
@@ -136,10 +138,10 @@ def _above(case: Case, breach: Breach, own: Candidate, variable: int) -> Iterabl
         target = subject(case, cause)
         text = f"{template.cause} of {say_target(target)}, which drives it, moves "
         text += _say_pace(template.cause, slope)
-        own.add(text, -_PASSED_ON)
-        above = Candidate(target, fault, np.array([cause]))
-        above.add(_say_breach(breach), _FORECAST_WEIGHT * breach.probability)
-        above.add(text, _GROWTH_CAP)
+        own.add(Kind.FORECAST, text, -_PASSED_ON)
+        above = Hypothesis(target, fault, np.array([cause]))
+        above.add(Kind.FORECAST, _say_breach(breach), _FORECAST_WEIGHT * breach.probability)
+        above.add(Kind.FORECAST, text, _GROWTH_CAP)
         yield above
 
 
@@ -152,7 +154,7 @@ def _growth_of(case: Case, variable: int) -> tuple[float, float]:
     return float(slope[0]), float(rise[0])
 
 
-def _add_sibling(case: Case, candidate: Candidate, variable: int) -> None:
+def _add_sibling(case: Case, candidate: Hypothesis, variable: int) -> None:
     """Add the series on the same node that grows most plainly, as a hint where to look."""
     graph = case.graph
     node = graph.place.node[variable]
@@ -167,4 +169,8 @@ def _add_sibling(case: Case, candidate: Candidate, variable: int) -> None:
     if best is not None:
         name = graph.metrics[int(graph.metric[best[1]])]
         where = say_target(graph.target(best[1]))
-        candidate.add(f"beside it grows {name} of {where}, {_say_pace(name, best[2])}", _SIBLING)
+        candidate.add(
+            Kind.FORECAST,
+            f"beside it grows {name} of {where}, {_say_pace(name, best[2])}",
+            _SIBLING,
+        )

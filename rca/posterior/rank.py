@@ -1,123 +1,142 @@
-"""From a case to ranked causes: each candidate's evidence in nats, and a softmax with "unknown".
+"""From a case to ranked causes: evidence in nats, and a softmax with "unknown" and "no fault".
 
-The cascade: a reading must be out of order beyond what its causes explain (residual), reach the
-symptom along readings that are out of order too (traversal), stand out against its peers, and not
-come after what it is to have caused. Events add their log-likelihood ratio. Each part is bounded,
-so no single reading decides, and the evidence shown is the whole of the score.
+A reading must be out of order beyond what its causes explain, reach the symptom along readings
+that are out of order too, stand out against its peers, and not come after what it is to have
+caused. What was said adds its log-likelihood ratio. Each part is bounded, so no single one
+decides, and the evidence shown is the whole of the score.
 """
 
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from core.target import Target
-from core.types import Cause, Evidence
-from rca.faults.catalogue import FAULTS
-from rca.graph.links import TEMPLATES
-from rca.posterior.candidates import (
-    from_anomalies,
-    from_events,
-    from_readings,
-    from_silence,
-    silent_nodes,
-    source_is_down,
-)
-from rca.posterior.case import Candidate, Case
+from core.types import Floats
+from rca.faults.catalogue import FAULTS, NO_FAULTS
+from rca.posterior.calm import NOTHING, from_calm
+from rca.posterior.case import Case
+from rca.posterior.company import add_company
+from rca.posterior.events import add_unplaced, from_said, from_unseen, said_of
 from rca.posterior.growth import from_breaches
-from rca.posterior.standing import ODD_Z
+from rca.posterior.hypothesis import Hypothesis, Kind, Note
+from rca.posterior.readings import from_readings
+from rca.posterior.relations import mark_explained
+from rca.posterior.silence import from_silence, mark_absent
+from rca.posterior.turns import mark_aftermath, turned_s
+from rca.posterior.weights import Weights
 
 _MOST_CAUSES = 8
-_MOST_MISSING = 8
 _WELL_REACHED = 0.5
 _PATH_BONUS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class RankSettings:
-    """Calibration of the softmax; tests/test_diagnose_accuracy.py measures it.
-
-    temperature:  above 1 flattens the probabilities
-    unknown:      log odds of "none of these" with nothing missing
-    missing:      how much every missing reading adds to it, ``most_missing`` in all
-    """
-
-    temperature: float = 1.0
-    unknown: float = 0.0
-    missing: float = 0.5
-    most_missing: float = 2.0
+_SECOND_METRIC = 0.25  # metrics of one fault are not independent: the next ones add a quarter
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Causes, likeliest first; their probabilities and ``unknown`` sum to 1."""
+    """Hypotheses, likeliest first.
 
-    causes: tuple[Cause, ...]
-    unknown: float
-    missing: tuple[str, ...]
-
-
-def rank(case: Case, settings: RankSettings) -> Ranking:
-    """Weigh all that could be to blame against each other and against "unknown"."""
-    found = _merge(
-        [*from_readings(case), *from_events(case), *from_silence(case), *from_breaches(case)]
-    )
-    found += from_anomalies(case, found)
-    for candidate in found:
-        _add_path(case, candidate)
-        candidate.add("how usual this fault is", FAULTS[candidate.fault].prior)
-    found.sort(key=_heaviest_first)
-    missing = _missing(case, found[:1])
-    kept = found[:_MOST_CAUSES]
-    unknown = settings.unknown + min(settings.missing * len(missing), settings.most_missing)
-    share = _softmax([*(item.weight for item in kept), unknown], settings.temperature)
-    causes = tuple(
-        Cause(item.target, item.fault, p, _ordered(item.evidence))
-        for item, p in zip(kept, share, strict=False)
-    )
-    return Ranking(causes, max(0.0, 1 - sum(share[:-1])), missing)
-
-
-def _softmax(score: Sequence[float], temperature: float) -> list[float]:
-    scaled = np.array(score) / temperature
-    share = np.exp(scaled - scaled.max())
-    return [float(part) for part in share / share.sum()]
-
-
-def _ordered(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
-    return tuple(sorted(evidence, key=lambda item: (-abs(item.weight), item.text)))
-
-
-def _merge(candidates: Iterable[Candidate]) -> list[Candidate]:
-    """Join what is said of the same fault on the same target; of its metrics the best counts.
-
-    Metrics of one fault are not independent: the second adds a quarter of its weight.
+    share: (H,) probability of each; with ``unknown`` and ``no_fault`` they sum to 1
+    calm:  the ways in which nothing is broken, likeliest first
     """
-    merged: dict[tuple[Target, str], Candidate] = {}
-    for candidate in sorted(candidates, key=_heaviest_first):
-        key = (candidate.target, candidate.fault)
-        if (first := merged.get(key)) is None:
-            merged[key] = candidate
+
+    kept: tuple[Hypothesis, ...]
+    share: Floats
+    unknown: float
+    no_fault: float
+    calm: tuple[Hypothesis, ...]
+
+
+def hypotheses(case: Case) -> tuple[list[Hypothesis], list[Hypothesis]]:
+    """Return all that could be to blame, and all ways in which nothing is, with their evidence."""
+    said = tuple(said_of(case))
+    found = merged(
+        [*from_readings(case), *from_said(case, said), *from_silence(case), *from_breaches(case)]
+    )
+    found += from_unseen(case, found)
+    add_unplaced(case, found, said)
+    add_company(case, found)
+    turned = turned_s(case)
+    for item in found:
+        mark_aftermath(case, item, turned)
+    mark_absent(case, found)
+    mark_explained(case, found)
+    calm = merged([*from_calm(case), *(item for item in found if item.fault in NO_FAULTS)])
+    faults = [item for item in found if item.fault in FAULTS]
+    for item in faults:
+        _add_path(case, item)
+        shift = case.knowledge.priors.get(item.fault, 0.0)
+        item.add(Kind.PRIOR, "how usual this fault is", FAULTS[item.fault].prior)
+        if shift:
+            item.add(Kind.PRIOR, "how often it was so on this fleet", shift)
+    return faults, calm
+
+
+def rank(case: Case, weights: Weights, *, missing: float = 0.0) -> Ranking:
+    """Weigh all that could be to blame against each other, "unknown" and "no fault".
+
+    missing: nats that readings which are not there add to "unknown"
+    """
+    found, calm = hypotheses(case)
+    found.sort(key=lambda item: _heaviest_first(item, weights.of))
+    calm.sort(key=lambda item: _heaviest_first(item, weights.of))
+    kept = found[:_MOST_CAUSES]
+    scores = [item.score(weights.of) for item in kept]
+    quiet = [item.score(weights.of) + weights.calm * (item.fault == NOTHING) for item in calm]
+    share = softmax([*scores, *quiet, weights.unknown + missing], weights.temperature)
+    return Ranking(
+        kept=tuple(kept),
+        share=share[: len(kept)],
+        unknown=float(share[-1]),
+        no_fault=float(share[len(kept) : -1].sum()),
+        calm=tuple(calm),
+    )
+
+
+def softmax(score: Sequence[float], temperature: float) -> Floats:
+    """Return (H,) probabilities."""
+    scaled = np.array(score, dtype=np.float64) / temperature
+    share = np.exp(scaled - scaled.max())
+    return np.asarray(share / share.sum())
+
+
+def merged(candidates: Iterable[Hypothesis]) -> list[Hypothesis]:
+    """Join what is said of the same fault on the same target; of its metrics the best counts."""
+    plain = {kind: 1.0 for kind in Kind}
+    joined: dict[tuple[Target, str], Hypothesis] = {}
+    for item in sorted(candidates, key=lambda item: _heaviest_first(item, plain)):
+        first = joined.get(item.key)
+        if first is None:
+            joined[item.key] = item
             continue
-        first.variables = np.union1d(first.variables, candidate.variables)
-        event = any(item.text.startswith("event") for item in candidate.evidence)
-        for item in candidate.evidence:
-            first.evidence.append(item if event else replace(item, weight=item.weight / 4))
-    return list(merged.values())
+        read = any(note.kind is Kind.RESIDUAL for note in first.notes)
+        first.variables = np.union1d(first.variables, item.variables)
+        first.notes += [_less(note) if read and note.kind in _READ else note for note in item.notes]
+        first.seen(item.began_s)
+    return list(joined.values())
 
 
-def _heaviest_first(candidate: Candidate) -> tuple[float, str, Target, tuple[str, ...]]:
+_READ = frozenset({Kind.RESIDUAL, Kind.PEERS, Kind.GROUP, Kind.ONSET})
+
+
+def _less(note: Note) -> Note:
+    return Note(note.kind, note.text, note.value * _SECOND_METRIC, note.stays)
+
+
+def _heaviest_first(
+    item: Hypothesis, weights: Mapping[Kind, float]
+) -> tuple[float, str, Target, tuple[str, ...]]:
     """Sort by weight, then by what is said, so that the order of the series does not matter."""
-    said = tuple(item.text for item in candidate.evidence)
-    return (-round(candidate.weight, 9), candidate.fault, candidate.target, said)
+    said = tuple(note.text for note in item.notes)
+    return (-round(item.score(weights), 9), item.fault, item.target, said)
 
 
-def _add_path(case: Case, candidate: Candidate) -> None:
-    """Add how well the candidate reaches the symptom."""
-    share = case.reach_of(candidate.target, candidate.variables)
-    direct = candidate.target in case.incident.targets
-    direct |= bool(np.isin(candidate.variables, case.symptoms).any())
+def _add_path(case: Case, item: Hypothesis) -> None:
+    """Add how well the hypothesis reaches the symptom."""
+    share = case.reach_of(item.target, item.variables)
+    direct = item.target in case.incident.targets
+    direct |= bool(np.isin(item.variables, case.symptoms).any())
     if direct or not len(case.symptoms):
         text = "is itself a symptom" if direct else "nothing else shows a symptom"
     elif share > _WELL_REACHED:
@@ -125,32 +144,4 @@ def _add_path(case: Case, candidate: Candidate) -> None:
     else:
         text = "no unbroken path of readings leads from here to the symptom"
     bonus = _PATH_BONUS if share > _WELL_REACHED and not direct and len(case.symptoms) else 0.0
-    candidate.add(f"{text} (reach {share:.2f})", math.log(share) + bonus)
-
-
-def _missing(case: Case, best: Sequence[Candidate]) -> tuple[str, ...]:
-    """Return the readings that could overturn the best candidate and are not there.
-
-    These are the causes of its readings that nobody measures, up to the first that somebody does.
-    """
-    notes = []
-    if source_is_down(case, silent_nodes(case)):
-        notes.append("readings of most nodes stopped at once: is their source down?")
-    for candidate in best:
-        notes += [f"{name} (nobody measures it)" for name in _unmeasured_causes(case, candidate)]
-    return tuple(notes[:_MOST_MISSING])
-
-
-def _unmeasured_causes(case: Case, candidate: Candidate) -> list[str]:
-    """Return the metrics above the candidate's own that have no readings, nearest first."""
-    accused = candidate.variables[np.nan_to_num(case.left[candidate.variables]) > ODD_Z]
-    waiting = [case.graph.metrics[m] for m in np.unique(case.graph.metric[accused])]
-    found: list[str] = []
-    while waiting:
-        name = waiting.pop(0)
-        for cause in sorted({link.cause for link in TEMPLATES if link.effect == name}):
-            part = case.graph.span(cause)
-            if cause not in found and not np.isfinite(case.standing.level[part]).any():
-                found.append(cause)
-                waiting.append(cause)
-    return found
+    item.add(Kind.PATH, f"{text} (reach {share:.2f})", math.log(share) + bonus)

@@ -1,0 +1,220 @@
+"""Hypotheses from what was said: events, how jobs ended, and what detectors made of readings."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from core.target import Target, TargetKind
+from core.types import Anomaly, Event, Severity
+from core.units import CATALOG, Bad
+from rca.faults.catalogue import (
+    FAULT_OF_METRIC,
+    FAULTS,
+    NO_FAULTS,
+    Fault,
+    Sign,
+    signs_of,
+    signs_of_anomaly,
+)
+from rca.posterior.case import Case
+from rca.posterior.hypothesis import Hypothesis, Kind
+from rca.posterior.readings import weight_of
+from rca.posterior.standing import ODD_Z
+from rca.words import say_duration, say_target, say_value
+
+_REPEAT_CAP = 1.0
+_OF_JOB = frozenset({TargetKind.JOB, TargetKind.RANK})
+_OF_PLACE = frozenset({TargetKind.CLUSTER, TargetKind.JOB})
+_LEAST_ALONE = 2.0  # nats; what says less of a machine that it does not name says nothing by itself
+_SEEN_ONLY = 0.5
+_NO_MACHINE = -1.5
+_BEYOND = 5.0  # nats of a level beyond the limit that its maker or its size sets
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One observation in words with what it speaks for.
+
+    kind: EVENT for a symptom, CONTEXT for what is none, DETECTOR for a detector's word
+    """
+
+    target: Target
+    at_s: float
+    text: str
+    kind: Kind
+    signs: tuple[Sign, ...]
+
+
+def said_of(case: Case) -> Iterator[Said]:
+    """Yield all that was said, in the order in which it happened."""
+    events = [event for event in case.incident.events if _timely(case, event)]
+    known = set(events)
+    context = [event for event in case.told if event not in known and _around(case, event)]
+    loud = {event for event in context if event.severity is not Severity.INFO}
+    first_s = min((event.time_s for event in events), default=0.0)
+    for event in sorted({*events, *context}, key=_in_time):
+        later_s = event.time_s - first_s
+        order = f", {say_duration(later_s)} after the first event" if later_s > 1 else ""
+        code = f" {event.code}" if event.code else ""
+        text = f"event {event.kind}{code} on {say_target(event.target)}{order}"
+        kind = Kind.EVENT if event in known or event in loud else Kind.CONTEXT
+        yield Said(event.target, event.time_s, text, kind, signs_of(event))
+    for anomaly in case.incident.anomalies:
+        if signs := signs_of_anomaly(anomaly):
+            text = f"{anomaly.detector} seen on {say_target(anomaly.target)}"
+            yield Said(anomaly.target, anomaly.start_s, text, Kind.DETECTOR, signs)
+
+
+def _in_time(event: Event) -> tuple[float, str, str, Target]:
+    return (event.time_s, event.kind, event.code, event.target)
+
+
+def _timely(case: Case, event: Event) -> bool:
+    return bool(np.isfinite(event.time_s)) and event.time_s <= case.spans.now_s
+
+
+def _around(case: Case, event: Event) -> bool:
+    """Say whether something that is no symptom was said lately, of what the incident touches."""
+    of_job = bool(event.target.job)
+    since_s = case.spans.onset_s - case.spans.guard_s if of_job else case.spans.normal_start_s
+    if not since_s <= event.time_s <= case.spans.now_s:
+        return False
+    if of_job:
+        return event.target.job in case.incident.jobs
+    nodes = case.nodes_of(event.target)
+    return bool(len(nodes)) and bool(case.near[nodes].any())
+
+
+def from_said(case: Case, said: Sequence[Said]) -> Iterable[Hypothesis]:
+    """Yield a hypothesis for everything said that names a place; a repeat adds little."""
+    seen: dict[tuple[Target, str, Kind], int] = {}
+    for item in said:
+        for sign in item.signs:
+            target = _placed(case, item.target, sign.fault)
+            if target is None:
+                continue
+            number = seen.setdefault((target, sign.fault, item.kind), 0)
+            seen[target, sign.fault, item.kind] = number + 1
+            weight = sign.weight if number == 0 else min(sign.weight, _REPEAT_CAP) / 2**number
+            found = Hypothesis(target, sign.fault, case.graph.variables_of(target))
+            found.add(item.kind, item.text, weight, stays=sign.stays)
+            found.seen(item.at_s)
+            yield found
+
+
+def _placed(case: Case, target: Target, name: str) -> Target | None:
+    """Return what a fault said of the target sits on; None where that is not said."""
+    fault = FAULTS.get(name)
+    if fault is None:
+        return target
+    if fault.scope in _OF_JOB and not target.job:
+        return _job_of(case, target) if fault.scope is TargetKind.JOB else target
+    if fault.scope in _OF_JOB:
+        return Target(job=target.job) if fault.scope is TargetKind.JOB else target
+    if target.kind in _OF_PLACE:
+        return _shared_volume(case, fault) if target.kind is TargetKind.CLUSTER else None
+    if fault.scope is TargetKind.SWITCH and target.kind is not TargetKind.SWITCH:
+        return None  # one port alone says little of its switch; that many are down is a group's
+    if fault.scope is TargetKind.NODE and (target.gpu or target.port):
+        return Target(node=_node_of(case, target).node) if _node_of(case, target).node else target
+    return _node_of(case, target)
+
+
+def _shared_volume(case: Case, fault: Fault) -> Target | None:
+    if fault.scope is not TargetKind.VOLUME:
+        return None
+    shared = {name for name in case.graph.volumes if name.startswith(":")}
+    return Target(volume=min(shared)[1:]) if len(shared) == 1 else None
+
+
+def _job_of(case: Case, target: Target) -> Target | None:
+    """Return the job on a machine: the incident's own one first."""
+    jobs = [case.graph.jobs[job] for job in case.jobs_on(target).tolist()]
+    mine = [job for job in case.incident.jobs if job in jobs] or jobs
+    return Target(job=mine[0]) if mine else None
+
+
+def _node_of(case: Case, target: Target) -> Target:
+    """Return the target with its node filled in, and a rank's GPU alone."""
+    graph = case.graph
+    if target.rank:
+        return Target(node=target.node, gpu=target.gpu)
+    if target.gpu and not target.node and target.gpu in graph.gpus:
+        at = graph.place.node[graph.place.gpu == graph.gpus.index(target.gpu)]
+        return replace(target, node=graph.nodes[int(at[0])]) if (at >= 0).any() else target
+    return target
+
+
+def add_unplaced(case: Case, found: list[Hypothesis], said: Sequence[Said]) -> None:
+    """Add what was said of a job or of all, and is about a machine that it does not name.
+
+    It speaks for every such fault that something else places there; where nothing does, a new
+    hypothesis stays on the job.
+    """
+    seen: dict[tuple[Target, str], int] = {}
+    for item in said:
+        if item.target.kind not in _OF_PLACE:
+            continue
+        for sign in item.signs:
+            if sign.fault in NO_FAULTS or _placed(case, item.target, sign.fault) is not None:
+                continue
+            number = seen.setdefault((item.target, sign.fault), 0)
+            seen[item.target, sign.fault] = number + 1
+            weight = sign.weight if number == 0 else min(sign.weight, _REPEAT_CAP) / 2**number
+            _support(case, found, item, replace(sign, weight=weight))
+
+
+def _support(case: Case, found: list[Hypothesis], item: Said, sign: Sign) -> None:
+    there = case.nodes_of(item.target)
+    same = [
+        other
+        for other in found
+        if other.fault == sign.fault and np.isin(case.nodes_of(other.target), there).any()
+    ]
+    for other in same:
+        other.add(item.kind, f"{item.text}, where it lies", sign.weight, stays=sign.stays)
+    if same or sign.weight < _LEAST_ALONE:
+        return
+    alone = Hypothesis(item.target, sign.fault)
+    alone.add(item.kind, f"{item.text}, which names no machine", sign.weight, stays=sign.stays)
+    alone.add(Kind.EXPECTED, "no machine of its shows anything of it", _NO_MACHINE)
+    alone.seen(item.at_s)
+    found.append(alone)
+
+
+def from_unseen(case: Case, found: Sequence[Hypothesis]) -> Iterable[Hypothesis]:
+    """Yield what the detectors saw and the windows do not show: a series that is not here."""
+    have = {item.key for item in found}
+    for anomaly in case.incident.anomalies:
+        fault = FAULT_OF_METRIC.get(anomaly.metric, "")
+        if not fault or (anomaly.target, fault) in have:
+            continue
+        value = say_value(anomaly.metric, anomaly.value)
+        if not _is_here(case, anomaly):
+            text = f"{anomaly.metric} {value}, seen by {anomaly.detector}; its series is not here"
+            kind, weight = Kind.RESIDUAL, weight_of(ODD_Z * (_SEEN_ONLY + anomaly.score))
+        elif beyond(anomaly):
+            text = f"{anomaly.metric} {value} is beyond its limit"
+            kind, weight = Kind.DETECTOR, _BEYOND
+        else:
+            continue
+        have.add((anomaly.target, fault))
+        new = Hypothesis(anomaly.target, fault, case.graph.variables_of(anomaly.target))
+        new.add(kind, text, weight)
+        new.seen(anomaly.start_s)
+        yield new
+
+
+def beyond(anomaly: Anomaly) -> bool:
+    """Say whether a reading is beyond the limit that the catalogue has for its metric."""
+    metric = CATALOG.get(anomaly.metric)
+    if metric is None or not np.isfinite(metric.limit):
+        return False
+    over = anomaly.value > metric.limit
+    return over if metric.bad is Bad.HIGH else anomaly.value < metric.limit
+
+
+def _is_here(case: Case, anomaly: Anomaly) -> bool:
+    window = case.windows.get(anomaly.metric)
+    return window is not None and anomaly.target in window.targets

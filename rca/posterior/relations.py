@@ -1,0 +1,172 @@
+"""Which hypothesis follows from which: what a plainer cause above it explains counts less."""
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from core.target import Target, TargetKind
+from core.types import Floats
+from core.units import CATALOG
+from rca.faults.catalogue import FAULTS, NO_FAULTS
+from rca.graph.templates import Template
+from rca.posterior.case import Case
+from rca.posterior.hypothesis import Hypothesis, Kind
+from rca.posterior.standing import ODD_Z
+from rca.words import say_target
+
+_FOLLOWS = -4.0  # nats
+_CARRIED = 3.0
+_PLAIN = 3.0  # nats of its own from which a cause is as likely there as not
+_ORDER_S = 60.0  # a scrape each way
+_OWN = (
+    Kind.RESIDUAL,
+    Kind.PEERS,
+    Kind.GROUP,
+    Kind.EVENT,
+    Kind.SILENCE,
+    Kind.DETECTOR,
+    Kind.AFTERMATH,
+    Kind.CONTEXT,
+)
+# What a synchronous job does, all of its ranks do: they wait for the slowest of them.
+_WAITS = frozenset({"rank_collective_time_s", "rank_data_wait_s"})
+_OF_JOB = frozenset({TargetKind.JOB, TargetKind.RANK})
+
+
+def mark_explained(case: Case, found: Sequence[Hypothesis]) -> None:
+    """Add to every hypothesis how much of it follows from the plainest cause above it."""
+    places = [_Place.of(case, item) for item in found]
+    sure = [_sureness(item) for item in found]
+    bonus: list[tuple[Hypothesis, Hypothesis, float]] = []
+    carries: dict[tuple[Target, str], float] = {}
+    what: dict[tuple[Target, str], Hypothesis] = {}
+    for number, item in enumerate(found):
+        if item.fault in NO_FAULTS:
+            continue
+        best, share = None, 0.0
+        for other, cause in enumerate(found):
+            if other == number or sure[other] * _MOST <= share or cause.fault in NO_FAULTS:
+                continue
+            whole = sure[other] * _covers(case, places[other], places[number])
+            if whole > share and not _later(cause, item):
+                best, share = cause, whole
+        if best is not None and share > _LEAST:
+            bonus.append((best, item, share))
+    for cause, effect, share in bonus:
+        carried = min(_CARRIED, max(0.0, effect.value(*_OWN))) * share
+        if carried > carries.get(cause.key, 0.0):
+            carries[cause.key] = carried
+            what[cause.key] = effect
+    for cause, effect, share in bonus:
+        effect.add(
+            Kind.EXPLAINED,
+            f"it would follow from {cause.fault} on {say_target(cause.target)}",
+            _FOLLOWS * share,
+        )
+    for item in found:
+        if item.key in carries:
+            effect = what[item.key]
+            text = f"explains {effect.fault} on {say_target(effect.target)} too"
+            item.add(Kind.EXPLAINED, text, carries[item.key])
+
+
+_MOST, _LEAST = 1.0, 0.05
+
+
+def _sureness(item: Hypothesis) -> float:
+    return float(1 / (1 + np.exp(_PLAIN - item.value(*_OWN))))
+
+
+def _later(cause: Hypothesis, effect: Hypothesis) -> bool:
+    return bool(cause.began_s > effect.began_s + _ORDER_S)
+
+
+class _Place:
+    """Where a hypothesis sits and which readings it is made of."""
+
+    __slots__ = (
+        "effects",
+        "fault",
+        "gpus",
+        "jobs",
+        "metrics",
+        "nodes",
+        "own",
+        "own_job",
+        "said_only",
+    )
+
+    def __init__(self, case: Case, item: Hypothesis) -> None:
+        known = FAULTS.get(item.fault)
+        odd = np.nan_to_num(case.left[item.variables]) > ODD_Z
+        accused = item.variables[odd] if item.value(Kind.RESIDUAL) > 0 else item.variables[:0]
+        self.fault = item.fault
+        self.own = item.value(*_OWN)
+        self.metrics = {case.graph.metrics[m] for m in case.graph.metric[accused].tolist()}
+        named = set(known.metrics) if known else set()
+        self.effects = _below(case.knowledge.links, frozenset(self.metrics | named))
+        self.nodes = set(case.nodes_of(item.target).tolist())
+        self.jobs = set(case.jobs_on(item.target).tolist())
+        self.gpus = {item.target.gpu} if item.target.gpu else set()
+        self.own_job = item.target.kind is TargetKind.JOB
+        self.said_only = not self.metrics
+
+    @classmethod
+    def of(cls, case: Case, item: Hypothesis) -> "_Place":
+        return cls(case, item)
+
+
+def _covers(case: Case, cause: _Place, effect: _Place) -> float:
+    """Return the share of the effect's readings, or of what was said, that the cause explains."""
+    if effect.fault in _SILENT:
+        return float(
+            cause.fault in _WHY_SILENT and bool(effect.nodes) and effect.nodes <= cause.nodes
+        )
+    if effect.said_only:
+        program = effect.own_job and not cause.own_job and bool(cause.jobs & effect.jobs)
+        if not program or effect.fault not in _ENDED:
+            return 0.0
+        return float(1 / (1 + np.exp(effect.own - cause.own)))
+    reached = [
+        name
+        for name in effect.metrics
+        if name in cause.effects and name not in cause.metrics and _touch(cause, effect, name)
+    ]
+    return len(reached) / len(effect.metrics)
+
+
+_ENDED = frozenset({"software_error", "job_hang"})
+_SILENT = frozenset({"node_silent"})
+_WHY_SILENT = frozenset({"kernel_panic", "host_machine_check", "power_lost", "node_taken_down"})
+
+
+def _touch(cause: _Place, effect: _Place, metric: str) -> bool:
+    scope = CATALOG[metric].scope
+    if metric in _WAITS or scope is TargetKind.JOB:
+        return bool(cause.jobs & effect.jobs)
+    if not cause.nodes & effect.nodes:
+        return False
+    return not (cause.gpus and effect.gpus) or bool(cause.gpus & effect.gpus)
+
+
+@lru_cache(maxsize=512)
+def _below(links: tuple[Template, ...], metrics: frozenset[str]) -> frozenset[str]:
+    """Return the metrics that these move, directly or not."""
+    waiting, found = list(metrics), set[str]()
+    by_cause = _effects(links)
+    while waiting:
+        for effect in by_cause.get(waiting.pop(), ()):
+            if effect not in found:
+                found.add(effect)
+                waiting.append(effect)
+    return frozenset(found)
+
+
+@lru_cache(maxsize=8)
+def _effects(links: tuple[Template, ...]) -> Mapping[str, tuple[str, ...]]:
+    found: dict[str, list[str]] = {}
+    for link in links:
+        if not link.feedback:
+            found.setdefault(link.cause, []).append(link.effect)
+    return {cause: tuple(effects) for cause, effects in found.items()}
