@@ -19,6 +19,7 @@ QUICK_EPISODES = 20
 # Recorded telemetry beside the checkout, where a developer has it; nothing else needs it.
 RECORDED = Path("../shared/data")
 Progressed = Callable[[str, int, int], None]
+RCA, SUITES = "rca", ("held-out", "tuning")
 
 
 def _forecast(recorded: Path | None, quick: bool, progress: Progressed) -> "Sequence[Row]":
@@ -61,8 +62,16 @@ MEASURES: "Mapping[str, Callable[[Path | None, bool, Progressed], Sequence[Row]]
 }
 
 
+def _rca(suite: str, quick: bool, progress: Progressed) -> "Sequence[Row]":
+    if suite not in SUITES:
+        raise typer.BadParameter(f"{suite!r} is none of {', '.join(SUITES)}", param_hint="--suite")
+    from agent.evaluations.rca.rows import rows
+
+    return rows(suite, quick=quick, progress=progress)
+
+
 def evaluate(
-    what: Annotated[str, typer.Argument(help=f"policy, {', '.join(MEASURES)}.")] = "policy",
+    what: Annotated[str, typer.Argument(help=f"policy, {', '.join(MEASURES)}, {RCA}.")] = "policy",
     policy: Annotated[
         Path | None,
         typer.Option("--policy", help="For policy: what `gpumedic train` wrote."),
@@ -74,24 +83,31 @@ def evaluate(
         Path | None,
         typer.Option("--recorded", help=f"A folder of recorded telemetry. [default: {RECORDED}]"),
     ] = None,
+    suite: Annotated[
+        str,
+        typer.Option("--suite", help=f"For {RCA}: {' or '.join(SUITES)}, which is tuned on."),
+    ] = SUITES[0],
     quick: Quick = False,
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Measure quality on what was not learned from: policy (on clusters), forecast, warning (both
     on held-out series), anomaly, progress (of jobs, on the simulator and recorded timelines),
-    grouping (of symptoms to one incident a cause, on the simulator).
+    grouping (of symptoms to one incident a cause, on the simulator), rca (causes named, on
+    simulated faults in clusters that nothing was tuned on).
 
     The rules stay the default unless a learned policy beats them and every rule of thumb.
     """
     from agent.figures import emit, figures
 
-    if what not in ("policy", *MEASURES):
-        raise typer.BadParameter(f"{what!r} is none of policy, {', '.join(MEASURES)}")
+    if what not in ("policy", RCA, *MEASURES):
+        raise typer.BadParameter(f"{what!r} is none of policy, {', '.join(MEASURES)}, {RCA}")
     with Progress(console=err, transient=True) as bar:
         if what == "policy":
             seeds, found = _policies(policy, QUICK_EPISODES if quick else episodes, bar)
             shown = figures("evaluate policy", found, seeds=seeds)
+        elif what == RCA:
+            shown = figures(f"evaluate {RCA}", _rca(suite, quick, _tasks(bar)))
         else:
             found = MEASURES[what](_folder(recorded), quick, _tasks(bar))
             shown = figures(f"evaluate {what}", found)

@@ -15,7 +15,7 @@ from agent.workers import WorkerPool
 from core.errors import WorkerFailed
 from core.topology import Topology
 from core.types import Diagnosis, Floats, Ints
-from rca.reference.gcm import MAX_VARIABLES, MIN_ROWS, AttributionTask
+from rca.reference.gcm import MAX_VARIABLES, AttributionTask
 
 NAME = "dowhy_gcm"
 _TIME_LIMIT_S, _MEMORY_BYTES = 60.0, 4 << 30
@@ -39,7 +39,7 @@ def question_of(arrays: Arrays, truths: tuple[Truth, ...], topology: Topology) -
     gaps = np.count_nonzero(np.isnan(arrays.normal), axis=1)
     read = (gaps == 0) & (np.count_nonzero(np.isfinite(arrays.abnormal), axis=1) > 0)
     worth = np.where(read & _above(arrays), score, 0.0)
-    if not read[arrays.target] or arrays.normal.shape[1] < MIN_ROWS:
+    if not read[arrays.target]:
         return None
     worth[arrays.target] = np.inf
     chosen = _best_of_each([metric for metric, _ in arrays.names], worth)
