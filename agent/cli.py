@@ -17,6 +17,7 @@ from agent.commands import (
     evaluate,
     explain,
     forecast,
+    graph,
     lab,
     learn,
     notify,
@@ -56,6 +57,7 @@ for module in (
     bench,
 ):
     module.register(app)
+app.add_typer(graph.app, name="graph", rich_help_panel="Settings and messages")
 app.add_typer(config.app, name="config", rich_help_panel="Settings and messages")
 app.add_typer(notify.app, name="notify", rich_help_panel="Settings and messages")
 

@@ -199,6 +199,9 @@ class CausalLink(Section):
     strength: Probability = Field(
         default=1.0, description="1: it always acts; less: seldom; 0 takes a known link out"
     )
+    learned: bool = Field(
+        default=False, description="only readings suggest it: shown as such, strength at most 0.2"
+    )
 
 
 class Diagnose(Section):

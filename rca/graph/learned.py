@@ -12,10 +12,8 @@ from rca.graph.dependence import Dependence, dependence, discoveries
 from rca.graph.falsify import FALSE_SHARE, MATTERS
 from rca.graph.links import joins_of
 from rca.graph.pooled import Pooled
-from rca.graph.templates import Join, Provenance, Template
+from rca.graph.templates import LEARNED_STRENGTH, Join, Provenance, Template
 
-# Facts: a link that only places suggest is worth 0.2 to 0.3; one that only data suggest no more.
-LEARNED_STRENGTH = 0.2
 MOST_LAG = 4  # readings; beyond, a slow common cause is likelier than a link
 _MOST_HELD = 6  # causes held fixed at once
 _NOT_LEARNED = (Join.SWITCH_JOB,)  # everything under a leaf would be linked with everything

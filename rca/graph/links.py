@@ -10,7 +10,7 @@ from typing import Any
 from core.errors import InputError
 from core.target import TargetKind
 from core.units import CATALOG
-from rca.graph.templates import PARTS, Join, Template, order
+from rca.graph.templates import PARTS, Join, Provenance, Template, order
 
 _TEXTS = ("cause", "effect", "join", "why", "source")
 _KEYS = (*_TEXTS, "sign", "lag_s", "strength", "barrier", "feedback")
@@ -148,10 +148,13 @@ def _one_of(what: str, word: object, known: Iterable[str]) -> None:
 def with_links(links: tuple[Template, ...], own: Iterable[Template]) -> tuple[Template, ...]:
     """Return the links with a user's own: one of the same cause, effect and join is replaced.
 
-    A strength of 0 takes the link out. InputError for a cycle, naming its members.
+    A strength of 0 takes the link out; one that was learned replaces none. InputError for a cycle,
+    naming its members.
     """
     merged = {link.pair: link for link in links}
-    merged.update((link.pair, link) for link in own)
+    for link in own:
+        if link.provenance is not Provenance.LEARNED or link.pair not in merged:
+            merged[link.pair] = link
     kept = tuple(link for link in merged.values() if link.strength > 0)
     check_links(kept, "adding links to the causal graph")
     return kept

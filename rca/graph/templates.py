@@ -84,6 +84,8 @@ class Template:
         return self.cause, self.effect, self.join
 
 
+# Facts: a link that only places suggest is worth 0.2 to 0.3; one that only data suggest no more.
+LEARNED_STRENGTH = 0.2
 UNMEASURED_HOP = 0.3  # facts: a hop over an unmeasured reading keeps 0.05 to 0.3 of its weight
 
 
