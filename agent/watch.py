@@ -1,9 +1,8 @@
 """Detect, group and diagnose: from the history to incidents with a named cause."""
 
-import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -244,7 +243,6 @@ class Watch:
 
     async def _diagnose(self, incident: Incident, world: World) -> None:
         windows = self._around(incident, world)
-        began_s = time.perf_counter()
         found = diagnose(
             incident,
             windows,
@@ -254,7 +252,6 @@ class Watch:
             knowledge=self._knowledge(world.now_s),
             told=self._told,
         )
-        found = replace(found, run_s=time.perf_counter() - began_s)
         self.metrics.diagnosed(class_of(found), found)
         before = self.diagnoses.get(incident.id)
         self.diagnoses[incident.id] = found
