@@ -72,7 +72,7 @@ def test_a_switch_is_named_by_its_number() -> None:
         (Said.XID, 48, "gpu_ecc_uncorrectable"),
         (Said.XID, 74, "gpu_nvlink_errors"),
         (Said.XID, 119, "driver_hang"),
-        (Said.PCIE_ERROR, 0, "gpu_fallen_off_bus"),
+        (Said.PCIE_ERROR, 0, "gpu_pcie_errors"),
         (Said.OOM_KILL, 0, "memory_leak"),
         (Said.VOLUME_FULL, 0, "volume_filling"),
         (Said.NODE_DOWN, 0, "node_silent"),
