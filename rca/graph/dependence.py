@@ -17,7 +17,7 @@ OWN_PAST = 2  # readings of the effect's own past that are held fixed
 MOST_BLOCKS = 40
 LEAST_BLOCKS = 8  # fewer say nothing about how much blocks differ
 _BLOCK_ROWS = 6  # the least a block has, so that neighbours hardly share anything
-_MOST_SIGMA = 5.0  # one spike is not many pieces of evidence
+_MOST_SIGMA, _PASSES = 5.0, 4  # one spike is not many pieces of evidence
 _STANDS_STILL = 0.05  # of the mean square of all blocks
 _RIDGE = 1e-6
 
@@ -55,12 +55,19 @@ def standard(value: Floats, *, counter: bool = False) -> Floats:
     if counter:
         grown = np.diff(value, axis=1, prepend=np.nan)
         value = np.where(grown < 0, np.nan, grown)
+    for _ in range(_PASSES):  # a spike must not be the scale of all that is no spike
+        mean, sigma = _moments(value)
+        value = np.clip(value, mean - _MOST_SIGMA * sigma, mean + _MOST_SIGMA * sigma)
+    mean, sigma = _moments(value)
+    unit = (value - mean) / np.where(sigma > 1e-9 * (1 + np.abs(mean)), sigma, np.nan)
+    return np.asarray(np.clip(unit, -_MOST_SIGMA, _MOST_SIGMA))
+
+
+def _moments(value: Floats) -> tuple[Floats, Floats]:
+    """Return (S, 1) mean and standard deviation of the readings that are there."""
     count = np.maximum(np.isfinite(value).sum(axis=1, keepdims=True), 1)
     mean = np.nansum(value, axis=1, keepdims=True) / count
-    sigma = np.sqrt(np.nansum((value - mean) ** 2, axis=1, keepdims=True) / count)
-    moving = sigma > 1e-9 * (1 + np.abs(mean))
-    unit = (value - mean) / np.where(moving, sigma, np.nan)
-    return np.asarray(np.clip(unit, -_MOST_SIGMA, _MOST_SIGMA))
+    return mean, np.sqrt(np.nansum((value - mean) ** 2, axis=1, keepdims=True) / count)
 
 
 def wanders(value: Floats) -> float:
