@@ -1,6 +1,7 @@
 """``gpumedic diagnose``: which component is the cause, from two tables of readings and a graph."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,9 @@ import typer
 from agent.commands.console import AsJson, err, print_json, say, tell
 
 if TYPE_CHECKING:
-    from rca.frames.answer import Answer
+    from rca.frames.answer import Answer, Suspect
+
+SHOWN = 3  # suspects with their evidence; of the others the names
 
 
 def diagnose(
@@ -37,25 +40,24 @@ def diagnose(
     """Name the root cause in two tables of readings, of any service, or say that it is unknown."""
     from agent.diagnosing.files import frame_of, graph_of
     from core.codec import to_json
-    from rca.frames.front import explain
+    from rca.frames.front import answer
     from rca.frames.inputs import tables
 
     with err.status(f"Reading {normal} and {abnormal} ..."):
         before, of_before = frame_of(normal, columns=columns, time_column=time_column)
         during, of_during = frame_of(abnormal, columns=columns, time_column=time_column)
-        links = None if graph is None else graph_of(graph)
+        read = tables(before, during, None if graph is None else graph_of(graph), target)
     with err.status("Diagnosing ..."):
-        found = tables(before, during, links, target)
-        answer = explain(before, during, links, target)
-    notes = (*of_before, *of_during, *found.notes)
+        found = answer(read)
+    found = replace(found, notes=(*of_before, *of_during, *found.notes))
     if as_json:
-        print_json({"target": target, **to_json(answer), "notes": list(notes)})
+        print_json({"target": target, "named": list(found.named), **to_json(found)})
     else:
-        _print(answer, notes)
+        _print(found)
     if plot is not None:
         from agent.diagnosing.plot import answer_png
 
-        _write(plot, answer_png(found, answer))
+        _write(plot, answer_png(read, found))
 
 
 def register(app: typer.Typer) -> None:
@@ -75,15 +77,28 @@ def _write(path: Path, png: bytes) -> None:
     tell(f"plot: {path}")
 
 
-def _print(answer: "Answer", notes: Sequence[str]) -> None:
-    """Say the suspects with their evidence, or why none is named."""
-    say(answer.why)
-    for rank, suspect in enumerate(answer.suspects, 1):
-        say(f"{rank}. {suspect.name}, p = {suspect.probability:.2f}", style="bold" * (rank == 1))
-        for evidence in suspect.evidence:
-            say(f"   {evidence}")
-        if len(suspect.path) > 1:
-            say(f"   path: {' -> '.join(suspect.path)}")
-    say(f"Nothing is wrong: p = {answer.no_fault:.2f}")
-    for note in notes:
+def _print(found: "Answer") -> None:
+    """Say the suspects with their evidence, or why none is named and whom to look at even so."""
+    if found.why:
+        say(found.why)
+        say(f"If something is wrong after all: {_in_short(found.suspects[:SHOWN])}.")
+    else:
+        for rank, suspect in enumerate(found.suspects[:SHOWN], 1):
+            _print_suspect(rank, suspect)
+        if len(found.suspects) > SHOWN:
+            say(f"Then {_in_short(found.suspects[SHOWN:])}.")
+        say(f"Nothing is wrong with p = {found.no_fault:.2f}.")
+    for note in found.notes:
         say(f"note: {note}", style="dim")
+
+
+def _print_suspect(rank: int, suspect: "Suspect") -> None:
+    say(f"{rank}. {suspect.name}, p = {suspect.probability:.2f}", style="bold" if rank == 1 else "")
+    if len(suspect.path) > 1:
+        say(f"   path: {' -> '.join(suspect.path)}")
+    for evidence in suspect.evidence:
+        say(f"   {evidence}")
+
+
+def _in_short(suspects: "Sequence[Suspect]") -> str:
+    return ", ".join(f"{suspect.name} ({suspect.probability:.2f})" for suspect in suspects)

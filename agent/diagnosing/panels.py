@@ -10,7 +10,7 @@ from core.types import Floats
 from rca.frames.answer import Answer, Suspect
 from rca.frames.inputs import Tables
 
-MOST_PANELS, CAUSE_PANELS = 6, 2
+MOST_PANELS, CAUSE_PANELS, MOST_SUSPECTS = 6, 2, 3
 BAND_SHARE = 0.98  # of the normal readings
 # A band of constant readings is this share of their size, or as little as shows.
 LEAST_BAND, LEAST = 1e-3, 1e-12
@@ -51,28 +51,30 @@ class Panel:
 
 
 def panels_of(tables: Tables, answer: Answer) -> list[Panel]:
-    """Return the columns of the first suspect, of its path, the target, and of other suspects."""
-    roles: dict[int, str] = {}
-    for rank, suspect in enumerate(answer.suspects, 1):
+    """Return the columns of the first suspect, of its path, the target, and of other suspects.
+
+    Where no cause is named the target comes first, and then whom to suspect even so.
+    """
+    noticed = (tables.target, "trouble noticed here")
+    roles = dict([] if answer.named else [noticed])
+    for rank, suspect in enumerate(answer.suspects[:MOST_SUSPECTS], 1):
         for column, role in _roles(tables, suspect, rank):
             roles.setdefault(column, role)
-    roles.setdefault(tables.target, "trouble noticed here")
+        if rank == 1:
+            roles.setdefault(*noticed)
     return [_panel(tables, column, role) for column, role in list(roles.items())[:MOST_PANELS]]
 
 
 def _roles(tables: Tables, suspect: Suspect, rank: int) -> Iterator[tuple[int, str]]:
     place = {column: at for at, column in enumerate(tables.columns)}
-    own = [place[column] for column in suspect.columns if column in place]
-    if rank > 1:
-        yield from ((column, f"suspect {rank}") for column in own[:1])
-        return
-    for column in own[:CAUSE_PANELS]:
+    own = [place[column] for column in suspect.columns]
+    for column in own[: CAUSE_PANELS if rank == 1 else 1]:
         noticed = ", and trouble noticed here" if column == tables.target else ""
-        yield column, f"most suspect{noticed}"
-    moved = [_most_moved(tables, component) for component in suspect.path[1:-1]]
-    hops = [column for column in moved if column is not None]
-    yield from ((column, "on the path") for column in hops[: MOST_PANELS - CAUSE_PANELS - 1])
-    yield tables.target, "trouble noticed here"
+        yield column, (f"suspect {rank}" if rank > 1 else "most suspect") + noticed
+    if rank == 1:
+        moved = [_most_moved(tables, component) for component in suspect.path[1:-1]]
+        hops = [column for column in moved if column is not None]
+        yield from ((column, "on the path") for column in hops[: MOST_PANELS - CAUSE_PANELS - 1])
 
 
 def _most_moved(tables: Tables, component: str) -> int | None:

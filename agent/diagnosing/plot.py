@@ -34,7 +34,7 @@ def answer_png(tables: Tables, answer: Answer) -> bytes:
     from matplotlib.figure import Figure  # noqa: PLC0415  # heavy
 
     panels = panels_of(tables, answer)
-    above = HEAD_INCHES + STRIP_INCHES * bool(answer.suspects)
+    above = HEAD_INCHES + STRIP_INCHES * bool(answer.named)
     height = above + PANEL_INCHES * len(panels) + FOOT_INCHES
     figure: Any = Figure(figsize=(WIDTH_INCHES, height), dpi=DPI, facecolor="white")
     canvas: Any = FigureCanvasAgg(figure)
@@ -60,7 +60,7 @@ def answer_png(tables: Tables, answer: Answer) -> bytes:
         _dates(axes)
         axes.set_xlabel(f"{side} readings, time (UTC)", fontsize=9, loc="left")
     figure.align_ylabels(rows[:, 0])
-    if answer.suspects:
+    if answer.named:
         strip = (LEFT, 1 - above / height, RIGHT - LEFT, STRIP_INCHES / height)
         end = tables.components[tables.component[tables.target]]
         _path(figure.add_axes(strip), answer.suspects[0], end)
@@ -72,11 +72,10 @@ def answer_png(tables: Tables, answer: Answer) -> bytes:
 
 def _words(figure: Any, tables: Tables, answer: Answer, height: float) -> None:
     """Write the answer above, and how to read the panels below."""
-    first = answer.suspects[0] if answer.suspects else None
-    said = f"Most suspect: {first.name}, p = {first.probability:.2f}" if first else answer.why
-    figure.text(
-        LEFT, 1 - 0.32 / height, _short(said, MOST_OF_A_LINE), fontsize=12, weight="bold", color=INK
-    )
+    first = answer.suspects[0]
+    said = f"Most suspect: {first.name}, p = {first.probability:.2f}"
+    said = _short(said, MOST_OF_A_LINE) if answer.named else "No root cause is named"
+    figure.text(LEFT, 1 - 0.32 / height, said, fontsize=12, weight="bold", color=INK)
     noticed = _short(tables.columns[tables.target], MOST_OF_A_LINE // 2)
     about = (
         f"trouble noticed in {noticed}; probability that nothing is wrong: {answer.no_fault:.2f}"
@@ -96,7 +95,8 @@ def _path(axes: Any, suspect: Suspect, end: str) -> None:
     """
     axes.set(xlim=(0, 1), ylim=(0, 1))
     axes.axis("off")
-    names = _fewer(suspect.path or tuple(dict.fromkeys((suspect.name, end))))
+    known = suspect.path[-1:] == (end,)
+    names = _fewer(suspect.path if known else (suspect.name, end))
     boxes = [
         _box(axes, name, at, first=number == 0, last=number == len(names) - 1)
         for number, (name, at) in enumerate(zip(names, _places(len(names)), strict=True))
@@ -113,7 +113,7 @@ def _path(axes: Any, suspect: Suspect, end: str) -> None:
                 "mutation_scale": 15,
                 "color": LINK,
                 "lw": 1.6,
-                "ls": "-" if suspect.path else "--",
+                "ls": "-" if known else "--",
                 "shrinkA": 2,
                 "shrinkB": 2,
             },
