@@ -28,7 +28,6 @@ from rca.faults.catalogue import (
     SIGNS,
     named_for,
     persistence,
-    sign_of,
     signs_of,
     signs_of_anomaly,
 )
@@ -228,21 +227,13 @@ def test_two_rules_that_name_one_fault_saw_one_thing() -> None:
     [(NODE, "node_silent"), (GPU, "gpu_fallen_off_bus"), (JOB, None)],
 )
 def test_what_falls_silent_tells_by_what_it_is(on: Target, fault: str | None) -> None:
-    found = sign_of("silent", "no_readings", on.kind)
+    found = said(event(KIND, "no_readings", on=on))
 
-    assert (found.fault if found else None) == fault
-
-
-def test_how_a_job_ended_names_no_machine_by_itself() -> None:
-    found = sign_of("job_failed", "cuda_error", TargetKind.JOB)
-
-    assert found is not None
-    assert found.fault == "software_error"
+    assert (found[0] if found else None) == fault
 
 
 def test_an_exporter_alone_that_stops_is_no_fault() -> None:
     assert said(event(EXPORTER))[0] in NO_FAULTS
-    assert sign_of(EXPORTER, "", TargetKind.NODE) is None
 
 
 def test_a_hang_may_be_the_programs_or_a_machines() -> None:

@@ -21,7 +21,6 @@ __all__ = [
     "Sign",
     "named_for",
     "persistence",
-    "sign_of",
     "signs_of",
     "signs_of_anomaly",
 ]
@@ -54,7 +53,6 @@ FAULT_OF_METRIC: Mapping[str, str] = MappingProxyType(
 # From this weight on kind and code say enough, and the text of an event is not read.
 ENOUGH = 5.0
 _REMEMBERED = 4096
-_ANYWHERE = frozenset({TargetKind.JOB, TargetKind.RANK})
 
 
 def _by_kind() -> Mapping[str, tuple[EventRule, ...]]:
@@ -103,18 +101,6 @@ def _strongest(signs: Iterable[Sign]) -> tuple[Sign, ...]:
 def signs_of_anomaly(anomaly: Anomaly) -> tuple[Sign, ...]:
     """Return what a detector's finding speaks for beyond its metric; () for most detectors."""
     return _strongest(SIGNS.anomalies.get(anomaly.detector, ()))
-
-
-def sign_of(kind: str, code: str, on: TargetKind) -> Sign | None:
-    """Return the fault that an event of that kind and code on such a target speaks for most.
-
-    What happened to a job names a fault of the job itself: which machine it was, others say.
-    """
-    for sign in _signs(kind, code.strip(), on, ""):
-        fault = FAULTS.get(sign.fault)
-        if fault and (on is not TargetKind.JOB or fault.scope in _ANYWHERE):
-            return sign
-    return None
 
 
 def named_for(fault: str, on: TargetKind) -> str:
