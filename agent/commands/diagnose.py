@@ -12,7 +12,8 @@ from agent.commands.console import AsJson, err, print_json, say, tell
 if TYPE_CHECKING:
     from rca.frames.answer import Answer, Suspect
 
-SHOWN = 3  # suspects with their evidence; of the others the names
+# Suspects with their evidence, if they are at least this likely; of the others the names.
+SHOWN, LEAST_SHOWN = 3, 0.01
 
 
 def diagnose(
@@ -81,24 +82,22 @@ def _print(found: "Answer") -> None:
     """Say the suspects with their evidence, or why none is named and whom to look at even so."""
     if found.why:
         say(found.why)
-        say(f"If something is wrong after all: {_in_short(found.suspects[:SHOWN])}.")
+        names = ", ".join(suspect.name for suspect in found.suspects[:SHOWN])
+        say(f"If something is wrong after all, look at {names}.")
     else:
-        for rank, suspect in enumerate(found.suspects[:SHOWN], 1):
-            _print_suspect(rank, suspect)
-        if len(found.suspects) > SHOWN:
-            say(f"Then {_in_short(found.suspects[SHOWN:])}.")
+        _print_suspects(found.suspects)
         say(f"Nothing is wrong with p = {found.no_fault:.2f}.")
     for note in found.notes:
         say(f"note: {note}", style="dim")
 
 
-def _print_suspect(rank: int, suspect: "Suspect") -> None:
-    say(f"{rank}. {suspect.name}, p = {suspect.probability:.2f}", style="bold" if rank == 1 else "")
-    if len(suspect.path) > 1:
-        say(f"   path: {' -> '.join(suspect.path)}")
-    for evidence in suspect.evidence:
-        say(f"   {evidence}")
-
-
-def _in_short(suspects: "Sequence[Suspect]") -> str:
-    return ", ".join(f"{suspect.name} ({suspect.probability:.2f})" for suspect in suspects)
+def _print_suspects(suspects: "Sequence[Suspect]") -> None:
+    shown = [one for one in suspects[:SHOWN] if one.probability >= LEAST_SHOWN] or suspects[:1]
+    for rank, one in enumerate(shown, 1):
+        say(f"{rank}. {one.name}, p = {one.probability:.2f}", style="bold" if rank == 1 else "")
+        if len(one.path) > 1:
+            say(f"   path: {' -> '.join(one.path)}")
+        for evidence in one.evidence:
+            say(f"   {evidence}")
+    if others := [f"{one.name} ({one.probability:.2f})" for one in suspects[len(shown) :]]:
+        say(f"Then {', '.join(others)}.")
