@@ -27,10 +27,10 @@ from core.clock import Clock
 from core.errors import InputError
 from core.target import Target
 from core.types import Forecast, Incident, IncidentState, JournalEntry, PlanRecord, PlanState
-from rca.explain import explain, say_moved
+from rca.explain import explain, say_moved, say_plain
 from rca.hops import HopSeries
 from rca.verdict import blamed
-from rca.words import say_clock, say_kind, say_short, say_target
+from rca.words import metric_words, say_clock, say_kind, say_short, say_target
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -178,13 +178,14 @@ def _templates() -> "Environment":
         number=words.number,
         duration=words.duration,
         gpu_time=words.gpu_time,
-        metric=words.metric_text,
+        metric=metric_words,
         action=words.action_text,
         iso=rfc3339,
         short=lambda target: say_short(say_target(target)),
         kind=say_kind,
         moved=say_moved,
         clock=say_clock,
+        plain=say_plain,
     )
     environment.globals.update(
         by_whom=by_whom, plot=_plot, demand_plot=_demand_plot, spark=_spark, isnan=math.isnan

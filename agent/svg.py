@@ -10,8 +10,9 @@ from html import escape
 import numpy as np
 
 from agent.view import ForecastView
-from agent.words import clock_time, metric_text, percent, quantity
+from agent.words import clock_time, percent, quantity
 from core.types import Floats
+from rca.words import metric_words
 
 WIDTH, HEIGHT = 480, 190
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 24
@@ -55,7 +56,7 @@ def forecast_svg(view: ForecastView) -> str:
     parts = [] if frame is None else [*_grid(frame, view), *_drawn(frame, view, history_s, history)]
     if frame is None:
         parts = [f'<text class="axis" x="{WIDTH / 2}" y="{HEIGHT / 2}">no reading yet</text>']
-    title = escape(f"{view.target} {metric_text(view.metric)}")
+    title = escape(f"{view.target} {metric_words(view.metric)}")
     return (
         f'<svg class="plot" xmlns="http://www.w3.org/2000/svg" role="img" '
         f'viewBox="0 0 {WIDTH} {HEIGHT}" aria-label="{title}: {escape(_in_words(view))}">'

@@ -8,10 +8,6 @@ from core.types import Action
 
 UNKNOWN = "–"
 _STEPS_S = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
-_SHORT_FORMS = {
-    **{word: word.upper() for word in ("gpu", "cpu", "ecc", "sm", "io", "oom", "p99")},
-    **{"nvlink": "NVLink", "pcie": "PCIe", "xid": "Xid"},
-}
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SI = ("", "k", "M", "G", "T", "P")
 
@@ -115,13 +111,6 @@ def action_text(action: Action) -> str:
     """Return an action as a line: its kind, its target and its parameters."""
     params = ", ".join(f"{name}={value}" for name, value in action.params)
     return f"{action.kind} {action.target}" + (f" ({params})" if params else "")
-
-
-def metric_text(name: str) -> str:
-    """Return a metric's name as words, its unit left off: the value beside it has it."""
-    for suffix in ("_ratio", "_bytes", "_celsius", "_watts", "_hz", "_s", "_total"):
-        name = name.removesuffix(suffix)
-    return " ".join(_SHORT_FORMS.get(word, word) for word in name.split("_"))
 
 
 def _seconds(value: float) -> str:

@@ -1,16 +1,14 @@
 """A diagnosis in sentences for people: what broke, why we think so, and what would tell more."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.cluster import ClusterState
 from core.types import (
-    Anomaly,
-    Breach,
     Cause,
     Check,
     Diagnosis,
-    Event,
     Evidence,
     Hop,
     Incident,
@@ -18,19 +16,20 @@ from core.types import (
 )
 from core.units import CATALOG
 from rca.faults.catalogue import FAULTS
+from rca.incident_words import say_failure, say_jobs
 from rca.verdict import Verdict, blamed, together, verdict_of
 from rca.words import (
+    metric_words,
     say_change,
     say_clock,
-    say_duration,
     say_kind,
     say_metric,
     say_short,
     say_target,
-    say_value,
 )
 
 _SHOWN = 6
+_NAME = re.compile(r"\w+")
 _CALM = "the load changed, the work was planned, or a reading was a fluke"
 _WORTH_NAMING = 0.01
 _LASTS, _PASSES = 0.75, 0.25  # probabilities from which "persistent" and "transient" are said
@@ -89,7 +88,7 @@ def explain(
     return Explanation(
         verdict=verdict,
         root_cause=say_root(diagnosis),
-        critical_failure=_say_failure(incident),
+        critical_failure=say_failure(incident),
         impact=_say_impact(incident, diagnosis, state),
         path=tuple(text for cause in shown for text in say_path(cause.path)),
         speaks_for=_weighed(diagnosis, shown, sign=1),
@@ -101,7 +100,7 @@ def explain(
         ),
         ruled_out=tuple(map(_say_ruled_out, diagnosis.ruled_out[:_SHOWN])),
         checks=tuple(map(say_check, diagnosis.checks[:_SHOWN])),
-        missing=diagnosis.missing,
+        missing=tuple(map(say_plain, diagnosis.missing)),
         method=_say_method(diagnosis),
     )
 
@@ -129,7 +128,9 @@ def say_root(diagnosis: Diagnosis) -> str:
 def _say_unknown(diagnosis: Diagnosis) -> str:
     if not diagnosis.causes and not diagnosis.missing:
         return "not known: no reading is out of order and no event names a fault"
-    missing = f", missing {'; '.join(diagnosis.missing[:2])}" if diagnosis.missing else ""
+    missing = (
+        f", missing {say_plain('; '.join(diagnosis.missing[:2]))}" if diagnosis.missing else ""
+    )
     head = f"not known (p = {diagnosis.unknown:.2f}): not enough evidence{missing}"
     return f"{head}; likeliest {say_cause(diagnosis.causes[0])}" if diagnosis.causes else head
 
@@ -159,12 +160,23 @@ def say_path(path: Sequence[Hop]) -> tuple[str, ...]:
 
 
 def _say_hop(hop: Hop) -> str:
-    what = f"{say_short(say_target(hop.target))}: {say_metric(hop.metric).partition(',')[0]}"
+    what = f"{say_short(say_target(hop.target))}: {say_metric(hop.metric)}"
     if hop.moved is None and hop.level is None:
         return f"{what}, which nobody measures"
     change = say_moved(hop)
     began = say_clock(hop.began_s) if hop.began_s is not None else ""
     return f"{what} {change}" + (f", from {began} on" if began else "")
+
+
+def say_plain(text: str) -> str:
+    """Return the text with names of metrics and faults as words, and GPUs' UUIDs cut."""
+    return say_short(_NAME.sub(_in_words, text))
+
+
+def _in_words(found: re.Match[str]) -> str:
+    """Return what is a metric's or a fault's name as words; a job may be called anything."""
+    name = found[0]
+    return metric_words(name) if name in CATALOG or name in FAULTS else name
 
 
 def say_moved(hop: Hop) -> str:
@@ -191,13 +203,13 @@ def _weighed(diagnosis: Diagnosis, causes: Sequence[Cause], *, sign: int) -> tup
 
 def _heaviest(evidence: Sequence[Evidence], *, sign: int, about: str = "") -> tuple[str, ...]:
     items = sorted((e for e in evidence if sign * e.weight > 0), key=lambda e: -abs(e.weight))
-    return tuple(f"{item.weight:+.1f}  {about}{item.text}" for item in items[:_SHOWN])
+    return tuple(f"{item.weight:+.1f}  {about}{say_plain(item.text)}" for item in items[:_SHOWN])
 
 
 def _say_ruled_out(item: RuledOut) -> str:
     known = FAULTS.get(item.fault)
     text = known.text if known else item.fault.replace("_", " ")
-    return f"{say_short(say_target(item.target))}: {text}, because {item.why}"
+    return f"{say_short(say_target(item.target))}: {text}, because {say_plain(item.why)}"
 
 
 def say_check(check: Check) -> str:
@@ -212,59 +224,9 @@ def _say_method(diagnosis: Diagnosis) -> str:
     return f"{diagnosis.method}, in {1000 * diagnosis.run_s:.3g} ms"
 
 
-def _say_failure(incident: Incident) -> str:
-    """Return the symptom that hurts most: a critical one before the earliest one."""
-    symptoms: list[Event | Anomaly | Breach] = [
-        *incident.events,
-        *incident.anomalies,
-        *incident.breaches,
-    ]
-    said = [(-item.severity.rank, _when(item), _say_symptom(item)) for item in symptoms]
-    return min(said)[2] if said else incident.title
-
-
-def _when(symptom: Event | Anomaly | Breach) -> float:
-    match symptom:
-        case Event():
-            return symptom.time_s
-        case Anomaly():
-            return symptom.start_s
-        case Breach():
-            return symptom.expected_s
-
-
-def _say_symptom(symptom: Event | Anomaly | Breach) -> str:
-    where = say_target(symptom.target)
-    match symptom:
-        case Event():
-            code = f" {symptom.code}" if symptom.code else ""
-            return f"{where}: {symptom.text or symptom.kind + code}"
-        case Anomaly():
-            value = say_value(symptom.metric, symptom.value)
-            return f"{where}: {say_metric(symptom.metric)} is {value}, {_say_band(symptom)}"
-        case Breach():
-            wait = say_duration(symptom.expected_s - symptom.made_at_s)
-            return (
-                f"{where}: {say_metric(symptom.metric)} crosses "
-                f"{say_value(symptom.metric, symptom.limit)} in {wait} "
-                f"(p = {symptom.probability:.2f})"
-            )
-
-
-def _say_band(anomaly: Anomaly) -> str:
-    """Say what the reading should be; a side that is as wide as the metric itself says nothing."""
-    low, high = (say_value(anomaly.metric, v) for v in (anomaly.lower, anomaly.upper))
-    known = CATALOG.get(anomaly.metric)
-    if known and anomaly.lower <= known.low < anomaly.upper < known.high:
-        return f"should be at most {high}"
-    if known and known.low < anomaly.lower < known.high <= anomaly.upper:
-        return f"should be at least {low}"
-    return f"usually {low} to {high}"
-
-
 def _say_impact(incident: Incident, diagnosis: Diagnosis, state: ClusterState | None) -> str:
     """Say whom it hurts, for how long, and how much of the symptom the cause accounts for."""
-    hurt, first = _say_jobs(incident, state), diagnosis.likeliest
+    hurt, first = say_jobs(incident, state), diagnosis.likeliest
     if first is None or first.impact is None:
         return hurt
     both = together(diagnosis)
@@ -272,17 +234,3 @@ def _say_impact(incident: Incident, diagnosis: Diagnosis, state: ClusterState | 
         share = sum(cause.impact or 0.0 for cause in both)
         return f"{hurt}; together they account for {100 * min(share, 1):.0f} % of the symptom"
     return f"{hurt}; the cause accounts for {100 * first.impact:.0f} % of the symptom"
-
-
-def _say_jobs(incident: Incident, state: ClusterState | None) -> str:
-    lasted = say_duration(incident.updated_s - incident.opened_s)
-    if not incident.jobs:
-        return f"no job is touched so far; open for {lasted}"
-    jobs = ", ".join(incident.jobs[:_SHOWN])
-    more = len(incident.jobs) - _SHOWN
-    jobs += f" and {more} more" if more > 0 else ""
-    noun = "job" if len(incident.jobs) == 1 else "jobs"
-    found = [state.job(job) for job in incident.jobs] if state is not None else []
-    gpus = sum(job.gpus for job in found if job is not None)
-    size = f" with {gpus} GPUs" if gpus else ""
-    return f"{noun} {jobs}{size}, for {lasted}"

@@ -14,6 +14,10 @@ _BY_SHARE = frozenset({"s", "Hz", "W", "bytes"})
 _LARGEST_SHARE = 10.0  # from here on "2 to 90 s" says it better than "+4400 %"
 # NVML's form of a UUID: its first group tells the GPUs of a cluster apart.
 _UUID = re.compile(r"(GPU-[0-9a-f]{8})(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_SHORT_FORMS = {
+    **{word: word.upper() for word in ("gpu", "cpu", "ecc", "sm", "io", "oom", "p99")},
+    **{"nvlink": "NVLink", "pcie": "PCIe", "xid": "Xid"},
+}
 _KINDS = {
     FaultClass.GPU_HARDWARE: "GPU hardware",
     FaultClass.GPU_MEMORY: "GPU memory",
@@ -57,6 +61,13 @@ def say_target(target: Target) -> str:
     if target.switch:
         return f"switch {target.switch}"
     return f"rack {target.rack}" if target.rack else "the whole cluster"
+
+
+def metric_words(name: str) -> str:
+    """Return a metric's name as words, its unit left off: the value beside it has it."""
+    for suffix in ("_ratio", "_bytes", "_celsius", "_watts", "_hz", "_s", "_total"):
+        name = name.removesuffix(suffix)
+    return " ".join(_SHORT_FORMS.get(word, word) for word in name.split("_"))
 
 
 def say_short(text: str) -> str:
@@ -108,6 +119,6 @@ def say_duration(seconds: float) -> str:
 
 
 def say_metric(metric: str) -> str:
-    """Return the catalogue's words for a metric, or its name."""
+    """Return the catalogue's words for a metric, up to a comma, or its name."""
     known = CATALOG.get(metric)
-    return known.text if known else metric
+    return known.text.partition(",")[0] if known else metric

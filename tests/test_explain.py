@@ -11,7 +11,7 @@ from core.faults import FaultClass
 from core.target import Target
 from core.types import Hop, Severity
 from core.units import CATALOG
-from rca.explain import explain, say_path
+from rca.explain import explain, say_path, say_plain
 from rca.verdict import Verdict, together, verdict_of
 from rca.words import say_change, say_clock, say_kind, say_short
 from tests.diagnoses import ANSWERS, GPU, NOW_S, cooling, named, no_fault, several, slow_job
@@ -127,6 +127,16 @@ def test_any_hop_can_be_said(
 
 def test_a_gpu_is_named_by_the_first_group_of_its_uuid() -> None:
     assert say_short(f"{GPU} and GPU-8") == "node-13/GPU-3b346151 and GPU-8"
+
+
+def test_names_in_evidence_read_as_words() -> None:
+    text = f"gpu_sm_clock_hz 1.3 GHz on {GPU}: would follow from gpu_heat_contact, not Xid 79"
+
+    assert say_plain(text) == (
+        "GPU SM clock 1.3 GHz on node-13/GPU-3b346151: would follow from GPU heat contact, "
+        "not Xid 79"
+    )
+    assert say_plain("mlx5_6:1 of job train_v2") == "mlx5_6:1 of job train_v2"
 
 
 def test_every_class_has_words() -> None:

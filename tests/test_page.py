@@ -199,7 +199,7 @@ async def test_an_incidents_page_tells_its_evidence_and_history() -> None:
 
     assert "for +3.1 Xid 64 on this GPU 10 s before the job stopped" in text
     assert "against -0.4 NVLink errors did not rise" in text
-    assert "Not known: no reading of gpu_rows_remap_pending for node-003." in text
+    assert "Not known: no reading of GPU rows remap pending for node-003." in text
     assert "13:59:31 Xid 64 on node-003/GPU-003-5: row remap failure" in text
 
 
