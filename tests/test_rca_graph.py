@@ -11,7 +11,6 @@ from rca.graph.causal_graph import CausalGraph, build_graph
 from rca.graph.links import METRICS, TEMPLATES
 from rca.graph.places import match
 from rca.graph.templates import UNMEASURED_HOP, Template, order, templates_over
-from rca.mechanism import fit_linear
 from rca.posterior.standing import group_median, peer_z
 from tests.rca_scenes import cluster, nothing, scene, target_of_gpu, target_of_node
 
@@ -110,34 +109,6 @@ def test_matching_finds_exactly_the_equal_pairs(left: list[int], right: list[int
 
     expected = {(i, j) for i, a in enumerate(left) for j, b in enumerate(right) if a == b >= 0}
     assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == sorted(expected)
-
-
-def test_a_lagged_mechanism_is_learned_from_normal_data() -> None:
-    rng = np.random.default_rng(1)
-    x = rng.normal(size=(4, 1, 200))
-    y = 3 * np.roll(x[:, 0], 2, axis=1) + rng.normal(0, 0.1, (4, 200))
-
-    fitted = fit_linear(y, x, lags=3)
-    assert fitted.coefficient[0] == pytest.approx([0, 0, 3, 0], abs=0.1)
-    assert fitted.explained > 0.95
-
-
-@pytest.mark.parametrize("odd", ["nan", "constant", "short", "huge"])
-def test_odd_data_give_a_mechanism_that_claims_little(odd: str) -> None:
-    rng = np.random.default_rng(2)
-    x, y = rng.normal(size=(3, 2, 80)), rng.normal(size=(3, 80))
-    if odd == "nan":
-        x[:] = np.nan
-    elif odd == "constant":
-        x[:], y[:] = 4.0, 2.0
-    elif odd == "short":
-        x, y = x[:, :, :2], y[:, :2]
-    else:
-        x *= 1e90
-
-    fitted = fit_linear(y, x, lags=1)
-    assert np.isfinite(fitted.coefficient).all()
-    assert fitted.explained < 0.2
 
 
 def test_the_one_that_differs_stands_out_of_its_group() -> None:

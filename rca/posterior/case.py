@@ -10,9 +10,9 @@ from core.target import Target, TargetKind
 from core.types import Event, Floats, Incident, Ints, Window
 from core.units import CATALOG
 from rca.graph.causal_graph import CausalGraph, build_graph
+from rca.graph.mechanisms import fit_mechanisms, residual
 from rca.graph.traverse import NOWHERE_NEAR, reach
 from rca.knowledge import DEFAULT, Knowledge
-from rca.mechanism import fit_mechanisms, residual
 from rca.posterior.standing import ODD_Z, Bools, Spans, Standing, stand
 
 LOCATED = 0.5  # reach of something in the right place with no measured path to the symptom

@@ -79,11 +79,13 @@ def _coefficients(moments: Moments, terms: Terms, *, ridge: float, use: Bools) -
     allowed[edge[terms.group[terms.effect]] + terms.slot] = use
     solved = np.zeros(len(right))
     for size in np.unique(width[width > 0]).tolist():
-        groups = np.flatnonzero((width == size) & (rows >= np.maximum(MIN_ROWS, 2 * width)))
+        groups = np.flatnonzero(width == size)
         cells = corner[groups][:, None] + np.arange(size * size)
         places = edge[groups][:, None] + np.arange(size)
         square = gram[cells].reshape(-1, size, size)
-        solved[places] = _unit_solve(square, right[places], ridge=ridge, use=allowed[places])
+        enough = rows[groups] >= np.maximum(MIN_ROWS, 2 * allowed[places].sum(axis=1))
+        wanted = allowed[places] & enough[:, None]
+        solved[places] = _unit_solve(square, right[places], ridge=ridge, use=wanted)
     return np.asarray(solved[edge[terms.group[terms.effect]] + terms.slot])
 
 

@@ -72,11 +72,17 @@ def fit(value: Floats, links: Links, settings: FitSettings | None = None) -> Mod
     settings = settings or FitSettings()
     value = matrix(value, links)
     seen = spread(value)
-    place = _place(seen, value.shape[1])
+    place = place_of(seen, value.shape[1])
     terms = terms_of(links, settings.knots)
-    cuts = np.linspace(0, value.shape[1], FOLDS + 1).astype(np.int64).tolist()
-    folds = tuple(moments(value, terms, place, slice(*part)) for part in pairwise(cuts))
+    folds = folds_of(value, terms, place)
     return finish(value, seen, basis=(links, terms, place), settings=settings, folds=folds)
+
+
+def folds_of(value: Floats, terms: Terms, place: Place) -> tuple[Moments, ...]:
+    """Sum up the rows in as many consecutive parts as the back-test of bends needs."""
+    parts = FOLDS if (terms.knot != LINEAR).any() else 1
+    cuts = np.linspace(0, value.shape[1], parts + 1).astype(np.int64).tolist()
+    return tuple(moments(value, terms, place, slice(*part)) for part in pairwise(cuts))
 
 
 def matrix(value: Floats, links: Links) -> Floats:
@@ -90,7 +96,8 @@ def matrix(value: Floats, links: Links) -> Floats:
     return cleaned(value)
 
 
-def _place(seen: Spread, rows: int) -> Place:
+def place_of(seen: Spread, rows: int) -> Place:
+    """Return where variables lie and how far they were seen, of so many normal rows."""
     known = np.isfinite(seen.centre)
     centre, scale = np.where(known, seen.centre, 0.0), np.where(known, seen.scale, 1.0)
     return Place(

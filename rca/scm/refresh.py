@@ -37,16 +37,18 @@ def refresh(model: Model, value: Floats, *, keep: float = 1.0) -> Model:
         seen,
         basis=(laws.links, laws.terms, place),
         settings=model.settings,
-        folds=_folds(tuple(scaled(fold, keep) for fold in model.folds), new),
+        folds=with_newest(tuple(scaled(fold, keep) for fold in model.folds), new),
         start=model.last.shape[1],
     )
 
 
-def _folds(old: tuple[Moments, ...], new: Moments) -> tuple[Moments, ...]:
+def with_newest(old: tuple[Moments, ...], new: Moments) -> tuple[Moments, ...]:
     """Add the new rows to the newest fold, or start another once that one has its share of all.
 
     So the back-test always forecasts the newest rows, and never only a handful of them.
     """
+    if len(old) == 1:
+        return (merged(old[0], new),)
     rows = [sum(float(sums.count.sum()) for sums in fold) for fold in old]
     if rows[-1] * len(old) < sum(rows):
         return (*old[:-1], merged(old[-1], new))
