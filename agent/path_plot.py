@@ -28,6 +28,7 @@ _TAG: Mapping[str, Any] = {
     "color": "white",
     "bbox": {"boxstyle": "round,pad=0.3", "fc": ARROW, "ec": "none"},
 }
+_AS_IT_IS: Mapping[str, Any] = {"parse_math": False}  # a job may have a $ in its name
 _LATEST = 5  # readings whose median is what is read now
 _SIZES = {"ratio": (100.0, "%"), "Hz": (1e-6, "MHz"), "bytes": (2.0**-30, "GiB")}
 
@@ -77,9 +78,9 @@ def path_png(title: PathTitle, hops: Sequence[HopSeries]) -> bytes:
 def _head(figure: Any, title: PathTitle, height: float) -> None:
     answer = textwrap.shorten(say_short(title.answer), MOST_OF_AN_ANSWER, placeholder=" ...")
     about = textwrap.shorten(say_short(title.about), MOST_OF_A_LINE, placeholder=" ...")
-    figure.text(0.02, 1 - 0.3 / height, answer, fontsize=11.5, weight="bold")
-    figure.text(0.02, 1 - 0.53 / height, title.nature, fontsize=9)
-    figure.text(0.02, 1 - 0.73 / height, about, fontsize=9, color="#555555")
+    figure.text(0.02, 1 - 0.3 / height, answer, fontsize=11.5, weight="bold", **_AS_IT_IS)
+    figure.text(0.02, 1 - 0.53 / height, title.nature, fontsize=9, **_AS_IT_IS)
+    figure.text(0.02, 1 - 0.73 / height, about, fontsize=9, color="#555555", **_AS_IT_IS)
 
 
 def _draw(axes: Any, hop: HopSeries) -> None:
@@ -96,7 +97,7 @@ def _draw(axes: Any, hop: HopSeries) -> None:
     axes.set_ylim(*_range(value, lower, upper))
     axes.set_ylabel(unit, fontsize=9)
     where = say_short(say_target(hop.target))
-    axes.set_title(f"{where}: {hop.text}", loc="left", fontsize=9.5, pad=4)
+    axes.set_title(f"{where}: {hop.text}", loc="left", fontsize=9.5, pad=4, **_AS_IT_IS)
     axes.set_title(_in_short(hop), loc="right", fontsize=9, color=ODD, pad=4)
     axes.tick_params(labelsize=8)
     axes.locator_params(axis="y", nbins=3)
