@@ -8,16 +8,14 @@ minute late. Beside them there are windows in which nothing broke.
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 
 import numpy as np
 
-from agent.evaluations.grouping_truth import belongs
 from agent.evaluations.play import CYCLE_S, Play
 from agent.evaluations.rca.families import FAMILIES, Family
 from agent.evaluations.rca.pointing import pointed_at
+from agent.evaluations.rca.showing import ALLOWANCE_S, Key, keys, shown
 from agent.evaluations.rca.striking import QUIET, company, struck, without
 from agent.evaluations.rca.truths import Truth, is_fault, truths_of
 from core.cluster import ClusterState
@@ -27,7 +25,6 @@ from detectors.detect import DetectSettings
 from sim.catalogue import CLASSES
 from sim.scenario import FaultSpec, Scenario
 from sim.telemetry import METRICS, readings
-from sim.warm import warm
 from sim.world import World
 
 STEP_S = 15.0
@@ -103,22 +100,11 @@ def blocks(split: str, seeds: Sequence[int], about: Sequence[str] | None = None)
 
 
 def cases(
-    split: str, seeds: Sequence[int], about: Sequence[str] | None = None, *, processes: int = 1
+    split: str, seeds: Sequence[int], about: Sequence[str] | None = None
 ) -> Iterator[Case | Unnoticed]:
-    """Yield the cases of a split, the same for the same seeds; their order depends on luck."""
-    todo = blocks(split, seeds, about)
-    if processes == 1:
-        for block in todo:
-            yield from made(block)
-        return
-    warm()
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(_listed, block) for block in todo]):
-            yield from done.result()
-
-
-def _listed(block: Block) -> list[Case | Unnoticed]:
-    return list(made(block))
+    """Yield the cases of a split, the same for the same seeds."""
+    for block in blocks(split, seeds, about):
+        yield from made(block)
 
 
 def made(block: Block) -> Iterator[Case | Unnoticed]:
@@ -130,11 +116,9 @@ def made(block: Block) -> Iterator[Case | Unnoticed]:
         scenario = _script(ground, about, random)
         if scenario is None:
             continue
-        world = World.build(scenario, seed=ground.seed)
-        world.advance(ground.play.world.now_s)
-        play = ground.play.continued(world)
+        play = ground.played(scenario)
         find = _found if about in FAULTS else _quiet
-        case = find(play, ground.topology, random, about)
+        case = find(play, ground, random, about)
         if case is None:
             yield Unnoticed(block.split, family.name, block.seed, about)
             continue
@@ -142,8 +126,8 @@ def made(block: Block) -> Iterator[Case | Unnoticed]:
         yield Case(
             incident=_late(incident),
             windows=_history(play, incident),
-            state=world.state(),
-            now_s=world.now_s,
+            state=play.world.state(),
+            now_s=play.world.now_s,
             truths=truths,
             split=block.split,
             family=family.name,
@@ -161,6 +145,12 @@ class _Ground:
     play: Play
     topology: Topology
     severity: tuple[float, float]
+
+    def played(self, scenario: Scenario) -> Play:
+        """Return the watch until now, going on where that is what happens."""
+        world = World.build(scenario, seed=self.seed)
+        world.advance(self.play.world.now_s)
+        return self.play.continued(world)
 
 
 def _ground(block: Block, family: Family) -> _Ground:
@@ -201,27 +191,44 @@ def _script(ground: _Ground, about: str, random: np.random.Generator) -> Scenari
 
 
 def _found(
-    play: Play, topology: Topology, random: np.random.Generator, about: str
+    play: Play, ground: _Ground, random: np.random.Generator, about: str
 ) -> tuple[Incident, tuple[Truth, ...]] | None:
     """Watch until a minute after the fault's incident opened; None where none does in time."""
     del random
     slow = about in _SLOW
     within_s = _ONSET_S[1] + (_SLOW_WITHIN_S if slow else _NOTICED_WITHIN_S)
     end_s = play.world.now_s + within_s
+    twins = _twins(play.world.scenario, ground)
+    known: dict[str, frozenset[Key]] = {}
     while play.world.now_s < end_s:
         play.run(CYCLE_S, cycle_s=_SLOW_CYCLE_S if slow else CYCLE_S)
-        truths = truths_of(play.world.truth, play.world.scenario, topology)
-        causes = [truth.cause for truth in truths]
         for incident in play.seen.values():
-            mine = [truths[number] for number in belongs(incident, causes)]
-            its_own = any(truth.sim == about for truth in mine)
-            if its_own and play.world.now_s >= incident.opened_s + LATE_S:
-                return incident, tuple(mine)
+            ripe = play.world.now_s >= incident.opened_s + LATE_S
+            if not ripe or known.get(incident.id) == keys([incident]):
+                continue
+            known[incident.id] = keys([incident])
+            truths = truths_of(play.world.truth, play.world.scenario, ground.topology)
+            for twin in twins.values():
+                twin.run(play.world.now_s + ALLOWANCE_S - twin.world.now_s)
+            without = {fault: keys(twin.seen.values()) for fault, twin in twins.items()}
+            mine = shown(incident, truths, without)
+            if any(truth.sim == about for truth in mine):
+                return incident, mine
     return None
 
 
+def _twins(scenario: Scenario, ground: _Ground) -> Mapping[str, Play]:
+    """Return, for each of several faults, the watch of the same world where it does not happen."""
+    if len(scenario.faults) < 2:
+        return {}
+    apart = [
+        (spec.fault, tuple(f for f in scenario.faults if f is not spec)) for spec in scenario.faults
+    ]
+    return {fault: ground.played(replace(scenario, faults=rest)) for fault, rest in apart}
+
+
 def _quiet(
-    play: Play, topology: Topology, random: np.random.Generator, about: str
+    play: Play, ground: _Ground, random: np.random.Generator, about: str
 ) -> tuple[Incident, tuple[Truth, ...]] | None:
     """Watch for a while; where no incident opens, somebody points at a series."""
     end_s = play.world.now_s + _ONSET_S[1] + float(random.uniform(0.0, _ONSET_S[1]))
@@ -230,7 +237,7 @@ def _quiet(
         for incident in play.seen.values():
             if play.world.now_s >= incident.opened_s + LATE_S:
                 return incident, ()
-    asked = pointed_at(play, topology, random)
+    asked = pointed_at(play, ground.topology, random)
     return None if asked is None else (asked, ())
 
 

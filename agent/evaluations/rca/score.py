@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agent.evaluations.rca.truths import Truth, kind_of
+from agent.evaluations.rca.truths import ONLY_THE_JOB, Truth, kind_of
 from core.faults import FaultClass
 from core.target import Target, TargetKind
 from core.topology import Topology
@@ -22,6 +22,7 @@ class Mark:
 
     first:       its first cause is one of the truths, or "unknown" is its answer and the truth
     among_three: share of the truths among its first three
+    strict:      as ``first``, but of a fault that only shows as one of its job its own place counts
     hit:         whether its first cause is one of the truths; None where it names none
     placed:      whether the first cause lies on or in what broke, whatever its class
     placed_three: share of the truths that one of the first three lies on or in
@@ -33,6 +34,7 @@ class Mark:
 
     first: bool
     among_three: float
+    strict: bool
     hit: bool | None
     placed: bool
     placed_three: float
@@ -56,6 +58,7 @@ def mark(diagnosis: Diagnosis, truths: Sequence[Truth], topology: Topology) -> M
     return Mark(
         first=bool(right) or any(said),
         among_three=_share(hits, said),
+        strict=any(said) or any(_is_strictly(first, truths[number]) for number in right),
         hit=bool(right) if first else None,
         placed=bool(lies and any(lies[0])),
         placed_three=_share(lies, said),
@@ -67,9 +70,24 @@ def mark(diagnosis: Diagnosis, truths: Sequence[Truth], topology: Topology) -> M
 
 
 def is_right(cause: Cause, truth: Truth, topology: Topology) -> bool:
-    """Say whether a cause is of the truth's class and lies where one would act on it."""
-    kind = cause.kind if cause.kind is not FaultClass.UNKNOWN else kind_of(cause.fault)
+    """Say whether a cause is of the truth's class and lies where one would act on it.
+
+    Where a fault only shows as one of its job, that one is right too.
+    """
+    kind = _kind(cause)
+    if truth.sim in ONLY_THE_JOB and cause.target.kind is TargetKind.JOB:
+        as_job = kind is kind_of(ONLY_THE_JOB[truth.sim])
+        return as_job and cause.target.job in truth.jobs
     return kind is truth.kind and lies_right(cause.target, truth, topology)
+
+
+def _is_strictly(first: Cause | None, truth: Truth) -> bool:
+    as_job = first is not None and first.target.kind is TargetKind.JOB
+    return not (as_job and truth.sim in ONLY_THE_JOB)
+
+
+def _kind(cause: Cause) -> FaultClass:
+    return cause.kind if cause.kind is not FaultClass.UNKNOWN else kind_of(cause.fault)
 
 
 def lies_right(target: Target, truth: Truth, topology: Topology) -> bool:

@@ -53,6 +53,8 @@ def further(cases: Sequence[Judged]) -> Iterator[Row]:
     for metric, of in (("place1", _placed), ("place3", _placed_three)):
         yield _row(f"{metric}{_label(method=OURS)}", _of(broken, OURS, of), "the class left aside")
         yield from _beside(metric, broken, of)
+    note = "a fault that only shows as one of its job counts with its own place and class alone"
+    yield _row("top1_strict", _of(broken, OURS, _strict), note)
     yield _row("same_gpu", _known(broken, _gpu), "of faults of one GPU")
     yield _row("persistent_or_transient", _known(broken, _lasting), "of causes that are right")
     yield _row("calibration_error_in_all", _off(cases), "quiet windows count as wrong causes")
@@ -199,6 +201,10 @@ def _label(**parts: str) -> str:
 
 def _first(mark: Mark) -> float:
     return float(mark.first)
+
+
+def _strict(mark: Mark) -> float:
+    return float(mark.strict)
 
 
 def _three(mark: Mark) -> float:

@@ -1,6 +1,6 @@
 """What really broke in a simulated world, in the words and at the places of a diagnosis."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from agent.evaluations.grouping_truth import Cause
@@ -15,6 +15,15 @@ from sim.truth import FaultRecord
 
 NO_FAULT = "none"
 _LIKELY = 0.5
+# What shows of them is what shows of a fault of their job: every reading and event is the same as
+# of a hang in the job's own program, or the error is in the job's log alone and names no node.
+ONLY_THE_JOB: Mapping[str, str] = {
+    "gpu_hang": "job_hang",
+    "driver_fault": "job_hang",
+    "host_disk": "storage_error",
+    "filesystem_mount": "storage_error",
+    "infiniband_error": "network_error",
+}
 _DOMAINS = (Scope.POWER, Scope.COOLING)
 
 
