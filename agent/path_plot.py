@@ -63,12 +63,12 @@ def path_png(title: PathTitle, hops: Sequence[HopSeries]) -> bytes:
     times = np.concatenate([hop.time_s for hop in hops])
     if times.size:
         panels[0].set_xlim(*_utc([times.min(), times.max()]))
+        _dates(panels[-1])
     for axes, word in ((panels[0], "cause"), (panels[-1], "symptom"))[: len(hops)]:
         axes.text(0.006, 0.9, word, transform=axes.transAxes, va="top", **_TAG)
     for number in range(len(hops) - 1):
         _connect(figure, panels[number : number + 2], hops[number : number + 2])
     figure.align_ylabels(panels)
-    _dates(panels[-1])
     _head(figure, title, height)
     out = io.BytesIO()
     canvas.print_png(out)
