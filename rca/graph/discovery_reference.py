@@ -11,6 +11,7 @@ import numpy as np
 from core.errors import InputError
 from core.types import Floats
 from rca.graph.dependence import OWN_PAST, standard
+from rca.graph.learned import MOST_LAG
 from rca.graph.links import joins_of
 from rca.graph.pooled import Pooled
 from rca.graph.templates import Template
@@ -19,6 +20,7 @@ MOST_METRICS = 10  # DoWhy tests every permutation's independences
 MOST_ROWS = 500
 PERMUTATIONS = 100  # of the metrics' names; the graph must fit better than all but a few of them
 SIGNIFICANCE = 0.05
+TOGETHER = 2 * MOST_LAG  # readings that make one row
 # The finest of these that is there is what a row is about; others are taken where it sits.
 _UNITS = ("rank_step_time_s", "gpu_utilization_ratio", "gpu_power_watts", "node_up")
 
@@ -38,7 +40,8 @@ class Falsified:
 
     p_graph:      share of graphs with the metrics' names mixed up that violate as few independences
     violations, tests: independences that the graph implies and the data reject, of those tested
-    rejected:     whether the data reject the graph; None: too few independences to say
+    rejected:     whether the data reject the graph: it is violated, and no less than mixed-up ones;
+                  None: it implies too little to say
     """
 
     p_graph: float
@@ -94,7 +97,10 @@ def _on_units(pooled: Pooled, name: str, unit: str) -> Floats | None:
 
 
 def _news(value: Floats | None) -> Floats | None:
-    """Return (S, T') what a reading's own past does not say of it, None where nothing moves."""
+    """Return (S, B) means of what a reading's own past does not say of it; None: nothing moves.
+
+    A mean of TOGETHER readings holds an effect beside its cause, though it comes later.
+    """
     if value is None or not np.isfinite(value).any():
         return None
     past = [value[:, OWN_PAST - ago : value.shape[1] - ago] for ago in range(OWN_PAST + 1)]
@@ -104,7 +110,9 @@ def _news(value: Floats | None) -> Floats | None:
         return None
     weight = np.linalg.lstsq(design[known], past[0].ravel()[known], rcond=None)[0]
     left = past[0] - (design @ weight).reshape(past[0].shape)
-    unit = standard(left)
+    blocks = left.shape[1] // TOGETHER
+    parts = left[:, : blocks * TOGETHER].reshape(len(left), blocks, TOGETHER)
+    unit = standard(parts.mean(axis=2))
     return unit if np.isfinite(unit).any() else None
 
 
@@ -130,11 +138,12 @@ def falsified(rows: Rows, *, seed: int = 0) -> Falsified:
         n_jobs=1,  # a pool inside a worker process would outlive it
     )
     tested = found.summary[FalsifyConst.VALIDATE_LMC]
+    violations = int(tested[FalsifyConst.GIVEN_VIOLATIONS])
     return Falsified(
         p_graph=float(tested[FalsifyConst.P_VALUE]),
-        violations=int(tested[FalsifyConst.GIVEN_VIOLATIONS]),
+        violations=violations,
         tests=int(tested[FalsifyConst.N_TESTS]),
-        rejected=None if not found.falsifiable else bool(found.falsified),
+        rejected=bool(found.falsified and violations) if found.falsifiable else None,
     )
 
 
