@@ -1,19 +1,34 @@
 """A diagnosis counts as right only where one would act on the right thing for the right reason."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from agent.evaluations.rca.baselines import BASELINES, nsigma, traversal
 from agent.evaluations.rca.judging import OURS, Judged
 from agent.evaluations.rca.score import Mark, lies_right, mark
+from agent.evaluations.rca.showing import keys, shown
 from agent.evaluations.rca.table import calibration_error, headline
-from agent.evaluations.rca.truths import Truth
+from agent.evaluations.rca.truths import ONLY_THE_JOB, Truth, kind_of
 from core.faults import FaultClass
-from core.target import Target
+from core.target import Target, TargetKind
 from core.topology import Topology
-from core.types import Cause, Diagnosis, Floats
+from core.types import (
+    Anomaly,
+    Cause,
+    Diagnosis,
+    Floats,
+    Incident,
+    IncidentState,
+    Severity,
+    Window,
+)
 from sim.catalogue import CLASSES
+from sim.engine.words import Scope
 from sim.library import scenario
+from sim.scenario import FaultSpec
+from sim.telemetry import METRICS, readings
 from sim.world import World
 
 TOPOLOGY: Topology = World.build(scenario("demo"), seed=1).topology()
@@ -110,6 +125,76 @@ def test_shared_storage_lies_on_a_volume_that_no_node_owns() -> None:
 
     assert lies_right(Target(volume="/shared"), slow, TOPOLOGY)
     assert not lies_right(Target(node=NODES[0], volume="/scratch"), slow, TOPOLOGY)
+
+
+@pytest.mark.parametrize("sim", ONLY_THE_JOB)
+def test_a_fault_that_shows_as_one_of_its_job_may_be_called_that(sim: str) -> None:
+    hidden = broken(sim, GPU if CLASSES[sim].scope is Scope.GPU else Target(node=NODES[0]))
+    as_job = mark(said((JOB, kind_of(ONLY_THE_JOB[sim]), 0.8)), [hidden], TOPOLOGY)
+    itself = mark(said((hidden.target, hidden.kind, 0.8)), [hidden], TOPOLOGY)
+
+    assert (as_job.first, as_job.strict) == (True, False)
+    assert (itself.first, itself.strict) == (True, True)
+
+
+def test_any_other_fault_of_a_node_is_not_called_its_jobs() -> None:
+    silent = broken("host_board", Target(node=NODES[0]))
+
+    assert not mark(said((JOB, K.HOST_HARDWARE, 0.8)), [silent], TOPOLOGY).first
+
+
+def after(sim: str, target: Target) -> tuple[World, dict[str, Window]]:
+    """Return a world ten minutes into a fault, and its readings of the first five."""
+    onset_s = 900.0
+    script = replace(scenario("demo"), faults=(FaultSpec(sim, target, onset_s),))
+    world = World.build(script, seed=1)
+    world.advance(script.start_s + onset_s + 700.0)
+    time_s = script.start_s + onset_s + np.arange(-60.0, 300.0, 15.0)
+    return world, {window.metric: window for window in readings(world, METRICS, time_s)}
+
+
+def test_hangs_show_the_same_wherever_they_began() -> None:
+    _, program = after("silent_hang", JOB)
+
+    for sim, target in (
+        ("gpu_hang", Target(node=NODES[0], gpu="3")),
+        ("driver_fault", Target(node=NODES[0])),
+        ("nccl_watchdog", JOB),
+    ):
+        _, own = after(sim, target)
+        for metric, window in program.items():
+            assert np.array_equal(own[metric].value, window.value, equal_nan=True), (sim, metric)
+
+
+@pytest.mark.parametrize("sim", ONLY_THE_JOB)
+def test_what_only_the_job_tells_of_names_no_node(sim: str) -> None:
+    world, _ = after(sim, Target(node=NODES[0], gpu="3" if sim == "gpu_hang" else ""))
+    onset_s = world.truth[0].onset_s
+
+    told = [event for event in world.events if event.time_s >= onset_s]
+
+    assert {event.target.kind for event in told} == {TargetKind.JOB}
+
+
+def symptoms(name: str, *targets: Target) -> Incident:
+    anomalies = tuple(
+        Anomaly(t, "m", 10.0, 20.0, 1.0, 0.0, 0.5, 1.0, "peer", Severity.WARNING, "")
+        for t in targets
+    )
+    state, severity = IncidentState.OPEN, Severity.WARNING
+    return Incident(
+        name, state, severity, 10.0, 20.0, None, name, targets, (JOB.job,), anomalies=anomalies
+    )
+
+
+def test_of_two_faults_only_those_are_shown_that_the_incident_would_miss() -> None:
+    other = broken("host_board", Target(node=NODES[-1]))
+    here, there = GPU, other.target
+    alone = {MEMORY.sim: keys([symptoms("b", there)]), other.sim: keys([symptoms("a", here)])}
+
+    assert shown(symptoms("i", here), [MEMORY, other], alone) == (MEMORY,)
+    assert shown(symptoms("i", there), [MEMORY, other], alone) == (other,)
+    assert shown(symptoms("i", here, there), [MEMORY, other], alone) == (MEMORY, other)
 
 
 def test_probabilities_that_hold_have_no_calibration_error() -> None:
