@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.cluster import NodeCondition
+from core.cluster import JobPhase, JobState, NodeCondition
 from core.target import Target, TargetKind
-from core.types import Severity
+from core.types import Floats, Severity
 from core.units import CATALOG
 from rca.faults.catalogue import NO_FAULTS
 from rca.posterior.case import Case
@@ -14,6 +14,7 @@ from rca.posterior.events import beyond
 from rca.posterior.hypothesis import Hypothesis, Kind
 from rca.posterior.readings import weight_of
 from rca.posterior.standing import ODD_Z
+from rca.posterior.turns import FOLLOW_LOAD
 from rca.words import say_target
 
 NOTHING = "nothing_broken"
@@ -26,11 +27,13 @@ _CRITICAL, _WARNING = 4.0, 2.0
 _EACH_MORE, _MOST_MORE = 0.3, 2.0
 _JOBS_FINE = 1.5
 _BEYOND_Z = 10.0
+_LOADED = 6.0
+_ORDERLY = frozenset({"job_started", "job_completed"})
 
 
-def from_calm(case: Case) -> list[Hypothesis]:
+def from_calm(case: Case, turned: Floats) -> list[Hypothesis]:
     """Return the ways in which nothing is broken, each with what speaks for it."""
-    return [_nothing(case), *_planned(case)]
+    return [_nothing(case), *_planned(case), *_loaded(case, turned)]
 
 
 def _nothing(case: Case) -> Hypothesis:
@@ -98,3 +101,32 @@ def _planned(case: Case) -> list[Hypothesis]:
             planned.add(Kind.CONTEXT, f"{node.name} is out of service: {node.reason}", _WORKED_ON)
             found.append(planned)
     return found
+
+
+def _loaded(case: Case, turned: Floats) -> list[Hypothesis]:
+    """Return that a job has begun or come to its end where every symptom is, and nothing failed."""
+    if any(event.severity is not Severity.INFO for event in case.incident.events):
+        return []
+    begun = {job.id for job in case.state.jobs if _orderly(case, job)} if case.state else set()
+    begun |= {e.target.job for e in case.told if e.kind in _ORDERLY and e.target.job}
+    nodes = {n for job in begun for n in case.nodes_of(Target(job=job)).tolist()}
+    follows = [
+        anomaly.metric in FOLLOW_LOAD and _is_on(case, anomaly.target, nodes, turned)
+        for anomaly in case.incident.anomalies
+    ]
+    if not follows or not all(follows):
+        return []
+    found = Hypothesis(Target(), "load_change")
+    found.add(Kind.CONTEXT, "a job began or was done there, and what moved follows it", _LOADED)
+    return [found]
+
+
+def _orderly(case: Case, job: JobState) -> bool:
+    lately = case.spans.onset_s - case.spans.guard_s <= job.since_s <= case.spans.now_s
+    return lately and job.phase in (JobPhase.RUNNING, JobPhase.STARTING, JobPhase.COMPLETED)
+
+
+def _is_on(case: Case, target: Target, nodes: set[int], turned: Floats) -> bool:
+    mine = case.nodes_of(target)
+    known = bool(len(mine)) and set(mine.tolist()) <= nodes
+    return known and bool(np.isfinite(turned[mine]).all())

@@ -9,8 +9,8 @@ from core.target import Target
 from core.types import Ints
 from rca.faults.catalogue import FAULTS, named_for
 from rca.posterior.case import Case
-from rca.posterior.common_cause import MIN_MEMBERS, MIN_SHARE
-from rca.posterior.hypothesis import Hypothesis, Kind
+from rca.posterior.common_cause import MIN_MEMBERS
+from rca.posterior.hypothesis import Hypothesis, Kind, Note
 from rca.posterior.standing import Bools
 from rca.words import say_target
 
@@ -18,6 +18,7 @@ _PLAIN = 2.0  # nats of its own from which a member counts as affected
 _GROUP_CAP = 3.0
 _EACH_MEMBER = 0.5
 _SHARED_NODES = 2
+_MOST_OF = 0.5  # of a place's nodes
 _OWN = (Kind.EVENT, Kind.SILENCE, Kind.RESIDUAL)
 
 
@@ -57,7 +58,7 @@ def _places(case: Case, affected: Bools, fault: str) -> Iterator[tuple[Target, B
     graph = case.graph
     known = np.zeros(len(graph.nodes), dtype=bool)
     known[np.unique(graph.place.node[graph.place.node >= 0])] = True
-    if affected.sum() >= max(MIN_MEMBERS, MIN_SHARE * known.sum()):
+    if affected.sum() >= max(MIN_MEMBERS, _MOST_OF * known.sum()):
         yield Target(), known
     levels = [(graph.rack, graph.racks, "rack"), (graph.switch, graph.switches, "switch")]
     if FAULTS[fault].kind is FaultClass.NETWORK:
@@ -66,7 +67,7 @@ def _places(case: Case, affected: Bools, fault: str) -> Iterator[tuple[Target, B
         for number, name in enumerate(names):
             inside = known & (index == number)
             hit = int((affected & inside).sum())
-            if hit >= _SHARED_NODES and hit >= MIN_SHARE * inside.sum():
+            if hit >= _SHARED_NODES and hit > _MOST_OF * inside.sum():
                 yield Target(**{kind: name}), inside
 
 
@@ -89,9 +90,19 @@ def _join(
     shared.variables = np.unique(
         np.concatenate([shared.variables, *(item.variables for item in members)])
     )
-    for note in middle.notes:
-        if note.kind in _OWN and note.value > 0:
+    read = shared.value(Kind.RESIDUAL) > 0
+    for note in _plainest(middle):
+        if not (read and note.kind is Kind.RESIDUAL):
             shared.add(note.kind, f"{note.text} (as on the others)", note.value, stays=note.stays)
     shared.add(Kind.GROUP, text, min(_GROUP_CAP, _EACH_MEMBER * len(members)))
     for item in members:
         shared.seen(item.began_s)
+
+
+def _plainest(item: Hypothesis) -> list[Note]:
+    """Return the strongest observation of each kind that says of itself that something broke."""
+    best: dict[Kind, Note] = {}
+    for note in item.notes:
+        if note.kind in _OWN and note.value > max(0.0, best[note.kind].value if note.kind in best else 0.0):
+            best[note.kind] = note
+    return list(best.values())

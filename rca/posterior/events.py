@@ -80,8 +80,8 @@ def _around(case: Case, event: Event) -> bool:
     since_s = case.spans.onset_s - case.spans.guard_s if of_job else case.spans.normal_start_s
     if not since_s <= event.time_s <= case.spans.now_s:
         return False
-    if of_job:
-        return event.target.job in case.incident.jobs
+    if event.target.job in case.incident.jobs:
+        return True
     nodes = case.nodes_of(event.target)
     return bool(len(nodes)) and bool(case.near[nodes].any())
 
@@ -98,7 +98,7 @@ def from_said(case: Case, said: Sequence[Said]) -> Iterable[Hypothesis]:
             seen[target, sign.fault, item.kind] = number + 1
             weight = sign.weight if number == 0 else min(sign.weight, _REPEAT_CAP) / 2**number
             found = Hypothesis(target, sign.fault, case.graph.variables_of(target))
-            found.add(item.kind, item.text, weight, stays=sign.stays)
+            found.add(item.kind, item.text, weight, stays=sign.stays, of=item.text)
             found.seen(item.at_s)
             yield found
 
@@ -173,11 +173,11 @@ def _support(case: Case, found: list[Hypothesis], item: Said, sign: Sign) -> Non
         if other.fault == sign.fault and np.isin(case.nodes_of(other.target), there).any()
     ]
     for other in same:
-        other.add(item.kind, f"{item.text}, where it lies", sign.weight, stays=sign.stays)
+        other.add(item.kind, f"{item.text}, where it lies", sign.weight, stays=sign.stays, of=item.text)
     if same or sign.weight < _LEAST_ALONE:
         return
     alone = Hypothesis(item.target, sign.fault)
-    alone.add(item.kind, f"{item.text}, which names no machine", sign.weight, stays=sign.stays)
+    alone.add(item.kind, f"{item.text}, which names no machine", sign.weight, stays=sign.stays, of=item.text)
     alone.add(Kind.EXPECTED, "no machine of its shows anything of it", _NO_MACHINE)
     alone.seen(item.at_s)
     found.append(alone)

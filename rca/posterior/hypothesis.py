@@ -36,12 +36,17 @@ KINDS = tuple(Kind)
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """One observation: ``value`` in nats before the weight of its kind."""
+    """One observation: ``value`` in nats before the weight of its kind.
+
+    stays: probability that the fault lasts, where the observation says so
+    of:    what was said, where several hypotheses read the same words differently; "" for none
+    """
 
     kind: Kind
     text: str
     value: float
     stays: float | None = None
+    of: str = ""
 
 
 @dataclass(slots=True)
@@ -63,9 +68,11 @@ class Hypothesis:
         """Return what makes two hypotheses one."""
         return (self.target, self.fault)
 
-    def add(self, kind: Kind, text: str, value: float, *, stays: float | None = None) -> None:
+    def add(
+        self, kind: Kind, text: str, value: float, *, stays: float | None = None, of: str = ""
+    ) -> None:
         """Note one observation."""
-        self.notes.append(Note(kind, text, float(value), stays))
+        self.notes.append(Note(kind, text, float(value), stays, of))
 
     def value(self, *kinds: Kind) -> float:
         """Return the sum of its unweighted evidence, of these kinds or of all."""

@@ -8,7 +8,7 @@ decides, and the evidence shown is the whole of the score.
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from rca.posterior.growth import from_breaches
 from rca.posterior.hypothesis import Hypothesis, Kind, Note
 from rca.posterior.readings import from_readings
 from rca.posterior.relations import mark_explained
-from rca.posterior.silence import from_silence, mark_absent
+from rca.posterior.silence import from_silence, from_stillness, mark_absent
 from rca.posterior.turns import mark_aftermath, turned_s
 from rca.posterior.weights import Weights
 
@@ -52,7 +52,13 @@ def hypotheses(case: Case) -> tuple[list[Hypothesis], list[Hypothesis]]:
     """Return all that could be to blame, and all ways in which nothing is, with their evidence."""
     said = tuple(said_of(case))
     found = merged(
-        [*from_readings(case), *from_said(case, said), *from_silence(case), *from_breaches(case)]
+        [
+            *from_readings(case),
+            *from_said(case, said),
+            *from_silence(case),
+            *from_stillness(case),
+            *from_breaches(case),
+        ]
     )
     found += from_unseen(case, found)
     add_unplaced(case, found, said)
@@ -62,7 +68,7 @@ def hypotheses(case: Case) -> tuple[list[Hypothesis], list[Hypothesis]]:
         mark_aftermath(case, item, turned)
     mark_absent(case, found)
     mark_explained(case, found)
-    calm = merged([*from_calm(case), *(item for item in found if item.fault in NO_FAULTS)])
+    calm = merged([*from_calm(case, turned), *(item for item in found if item.fault in NO_FAULTS)])
     faults = [item for item in found if item.fault in FAULTS]
     for item in faults:
         _add_path(case, item)
@@ -103,7 +109,7 @@ def softmax(score: Sequence[float], temperature: float) -> Floats:
 
 def merged(candidates: Iterable[Hypothesis]) -> list[Hypothesis]:
     """Join what is said of the same fault on the same target; of its metrics the best counts."""
-    plain = {kind: 1.0 for kind in Kind}
+    plain = dict.fromkeys(Kind, 1.0)
     joined: dict[tuple[Target, str], Hypothesis] = {}
     for item in sorted(candidates, key=lambda item: _heaviest_first(item, plain)):
         first = joined.get(item.key)
@@ -121,7 +127,7 @@ _READ = frozenset({Kind.RESIDUAL, Kind.PEERS, Kind.GROUP, Kind.ONSET})
 
 
 def _less(note: Note) -> Note:
-    return Note(note.kind, note.text, note.value * _SECOND_METRIC, note.stays)
+    return replace(note, value=note.value * _SECOND_METRIC)
 
 
 def _heaviest_first(

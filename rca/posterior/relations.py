@@ -16,7 +16,6 @@ from rca.posterior.standing import ODD_Z
 from rca.words import say_target
 
 _FOLLOWS = -4.0  # nats
-_CARRIED = 3.0
 _PLAIN = 3.0  # nats of its own from which a cause is as likely there as not
 _ORDER_S = 60.0  # a scrape each way
 _OWN = (
@@ -54,7 +53,7 @@ def mark_explained(case: Case, found: Sequence[Hypothesis]) -> None:
         if best is not None and share > _LEAST:
             bonus.append((best, item, share))
     for cause, effect, share in bonus:
-        carried = min(_CARRIED, max(0.0, effect.value(*_OWN))) * share
+        carried = max(0.0, effect.value(*_OWN)) * share
         if carried > carries.get(cause.key, 0.0):
             carries[cause.key] = carried
             what[cause.key] = effect
@@ -85,24 +84,14 @@ def _later(cause: Hypothesis, effect: Hypothesis) -> bool:
 class _Place:
     """Where a hypothesis sits and which readings it is made of."""
 
-    __slots__ = (
-        "effects",
-        "fault",
-        "gpus",
-        "jobs",
-        "metrics",
-        "nodes",
-        "own",
-        "own_job",
-        "said_only",
-    )
-
     def __init__(self, case: Case, item: Hypothesis) -> None:
         known = FAULTS.get(item.fault)
         odd = np.nan_to_num(case.left[item.variables]) > ODD_Z
         accused = item.variables[odd] if item.value(Kind.RESIDUAL) > 0 else item.variables[:0]
         self.fault = item.fault
         self.own = item.value(*_OWN)
+        self.said = [(note.of, note.value) for note in item.notes if note.of]
+        self.words = {said for said, _ in self.said}
         self.metrics = {case.graph.metrics[m] for m in case.graph.metric[accused].tolist()}
         named = set(known.metrics) if known else set()
         self.effects = _below(case.knowledge.links, frozenset(self.metrics | named))
@@ -120,14 +109,14 @@ class _Place:
 def _covers(case: Case, cause: _Place, effect: _Place) -> float:
     """Return the share of the effect's readings, or of what was said, that the cause explains."""
     if effect.fault in _SILENT:
-        return float(
-            cause.fault in _WHY_SILENT and bool(effect.nodes) and effect.nodes <= cause.nodes
-        )
+        why = cause.fault in _WHY_SILENT and not cause.own_job
+        return float(why and bool(effect.nodes) and effect.nodes <= cause.nodes)
     if effect.said_only:
         program = effect.own_job and not cause.own_job and bool(cause.jobs & effect.jobs)
         if not program or effect.fault not in _ENDED:
             return 0.0
-        return float(1 / (1 + np.exp(effect.own - cause.own)))
+        apart = cause.own - sum(value for said, value in cause.said if said in effect.words)
+        return float(1 / (1 + np.exp(_PLAIN - apart)))
     reached = [
         name
         for name in effect.metrics

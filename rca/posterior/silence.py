@@ -5,8 +5,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from core.cluster import JobPhase, NodeCondition
-from core.target import Target
-from core.types import Ints
+from core.target import Target, TargetKind
+from core.types import Floats, Ints
+from core.units import CATALOG
 from rca.posterior.case import Case
 from rca.posterior.common_cause import MIN_MEMBERS, MIN_SHARE
 from rca.posterior.hypothesis import Hypothesis, Kind
@@ -17,8 +18,9 @@ from rca.words import say_target
 TELEMETRY = "telemetry_trouble"
 _STOPPED = 4.0  # nats for series that stop all at once
 _STEPS_ON, _SAID_DOWN = 5.0, 5.0
-_AWAY = frozenset({"node_silent", "kernel_panic", "host_machine_check", "power_lost"})
-_NEWEST_S = 45.0  # three readings of 15 s: long enough for a job's counter to have moved
+_AWAY = "node_silent"
+_NEWEST_S = 75.0  # five readings of 15 s: longer than a step of most jobs
+_STILL = 3.0
 
 
 def from_silence(case: Case) -> Iterable[Hypothesis]:
@@ -57,7 +59,10 @@ def source_is_down(case: Case, quiet: Ints) -> bool:
 
 
 def _expected(case: Case) -> Bools:
-    return case.standing.silent | np.isfinite(case.standing.level)
+    """(V,) what should report; that a node is up is said by others, so it is there when it is not."""
+    there = case.standing.silent | np.isfinite(case.standing.level)
+    there[case.graph.span("node_up")] = False
+    return there
 
 
 def _all_silent(place: Ints, silent: Bools, expected: Bools) -> Ints:
@@ -71,7 +76,7 @@ def _all_silent(place: Ints, silent: Bools, expected: Bools) -> Ints:
 def mark_absent(case: Case, found: Sequence[Hypothesis]) -> None:
     """Add whether what fell silent still works: its job steps on, or the scheduler misses it."""
     for item in found:
-        if item.fault != TELEMETRY and item.fault not in _AWAY:
+        if item.fault not in (TELEMETRY, _AWAY):
             continue
         sign = 1.0 if item.fault == TELEMETRY else -1.0
         for text, value in _signs_of_life(case, item.target):
@@ -80,28 +85,60 @@ def mark_absent(case: Case, found: Sequence[Hypothesis]) -> None:
 
 def _signs_of_life(case: Case, target: Target) -> Iterable[tuple[str, float]]:
     """Yield what says that the target works (above 0) or is away (below)."""
-    steps = {job: _steps(case, case.graph.jobs[job]) for job in case.jobs_on(target).tolist()}
-    if any(moved for moved in steps.values() if moved is not None):
+    moves = {job: steps(case, case.graph.jobs[job]) for job in case.jobs_on(target).tolist()}
+    if any(moved for moved in moves.values() if moved is not None):
         yield f"a job on {say_target(target)} steps on", _STEPS_ON
-    elif any(moved is False for moved in steps.values()):
+    elif any(moved is False for moved in moves.values()):
         yield f"the job on {say_target(target)} has stopped to step", -_STEPS_ON
     node = case.state.node(target.node) if case.state and target.node else None
     if node is not None and node.condition is NodeCondition.DOWN:
         yield "the scheduler has it as down", -_SAID_DOWN
 
 
-def _steps(case: Case, job: str) -> bool | None:
-    """Say whether a job still makes steps; None where nobody counts them."""
+def steps(case: Case, job: str) -> bool | None:
+    """Say whether a job still makes steps; None where nothing tells.
+
+    Its own count says so; where nobody counts, that its ranks still time their steps does.
+    """
     state = case.state.job(job) if case.state else None
     if state is not None and state.phase is not JobPhase.RUNNING:
         return False
-    window = case.windows.get("job_steps_total")
-    row = Target(job=job)
-    if window is None or row not in window.targets:
-        return None
-    newest = (window.time_s > case.spans.now_s - 2 * _NEWEST_S) & (
-        window.time_s <= case.spans.now_s
-    )
-    value = window.value[window.targets.index(row), newest]
-    value = value[np.isfinite(value)]
-    return bool(value[-1] > value[len(value) // 2 - 1]) if len(value) > 1 else False
+    counted = _newest(case, "job_steps_total", job)
+    if counted.size:
+        known = counted[np.isfinite(counted)]
+        return bool(len(known) > 1 and known[-1] > known[0])
+    timed = [_newest(case, name, job) for name in ("rank_step_time_s", "rank_collective_time_s")]
+    timed = [value for value in timed if value.size]
+    return bool(np.isfinite(np.concatenate(timed)).any()) if timed else None
+
+
+def _newest(case: Case, metric: str, job: str) -> Floats:
+    """Return (series, columns) the newest readings of a job or of its ranks."""
+    window, part = case.windows.get(metric), case.graph.span(metric)
+    if window is None or job not in case.graph.jobs:
+        return np.zeros((0, 0))
+    since_s, now_s = case.spans.now_s - _NEWEST_S, case.spans.now_s
+    columns = (window.time_s > since_s) & (window.time_s <= now_s)
+    rows = case.graph.place.job[part] == case.graph.jobs.index(job)
+    value: Floats = window.value[rows][:, columns]
+    return value if CATALOG[metric].scope is not TargetKind.JOB else value[:1].ravel()
+
+
+def from_stillness(case: Case) -> Iterable[Hypothesis]:
+    """Yield the incident's jobs that are said to run and make no step any more."""
+    for job in case.incident.jobs:
+        state = case.state.job(job) if case.state else None
+        running = state is None or state.phase is JobPhase.RUNNING
+        if running and _stepped(case, job) and steps(case, job) is False:
+            found = Hypothesis(Target(job=job), "job_hang")
+            found.add(Kind.DETECTOR, f"job {job} is said to run and makes no step", _STILL)
+            yield found
+
+
+def _stepped(case: Case, job: str) -> bool:
+    """Say whether the job made steps before."""
+    place, centre = case.graph.place, case.standing.centre
+    names = ("job_steps_total", "rank_step_time_s")
+    parts = [case.graph.span(name) for name in names]
+    number = case.graph.jobs.index(job) if job in case.graph.jobs else -2
+    return any(np.isfinite(centre[part][place.job[part] == number]).any() for part in parts)

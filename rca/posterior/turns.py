@@ -13,7 +13,8 @@ from rca.words import say_duration
 
 _RANKS = ("rank_step_time_s", "rank_collective_time_s", "rank_data_wait_s")
 _NEWEST = 3  # columns without a reading after which a rank is gone
-_FOLLOWS = -4.0  # nats
+_FOLLOWS = 4.0  # nats at least
+_FROM_READINGS = (Kind.RESIDUAL, Kind.PEERS, Kind.GROUP, Kind.ONSET)
 _SLACK_S = 60.0  # of readings and of what the scheduler says, one against the other
 # What a job's start or end moves by itself. The others (errors, links, the air at the inlet, space
 # in use) do not care whether a job runs.
@@ -119,7 +120,7 @@ def mark_aftermath(case: Case, found: Hypothesis, turned: Floats) -> None:
         found.add(
             Kind.AFTERMATH,
             f"a job there started or ended {ago} ago: it follows from that",
-            _FOLLOWS * share,
+            -max(_FOLLOWS, found.value(*_FROM_READINGS)) * share,
         )
 
 
