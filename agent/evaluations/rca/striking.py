@@ -25,6 +25,7 @@ QUIET = (
 # most, and stay below it.
 _MORE_LOAD = (0.03, 0.1)
 _BUSY_SHARE = 0.85
+_TRIES = 20
 _SERVING = (Effect.BAD_CANARY, Effect.SURGE)
 
 
@@ -65,11 +66,13 @@ def company(
         for name in CLASSES
         if is_fault(name) and name != first.fault and CLASSES[name].scope in (Scope.GPU, Scope.NODE)
     ]
-    name = str(random.choice(names))
-    place = struck(name, scenario, topology, random)
-    if place is None or place.node in topology.nodes_in(first.target):
-        return []
-    return [FaultSpec(name, place, onset_s)]
+    taken = topology.nodes_in(first.target)
+    for _ in range(_TRIES):
+        name = str(random.choice(names))
+        place = struck(name, scenario, topology, random)
+        if place is not None and place.node not in taken:
+            return [FaultSpec(name, place, onset_s)]
+    return []
 
 
 def without(
