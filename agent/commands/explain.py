@@ -1,6 +1,7 @@
 """``gpumedic explain``: why an incident happened, in words, as JSON or as a plot of the path."""
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 # Three questions of a minute each (forecast.time_limit); a queue of fits may be before them.
 DEEP_LIMIT_S = 300.0
+LEAST_SHARE = 0.01  # less is not printed
 Deep = Annotated[bool, typer.Option("--deep", help="Also ask DoWhy, in a worker: a minute.")]
 Plot = Annotated[
     Path | None,
@@ -114,8 +116,7 @@ def _say_deep(deep: dict[str, Any], diagnosis: dict[str, Any] | None) -> None:
 def _say_attribution(found: "Attribution", diagnosis: dict[str, Any] | None) -> None:
     total = sum(max(nats, 0.0) for nats in found.contribution) or 1.0
     say(f"What brought the symptom's oddness ({found.method}):")
-    for name, nats in found.ranked():
-        say(f"  {nats:6.2f} nats  {100 * max(nats, 0.0) / total:3.0f} %  {name}")
+    _say_shares([(name, nats / total, f"{nats:6.2f} nats") for name, nats in found.ranked()])
     first = diagnosis["causes"][0] if diagnosis and diagnosis["causes"] else None
     if first and first["impact"] is not None:
         named = f"{first['fault'].replace('_', ' ')} on {target_name(first['target'])}"
@@ -123,16 +124,25 @@ def _say_attribution(found: "Attribution", diagnosis: dict[str, Any] | None) -> 
 
 
 def _say_what_if(found: "WhatIf") -> None:
-    say(f"How much of the symptom goes were one put back to normal ({found.method}):")
-    for name, share in found.returned():
-        say(f"  {100 * share:6.0f} %  {name}")
+    say(f"How much of the symptom would go were one put back to normal ({found.method}):")
+    _say_shares([(name, share, "") for name, share in found.returned()])
 
 
 def _say_change(found: "ChangeShares") -> None:
+    change = found.mean_change or 1.0
     say(f"Whose mechanism changed, by its part in the symptom's change ({found.method}):")
-    for name, share in found.ranked():
-        part = 100 * share / found.mean_change if found.mean_change else 0.0
-        say(f"  {part:6.0f} %  {name}")
+    _say_shares([(name, share / change, "") for name, share in found.ranked()])
+
+
+def _say_shares(rows: Sequence[tuple[str, float, str]]) -> None:
+    """Print a line for each variable with a share of 1 % or more, and how many have less."""
+    from rca.explain import say_plain
+
+    large = [row for row in rows if abs(row[1]) >= LEAST_SHARE]
+    for name, share, size in large:
+        say(f"  {size}{100 * share:5.0f} %  {say_plain(name)}")
+    if len(large) < len(rows):
+        say(f"  {len(rows) - len(large)} others have less than 1 %.")
 
 
 def register(app: typer.Typer) -> None:

@@ -91,8 +91,9 @@ def shares_of(reference: Reference, task: AttributionTask, **options: object) ->
 def task_of(case: Case, diagnosis: Diagnosis, *, seed: int = 0) -> AttributionTask:
     """Pick the incident's variables for the reference: the symptom and what is above it.
 
-    Of each metric the one that reaches the symptom best and is most out of order is taken, then
-    the second of each, up to MAX_VARIABLES.
+    The path of the likeliest cause comes first, its end is the symptom. Then of each metric the one
+    that reaches the symptom best and is most out of order, and the second of each, up to
+    MAX_VARIABLES.
     InputError where the incident has no symptom among the readings.
     """
     if not len(case.symptoms):
@@ -101,9 +102,11 @@ def task_of(case: Case, diagnosis: Diagnosis, *, seed: int = 0) -> AttributionTa
             "nothing can be attributed."
         )
     odd = np.nan_to_num(case.standing.odd)
-    target = int(case.symptoms[np.argmax(_depth(case)[case.symptoms] * 1e6 + odd[case.symptoms])])
+    path = _path(case, diagnosis)
+    deepest = np.argmax(_depth(case)[case.symptoms] * 1e6 + odd[case.symptoms])
+    target = path[-1] if path else int(case.symptoms[deepest])
     worth = case.reach * np.clip(odd, 0.1, 30.0) * np.isfinite(case.standing.level)
-    worth[target] = np.inf
+    worth[[*path, target]] = np.inf
     chosen = _best_of_each(case.graph.metric, worth)
     where = {int(variable): index for index, variable in enumerate(chosen)}
     links = tuple(
@@ -120,6 +123,18 @@ def task_of(case: Case, diagnosis: Diagnosis, *, seed: int = 0) -> AttributionTa
         seed=seed,
         variables=tuple(where),
     )
+
+
+def _path(case: Case, diagnosis: Diagnosis) -> list[int]:
+    """Return the likeliest cause's path as variables that have readings, the symptom last."""
+    hops = diagnosis.causes[0].path if diagnosis.causes else ()
+    found = []
+    for hop in hops:
+        for variable in case.graph.variables_of(hop.target).tolist():
+            named = case.graph.metrics[int(case.graph.metric[variable])] == hop.metric
+            if named and np.isfinite(case.standing.level[variable]):
+                found.append(variable)
+    return found
 
 
 def _best_of_each(metric: Ints, worth: Floats) -> Ints:
