@@ -15,7 +15,8 @@ STRAIGHT = FitSettings(ridge=0.0, knots=())
 
 def lasting(model: Model) -> Floats:
     """(E,) each link's coefficients summed over lags."""
-    return np.bincount(model.laws.terms.link, model.laws.fitted.coefficient)
+    terms, fitted = model.laws.terms, model.laws.fitted
+    return np.bincount(terms.link, fitted.coefficient).astype(np.float64)
 
 
 def test_the_batched_fit_is_the_least_squares_of_each_variable() -> None:

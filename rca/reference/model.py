@@ -13,6 +13,7 @@ from rca.scm.links import link
 from rca.scm.model import fit
 
 MIN_ROWS = 30
+_TREES, _LEAF = 30, 10  # trees, and readings a leaf: as smooth as MIN_ROWS allow
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +41,8 @@ def reference_of(
 ) -> Reference:
     """Fit DoWhy's mechanisms to (V, N) complete normal rows.
 
-    Linear with additive noise; gradient-boosted trees where our back-test finds a bend.
+    Linear with additive noise; a forest, which never extrapolates, where our
+    back-test finds a bend.
     """
     # 5 s and 300 MiB: only where they are used, in a worker.
     import networkx as nx  # noqa: PLC0415
@@ -58,7 +60,9 @@ def reference_of(
         if model.graph.in_degree(name) == 0:
             mechanism = gcm.EmpiricalDistribution()
         elif bent[int(name)]:
-            mechanism = gcm.AdditiveNoiseModel(gcm.ml.create_hist_gradient_boost_regressor())
+            mechanism = gcm.AdditiveNoiseModel(
+                gcm.ml.create_random_forest_regressor(n_estimators=_TREES, min_samples_leaf=_LEAF)
+            )
         else:
             mechanism = gcm.AdditiveNoiseModel(gcm.ml.create_linear_regressor())
         model.set_causal_mechanism(name, mechanism)

@@ -89,10 +89,9 @@ def _exact(push: Floats, variance: Floats) -> Floats:
 
 def _log_chance(known: Floats, variance: Floats, *, away: float) -> Floats:
     """Return log P(|known + noise| >= |away|), 0 where there is no noise left."""
-    sigma = np.sqrt(np.maximum(variance, 0.0))
     # What rounding leaves of the whole variance is no noise.
-    silent = sigma <= 1e-9 * (sigma.max(initial=0.0) + abs(away))
-    sigma = np.where(silent, 1.0, sigma)
+    silent = variance <= 1e-12 * variance.max(initial=0.0)
+    sigma = np.sqrt(np.where(silent, 1.0, variance))
     above = log_upper((abs(away) - known * np.sign(away or 1.0)) / sigma)
     below = log_upper((abs(away) + known * np.sign(away or 1.0)) / sigma)
     return np.where(silent, 0.0, np.minimum(np.logaddexp(above, below), 0.0))

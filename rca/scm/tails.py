@@ -73,7 +73,7 @@ class TailsMaker:
             window=self.window,
             scale=np.full(self.size, np.nan),
             share=np.linspace(1.0, TAIL, _LEVELS),
-            size=np.full((self.size, _LEVELS), np.inf),
+            size=np.zeros((self.size, _LEVELS)),
             excess=np.full(self.size, _LEAST_EXCESS),
             shape=np.zeros(self.size),
             rows=np.zeros(self.size, dtype=np.int64),
