@@ -19,7 +19,9 @@ QUICK_EPISODES = 20
 # Recorded telemetry beside the checkout, where a developer has it; nothing else needs it.
 RECORDED = Path("../shared/data")
 Progressed = Callable[[str, int, int], None]
-RCA, SUITES = "rca", ("held-out", "tuning")
+RCA, SERVICES = "rca", "services"
+# Simulated GPU clusters, those tuned on, and service topologies for the plain-data front.
+SUITES = ("held-out", "tuning", SERVICES)
 
 
 def _forecast(recorded: Path | None, quick: bool, progress: Progressed) -> "Sequence[Row]":
@@ -62,9 +64,11 @@ MEASURES: "Mapping[str, Callable[[Path | None, bool, Progressed], Sequence[Row]]
 }
 
 
-def _rca(suite: str, quick: bool, progress: Progressed) -> "Sequence[Row]":
-    if suite not in SUITES:
-        raise typer.BadParameter(f"{suite!r} is none of {', '.join(SUITES)}", param_hint="--suite")
+def _rca(suite: str, recorded: Path | None, quick: bool, progress: Progressed) -> "Sequence[Row]":
+    if suite == SERVICES:
+        from agent.evaluations.services.rows import rows as of_services
+
+        return of_services(recorded, quick=quick, progress=progress)
     from agent.evaluations.rca.rows import rows
 
     return rows(suite, quick=quick, progress=progress)
@@ -85,7 +89,7 @@ def evaluate(
     ] = None,
     suite: Annotated[
         str,
-        typer.Option("--suite", help=f"For {RCA}: {' or '.join(SUITES)}, which is tuned on."),
+        typer.Option("--suite", help=f"For {RCA}: {', '.join(SUITES)}."),
     ] = SUITES[0],
     quick: Quick = False,
     strict: Strict = False,
@@ -94,7 +98,7 @@ def evaluate(
     """Measure quality on what was not learned from: policy (on clusters), forecast, warning (both
     on held-out series), anomaly, progress (of jobs, on the simulator and recorded timelines),
     grouping (of symptoms to one incident a cause, on the simulator), rca (causes named, on
-    simulated faults in clusters that nothing was tuned on).
+    simulated faults in clusters that nothing was tuned on, or on service topologies).
 
     The rules stay the default unless a learned policy beats them and every rule of thumb.
     """
@@ -102,12 +106,15 @@ def evaluate(
 
     if what not in ("policy", RCA, *MEASURES):
         raise typer.BadParameter(f"{what!r} is none of policy, {', '.join(MEASURES)}, {RCA}")
+    if suite not in SUITES:
+        raise typer.BadParameter(f"{suite!r} is none of {', '.join(SUITES)}", param_hint="--suite")
     with Progress(console=err, transient=True) as bar:
         if what == "policy":
             seeds, found = _policies(policy, QUICK_EPISODES if quick else episodes, bar)
             shown = figures("evaluate policy", found, seeds=seeds)
         elif what == RCA:
-            shown = figures(f"evaluate {RCA}", _rca(suite, quick, _tasks(bar)))
+            found = _rca(suite, _folder(recorded), quick, _tasks(bar))
+            shown = figures(f"evaluate {RCA} {suite}", found)
         else:
             found = MEASURES[what](_folder(recorded), quick, _tasks(bar))
             shown = figures(f"evaluate {what}", found)

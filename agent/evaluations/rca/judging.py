@@ -22,7 +22,7 @@ OURS = "gpumedic"
 class Judged:
     """What came of one case.
 
-    kinds: classes of what broke; none where nothing did
+    kinds: classes of what broke, what the case is about first; none where nothing did
     marks: by method; a method that has nothing to go by has a mark for an empty answer
     run_s: processor time of our diagnosis; series: how many readings it had
     question: what the reference is asked of the same case; None where there is nothing to ask
@@ -73,11 +73,12 @@ def _judged(case: Case) -> Judged:
         if arrays is not None:
             score = baseline(arrays.normal, arrays.abnormal, arrays.links, arrays.target)
             answers[name] = Diagnosis(case.incident.id, case.now_s, named(arrays, score), 0.0, name)
+    own_first = sorted(case.truths, key=lambda truth: truth.sim != case.about)
     return Judged(
         about=case.about,
         family=case.family,
         seed=case.seed,
-        kinds=tuple(truth.kind.value for truth in case.truths),
+        kinds=tuple(truth.kind.value for truth in own_first),
         marks={name: mark(answer, case.truths, topology) for name, answer in answers.items()},
         run_s=run_s,
         series=sum(len(window.targets) for window in case.windows.values()),

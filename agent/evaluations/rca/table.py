@@ -77,20 +77,28 @@ def by_class(cases: Sequence[Judged], gone: Mapping[str, int]) -> Iterator[Row]:
     gone: how many of each simulated fault opened no incident
     """
     broken = [case for case in cases if not case.quiet]
-    kinds = sorted({kind for case in broken for kind in case.kinds[:1]})
-    for kind in kinds:
+    for kind in sorted({case.kinds[0] for case in broken}):
         own = [case for case in broken if case.kinds[0] == kind]
         for metric, of in (("top1", _first), ("top3", _three)):
-            for method in (OURS, *_others(own)):
-                yield _row(f"{metric}{_label(kind=kind, method=method)}", _of(own, method, of), "")
+            yield _row(f"{metric}{_label(kind=kind)}", _of(own, OURS, of), _said_beside(own, of))
     for about in sorted({case.about for case in broken} | set(gone)):
         own = [case for case in broken if case.about == about]
-        note = f"{gone.get(about, 0)} more opened no incident"
+        three = _of(own, OURS, _three)
+        note = f"top3 {_mean(three):.2f}; " if len(three) else ""
+        note += f"{gone.get(about, 0)} more opened no incident"
         yield _row(f"top1{_label(fault=about)}", _of(own, OURS, _first), note)
-        yield _row(f"top3{_label(fault=about)}", _of(own, OURS, _three), note)
-    for about in sorted({case.about.rstrip("_0123456789") for case in cases if case.quiet}):
-        own = [c for c in cases if c.quiet and c.about.rstrip("_0123456789") == about]
+    for about in sorted({_window(case) for case in cases if case.quiet}):
+        own = [case for case in cases if case.quiet and _window(case) == about]
         yield _row(f"quiet{_label(window=about)}", _of(own, OURS, _quiet), "")
+
+
+def _said_beside(cases: Sequence[Judged], of: Callable[[Mark], float]) -> str:
+    """Return what the other methods reach, in a line."""
+    return ", ".join(f"{name} {_mean(_of(cases, name, of)):.2f}" for name in _others(cases))
+
+
+def _window(case: Judged) -> str:
+    return case.about.rstrip("_0123456789")
 
 
 def calibration_error(pairs: Floats) -> float:
