@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from agent.config import Settings
 from agent.config.own_links import as_settings, known_and_own
 from agent.config.settings import CausalLink, Diagnose
+from agent.tuning import watch_settings
 from core.errors import InputError
 from core.target import Target
 from core.topology import Topology
@@ -336,3 +337,11 @@ def test_the_settings_links_reach_the_graph_with_their_window() -> None:
 
 def test_the_data_file_is_what_is_in_force() -> None:
     assert read_links(TEXT, "links.toml") == ALL_LINKS
+
+
+def test_the_controller_diagnoses_by_the_links_of_the_settings() -> None:
+    own = CausalLink.model_validate({"cause": OWN.cause, "effect": OWN.effect})
+
+    watched = watch_settings(Settings(diagnose=Diagnose(link=(own,))))
+    assert OWN.pair in {link.pair for link in watched.links}
+    assert watch_settings(Settings()).links == TEMPLATES

@@ -1,10 +1,14 @@
-"""How well each variable reaches the symptoms along links whose variables are out of order."""
+"""How each variable reaches the symptoms along links whose variables are out of order."""
+
+import math
+from dataclasses import dataclass
 
 import numpy as np
 
-from core.types import Floats, Ints
+from core.topology import NOWHERE
+from core.types import Floats, Hop, Ints
 from rca.graph.causal_graph import CausalGraph
-from rca.graph.templates import UNMEASURED_HOP
+from rca.graph.templates import UNMEASURED_HOP, Provenance
 from rca.posterior.standing import ODD_Z, Standing
 
 NOWHERE_NEAR = 0.05  # a candidate without a path keeps this share: ancestry is a prior, no filter
@@ -16,14 +20,34 @@ def oddness(odd: Floats) -> Floats:
     return np.asarray(1 / (1 + np.exp(-_SHARPNESS * (np.clip(odd, -30, 30) - ODD_Z))))
 
 
-def reach(graph: CausalGraph, standing: Standing, symptoms: Ints) -> Floats:
-    """(V,) share of a symptom that a variable could have caused along its best path, in [0, 1].
+@dataclass(frozen=True, slots=True, eq=False)
+class Ways:
+    """The best way from every variable to a symptom.
+
+    share: (V,) of a symptom that a variable could have caused along it, in [0, 1]
+    link:  (V,) the first link of it; -1 at a symptom, and where there is no way
+    """
+
+    share: Floats
+    link: Ints
+
+    def links(self, graph: CausalGraph, start: int) -> tuple[int, ...]:
+        """Return the links from a variable to the symptom, in order; none where it has no way."""
+        found: list[int] = []
+        while self.link[start] != NOWHERE:
+            found.append(int(self.link[start]))
+            start = int(graph.effect[found[-1]])
+        return tuple(found)
+
+
+def ways(graph: CausalGraph, standing: Standing, symptoms: Ints) -> Ways:
+    """Return how each variable could best have caused a symptom.
 
     1 at a symptom; every hop multiplies by the link's strength and by how out of order the
     variable in between is; one nobody measured keeps UNMEASURED_HOP. One pass over the links,
     effects before causes.
     """
-    found = np.zeros(graph.size)
+    found, first = np.zeros(graph.size), np.full(graph.size, NOWHERE)
     found[symptoms] = 1.0
     passes = np.where(standing.measured, oddness(standing.odd), UNMEASURED_HOP)
     passes[symptoms] = 1.0
@@ -34,9 +58,49 @@ def reach(graph: CausalGraph, standing: Standing, symptoms: Ints) -> Floats:
     bounds = np.searchsorted(metric_of_link[by_metric], np.arange(len(graph.metrics) + 1))
     for index in range(len(graph.metrics) - 1, -1, -1):
         links = by_metric[bounds[index] : bounds[index + 1]]
-        effect = graph.effect[links]
-        np.maximum.at(found, graph.cause[links], strength[links] * found[effect] * passes[effect])
-    return found
+        cause, effect = graph.cause[links], graph.effect[links]
+        share, before = strength[links] * found[effect] * passes[effect], found[cause]
+        np.maximum.at(found, cause, share)
+        better = (share > before) & (share == found[cause])
+        first[cause[better]] = links[better]
+    return Ways(found, first)
+
+
+def reach(graph: CausalGraph, standing: Standing, symptoms: Ints) -> Floats:
+    """(V,) share of a symptom that a variable could have caused along its best way, in [0, 1]."""
+    return ways(graph, standing, symptoms).share
+
+
+def hops(graph: CausalGraph, standing: Standing, found: Ways, start: int) -> tuple[Hop, ...]:
+    """Return the way from a variable to the symptom, itself first; readings nobody measures too."""
+    steps = [_hop(graph, standing, start)]
+    for number in found.links(graph, start):
+        effect = int(graph.effect[number])
+        over = graph.templates[int(graph.template[number])].over
+        steps += [Hop(graph.target(effect), metric, None, None) for metric in over]
+        steps.append(_hop(graph, standing, effect))
+    return tuple(steps)
+
+
+def learned(graph: CausalGraph, found: Ways, start: int) -> bool:
+    """Say whether the way goes over a link that only readings suggest."""
+    kinds = [graph.templates[int(graph.template[at])] for at in found.links(graph, start)]
+    return any(link.provenance is Provenance.LEARNED for link in kinds)
+
+
+def _hop(graph: CausalGraph, standing: Standing, variable: int) -> Hop:
+    usual, level, moved, began_s = (
+        float(part[variable])
+        for part in (standing.centre, standing.level, standing.own, standing.onset_s)
+    )
+    return Hop(
+        target=graph.target(variable),
+        metric=graph.metrics[int(graph.metric[variable])],
+        moved=moved if math.isfinite(moved) else None,
+        began_s=began_s if math.isfinite(began_s) else None,
+        usual=usual if math.isfinite(usual) else None,
+        level=level if math.isfinite(level) else None,
+    )
 
 
 def _barrier_share(graph: CausalGraph, standing: Standing) -> Floats:
