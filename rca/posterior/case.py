@@ -96,7 +96,8 @@ def open_case(
     series = {name: window.targets for name, window in known.items()}
     graph = build_graph(series, topology, knowledge.links)
     standing = stand(graph, known, spans)
-    left = residual(graph, standing, fit_mechanisms(graph, known, spans))
+    mechanisms = knowledge.mechanisms or fit_mechanisms(graph, known, spans)
+    left = residual(graph, standing, mechanisms)
     symptoms = _symptoms(graph, standing, incident)
     return Case(
         incident=incident,
