@@ -5,7 +5,7 @@ import os
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,15 +39,25 @@ FULL = Request(
 
 def rca_rows(*, quick: bool) -> tuple[Row, ...]:
     """Measure fit, diagnosis and DoWhy's default attribution of one row, in CPU seconds."""
-    ours = [Ours(**each) for each in _measure("ours", sizes=SIZES, seed=SEED)["Ours"]]
+    ours = _measure("ours", sizes=SIZES, seed=SEED)
     asked = QUICK if quick else FULL
     answers = _measure("dowhy", limits=asked.limits, agreement=asked.agreement, seed=SEED)
-    theirs = [Theirs(**each) for each in answers["Theirs"]]
+    return rows_of(
+        [Ours(**each) for each in ours["Ours"]],
+        [Theirs(**each) for each in answers["Theirs"]],
+        [Agreement(**each) for each in answers["Agreement"]],
+    )
+
+
+def rows_of(
+    ours: Sequence[Ours], theirs: Sequence[Theirs], agreement: Sequence[Agreement]
+) -> tuple[Row, ...]:
+    """Report what was measured, DoWhy's times beside ours of the same size."""
     by_size = {each.variables: each for each in ours}
     return (
         *(row for each in ours for row in _own_rows(each)),
         *(row for each in theirs for row in _their_rows(each, by_size[each.variables])),
-        *_tau_rows([Agreement(**each) for each in answers["Agreement"]]),
+        *_tau_rows(agreement),
     )
 
 
@@ -98,7 +108,7 @@ def _their_rows(each: Theirs, ours: Ours) -> Iterator[Row]:
     )
 
 
-def _tau_rows(each: list[Agreement]) -> Iterator[Row]:
+def _tau_rows(each: Sequence[Agreement]) -> Iterator[Row]:
     """Report how well the ranks agree on linear graphs."""
     sizes = f"{min(a.variables for a in each)} to {max(a.variables for a in each)} variables"
     how = (

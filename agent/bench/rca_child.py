@@ -119,7 +119,7 @@ def _theirs(size: int, seed: int, limit_s: float) -> Theirs:
     started_s = time.process_time()
     finished = True
     try:
-        with _limited(limit_s):
+        with limited(limit_s):
             shares_of(reference, task)
     except OutOfTimeError:
         finished = False
@@ -137,7 +137,7 @@ def _task_and_reference(drawn: Drawn) -> tuple[Any, Any]:
 
 
 @contextmanager
-def _limited(seconds: float) -> Iterator[None]:
+def limited(seconds: float) -> Iterator[None]:
     """Raise OutOfTimeError once this process has used so much more CPU."""
 
     def stop(*_: object) -> None:
