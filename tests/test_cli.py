@@ -45,7 +45,9 @@ async def test_help_imports_nothing_heavy() -> None:
     assert said.out == "[]\n"
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "config check", "config show", "notify failed"])
+@pytest.mark.parametrize(
+    "verb", [*VERBS, "config check", "config show", "graph show", "graph check", "notify failed"]
+)
 def test_every_verb_has_json(verb: str) -> None:
     said = CliRunner().invoke(app, [*verb.split(), "--help"], env={"COLUMNS": "200"})
 
