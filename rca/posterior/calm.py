@@ -1,7 +1,5 @@
 """Whether anything is broken at all: how loud the symptom is, and what else would explain it."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from core.cluster import JobPhase, JobState, NodeCondition

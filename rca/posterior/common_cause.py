@@ -93,6 +93,9 @@ _NODE = 4
 
 def _worth(case: Case, place: Ints, members: Ints, *, level: int) -> bool:
     """Say whether a place adds to its parts: above a node it must span at least two nodes."""
+    if level == 0:
+        jobs = case.graph.place.job[members]
+        return len(np.unique(jobs[jobs >= 0])) != 1
     return level == _NODE or len(np.unique(case.graph.place.node[members])) >= 2
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from core.faults import FaultClass
-from core.target import Target
+from core.target import Target, TargetKind
 from core.types import Ints
 from rca.faults.catalogue import FAULTS, named_for
 from rca.posterior.case import Case
@@ -19,6 +19,7 @@ _GROUP_CAP = 3.0
 _EACH_MEMBER = 0.5
 _SHARED_NODES = 2
 _MOST_OF = 0.5  # of a place's nodes
+_SILENT = frozenset({"node_silent", "power_lost"})
 _OWN = (Kind.EVENT, Kind.SILENCE, Kind.RESIDUAL)
 
 
@@ -29,6 +30,7 @@ def add_company(case: Case, found: list[Hypothesis]) -> None:
         plain = [item for item in members if item.value(*_OWN) >= _PLAIN]
         if len(plain) >= _SHARED_NODES:
             _gather(case, found, fault, plain)
+    _place_loose(found)
 
 
 def _is_small(target: Target) -> bool:
@@ -103,6 +105,22 @@ def _plainest(item: Hypothesis) -> list[Note]:
     """Return the strongest observation of each kind that says of itself that something broke."""
     best: dict[Kind, Note] = {}
     for note in item.notes:
-        if note.kind in _OWN and note.value > max(0.0, best[note.kind].value if note.kind in best else 0.0):
+        if note.kind in _OWN and note.value > max(
+            0.0, best[note.kind].value if note.kind in best else 0.0
+        ):
             best[note.kind] = note
     return list(best.values())
+
+
+def _place_loose(found: list[Hypothesis]) -> None:
+    """Put what was said of all, and strikes nodes, on the one place whose nodes fell silent."""
+    silent = [
+        item.target
+        for item in found
+        if item.value(Kind.GROUP) > 0 and item.fault in _SILENT and item.target != Target()
+    ]
+    for item in found:
+        loose = item.target == Target() and item.fault in FAULTS
+        if loose and len(silent) == 1 and FAULTS[item.fault].scope is TargetKind.NODE:
+            if not any(other.key == (silent[0], item.fault) for other in found):
+                item.target = silent[0]

@@ -52,7 +52,7 @@ def said_of(case: Case) -> Iterator[Said]:
     known = set(events)
     context = [event for event in case.told if event not in known and _around(case, event)]
     loud = {event for event in context if event.severity is not Severity.INFO}
-    first_s = min((event.time_s for event in events), default=0.0)
+    first_s = min((event.time_s for event in events), default=case.spans.now_s)
     for event in sorted({*events, *context}, key=_in_time):
         later_s = event.time_s - first_s
         order = f", {say_duration(later_s)} after the first event" if later_s > 1 else ""
@@ -173,11 +173,19 @@ def _support(case: Case, found: list[Hypothesis], item: Said, sign: Sign) -> Non
         if other.fault == sign.fault and np.isin(case.nodes_of(other.target), there).any()
     ]
     for other in same:
-        other.add(item.kind, f"{item.text}, where it lies", sign.weight, stays=sign.stays, of=item.text)
+        other.add(
+            item.kind, f"{item.text}, where it lies", sign.weight, stays=sign.stays, of=item.text
+        )
     if same or sign.weight < _LEAST_ALONE:
         return
     alone = Hypothesis(item.target, sign.fault)
-    alone.add(item.kind, f"{item.text}, which names no machine", sign.weight, stays=sign.stays, of=item.text)
+    alone.add(
+        item.kind,
+        f"{item.text}, which names no machine",
+        sign.weight,
+        stays=sign.stays,
+        of=item.text,
+    )
     alone.add(Kind.EXPECTED, "no machine of its shows anything of it", _NO_MACHINE)
     alone.seen(item.at_s)
     found.append(alone)

@@ -19,17 +19,21 @@ from rca.posterior.calm import NOTHING, from_calm
 from rca.posterior.case import Case
 from rca.posterior.company import add_company
 from rca.posterior.events import add_unplaced, from_said, from_unseen, said_of
+from rca.posterior.expected import mark_expected
 from rca.posterior.growth import from_breaches
 from rca.posterior.hypothesis import Hypothesis, Kind, Note
 from rca.posterior.readings import from_readings
-from rca.posterior.relations import mark_explained
+from rca.posterior.relations import mark_explained, stands_alone
 from rca.posterior.silence import from_silence, from_stillness, mark_absent
 from rca.posterior.turns import mark_aftermath, turned_s
 from rca.posterior.weights import Weights
 
 _MOST_CAUSES = 8
+_MOST_BESIDE = 2  # causes at once beside the first
+_PLAIN = 2.0  # nats beyond "unknown" of a cause that counts beside the best one
+_BEHIND = 3.0  # nats by which each further cause comes behind: 5 %
 _WELL_REACHED = 0.5
-_PATH_BONUS = 1.0
+_PATH_BONUS = 0.25
 _SECOND_METRIC = 0.25  # metrics of one fault are not independent: the next ones add a quarter
 
 
@@ -67,6 +71,7 @@ def hypotheses(case: Case) -> tuple[list[Hypothesis], list[Hypothesis]]:
     for item in found:
         mark_aftermath(case, item, turned)
     mark_absent(case, found)
+    mark_expected(case, found)
     mark_explained(case, found)
     calm = merged([*from_calm(case, turned), *(item for item in found if item.fault in NO_FAULTS)])
     faults = [item for item in found if item.fault in FAULTS]
@@ -87,6 +92,8 @@ def rank(case: Case, weights: Weights, *, missing: float = 0.0) -> Ranking:
     found, calm = hypotheses(case)
     found.sort(key=lambda item: _heaviest_first(item, weights.of))
     calm.sort(key=lambda item: _heaviest_first(item, weights.of))
+    if _add_second(case, found, weights, weights.unknown + missing):
+        found.sort(key=lambda item: _heaviest_first(item, weights.of))
     kept = found[:_MOST_CAUSES]
     scores = [item.score(weights.of) for item in kept]
     quiet = [item.score(weights.of) + weights.calm * (item.fault == NOTHING) for item in calm]
@@ -98,6 +105,26 @@ def rank(case: Case, weights: Weights, *, missing: float = 0.0) -> Ranking:
         no_fault=float(share[len(kept) : -1].sum()),
         calm=tuple(calm),
     )
+
+
+def _add_second(case: Case, found: Sequence[Hypothesis], weights: Weights, unknown: float) -> bool:
+    """Lift causes that stand by themselves beside the best one to just behind it; say if any.
+
+    The evidence of two faults at once is not a contest: what is plain elsewhere is no rival. It
+    comes second, because the symptom is put down to one of them first.
+    """
+    best = found[0].score(weights.of) if found else 0.0
+    lifted: list[Hypothesis] = []
+    for item in found[1:]:
+        score = item.score(weights.of)
+        if len(lifted) == _MOST_BESIDE or score < unknown + _PLAIN:
+            break
+        if all(stands_alone(case, item, other) for other in (found[0], *lifted)):
+            behind = best - _BEHIND * (1 + len(lifted))
+            text = "stands by itself: no other cause explains it"
+            item.add(Kind.SECOND, text, max(0.0, behind - score))
+            lifted.append(item)
+    return bool(lifted)
 
 
 def softmax(score: Sequence[float], temperature: float) -> Floats:
@@ -116,9 +143,13 @@ def merged(candidates: Iterable[Hypothesis]) -> list[Hypothesis]:
         if first is None:
             joined[item.key] = item
             continue
-        read = any(note.kind is Kind.RESIDUAL for note in first.notes)
+        read = {note.of for note in first.notes if note.kind is Kind.RESIDUAL}
         first.variables = np.union1d(first.variables, item.variables)
-        first.notes += [_less(note) if read and note.kind in _READ else note for note in item.notes]
+        for note in item.notes:
+            if note.kind not in _READ or not read:
+                first.notes.append(note)
+            elif note.of not in read:  # more series of the same metric say the same again
+                first.notes.append(_less(note))
         first.seen(item.began_s)
     return list(joined.values())
 

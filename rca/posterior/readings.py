@@ -60,9 +60,10 @@ def _of_variable(case: Case, fault: Fault, variable: int, groups: Sequence[Group
         Kind.RESIDUAL,
         f"{name} {say_value(name, level)}{usual}: {z:.1f} sigma beyond what its causes explain",
         weight_of(z),
+        of=name,
     )
     if centre == 0 and CATALOG[name].counter:
-        found.add(Kind.RESIDUAL, f"{name} counted nothing before", _NEVER_BEFORE)
+        found.add(Kind.RESIDUAL, f"{name} counted nothing before", _NEVER_BEFORE, of=name)
     _add_peers(found, name, float(standing.peer[variable]))
     for group in groups:
         if variable in group.members:
@@ -71,8 +72,9 @@ def _of_variable(case: Case, fault: Fault, variable: int, groups: Sequence[Group
                 f"{group.affected} of {group.measured} series of {name} on "
                 f"{say_target(group.target)} show the same",
                 -_GROUP_CAP,
+                of=name,
             )
-    _add_onset(case, found, float(standing.onset_s[variable]))
+    _add_onset(case, found, float(standing.onset_s[variable]), name)
     return found
 
 
@@ -87,10 +89,11 @@ def _add_peers(found: Hypothesis, name: str, peer: float) -> None:
         Kind.PEERS,
         f"{name} {text} its peers ({away:+.1f} sigma)",
         _PEER_CAP * math.tanh((away - ODD_Z) / ODD_Z),
+        of=name,
     )
 
 
-def _add_onset(case: Case, found: Hypothesis, onset_s: float) -> None:
+def _add_onset(case: Case, found: Hypothesis, onset_s: float, name: str) -> None:
     """Add the order in time; weak evidence, because a scrape is coarse and detection late."""
     if not math.isfinite(onset_s):
         return
@@ -101,9 +104,12 @@ def _add_onset(case: Case, found: Hypothesis, onset_s: float) -> None:
             Kind.ONSET,
             f"began {say_duration(late_s)} after the first symptom",
             -min(_LATE_CAP, late_s / _LATE_S),
+            of=name,
         )
     elif late_s < 0:
-        found.add(Kind.ONSET, f"began {say_duration(late_s)} before the first symptom", _EARLY)
+        found.add(
+            Kind.ONSET, f"began {say_duration(late_s)} before the first symptom", _EARLY, of=name
+        )
 
 
 def _of_group(case: Case, fault: Fault, group: Group, name: str) -> Hypothesis:
@@ -116,17 +122,19 @@ def _of_group(case: Case, fault: Fault, group: Group, name: str) -> Hypothesis:
         f"{group.affected} of {group.measured} series of {name} on {say_target(group.target)} "
         f"are out of order, {z:.1f} sigma in the middle",
         weight_of(z),
+        of=name,
     )
     if CATALOG[name].counter and (case.standing.centre[group.members] == 0).all():
-        found.add(Kind.RESIDUAL, f"{name} counted nothing before", _NEVER_BEFORE)
+        found.add(Kind.RESIDUAL, f"{name} counted nothing before", _NEVER_BEFORE, of=name)
     found.add(
         Kind.GROUP,
         f"{group.affected} series of {name} on {say_target(group.target)} agree",
         min(_GROUP_CAP, _EACH_MEMBER * group.affected),
+        of=name,
     )
     onset = case.standing.onset_s[group.members]
     if np.isfinite(onset).any():
-        _add_onset(case, found, float(np.nanmin(onset)))
+        _add_onset(case, found, float(np.nanmedian(onset)), name)
     return found
 
 

@@ -6,7 +6,6 @@ from functools import lru_cache
 import numpy as np
 
 from core.target import Target, TargetKind
-from core.types import Floats
 from core.units import CATALOG
 from rca.faults.catalogue import FAULTS, NO_FAULTS
 from rca.graph.templates import Template
@@ -17,7 +16,7 @@ from rca.words import say_target
 
 _FOLLOWS = -4.0  # nats
 _PLAIN = 3.0  # nats of its own from which a cause is as likely there as not
-_ORDER_S = 60.0  # a scrape each way
+_ORDER_S = 120.0  # an onset is two readings in a row, and these may be a minute apart
 _OWN = (
     Kind.RESIDUAL,
     Kind.PEERS,
@@ -37,40 +36,48 @@ def mark_explained(case: Case, found: Sequence[Hypothesis]) -> None:
     """Add to every hypothesis how much of it follows from the plainest cause above it."""
     places = [_Place.of(case, item) for item in found]
     sure = [_sureness(item) for item in found]
-    bonus: list[tuple[Hypothesis, Hypothesis, float]] = []
+    bonus: list[tuple[Hypothesis, int, float]] = []
     carries: dict[tuple[Target, str], float] = {}
     what: dict[tuple[Target, str], Hypothesis] = {}
     for number, item in enumerate(found):
         if item.fault in NO_FAULTS:
             continue
-        best, share = None, 0.0
         for other, cause in enumerate(found):
-            if other == number or sure[other] * _MOST <= share or cause.fault in NO_FAULTS:
+            if other == number or cause.fault in NO_FAULTS or sure[other] < _LEAST:
                 continue
-            whole = sure[other] * _covers(case, places[other], places[number])
-            if whole > share and not _later(cause, item):
-                best, share = cause, whole
-        if best is not None and share > _LEAST:
-            bonus.append((best, item, share))
+            share = sure[other] * _covers(places[other], places[number])
+            if share > _LEAST and not _later(cause, item):
+                bonus.append((cause, number, share))
     for cause, effect, share in bonus:
-        carried = max(0.0, effect.value(*_OWN)) * share
+        carried = max(0.0, found[effect].value(*_OWN)) * share
         if carried > carries.get(cause.key, 0.0):
             carries[cause.key] = carried
-            what[cause.key] = effect
-    for cause, effect, share in bonus:
-        effect.add(
+            what[cause.key] = found[effect]
+    for effect, (cause, share) in _plainest(bonus).items():
+        found[effect].add(
             Kind.EXPLAINED,
             f"it would follow from {cause.fault} on {say_target(cause.target)}",
             _FOLLOWS * share,
         )
     for item in found:
         if item.key in carries:
-            effect = what[item.key]
-            text = f"explains {effect.fault} on {say_target(effect.target)} too"
+            other = what[item.key]
+            text = f"explains {other.fault} on {say_target(other.target)} too"
             item.add(Kind.EXPLAINED, text, carries[item.key])
 
 
-_MOST, _LEAST = 1.0, 0.05
+_LEAST = 0.05
+
+
+def _plainest(
+    bonus: Sequence[tuple[Hypothesis, int, float]],
+) -> Mapping[int, tuple[Hypothesis, float]]:
+    """Return for each effect what explains most of it."""
+    best: dict[int, tuple[Hypothesis, float]] = {}
+    for cause, effect, share in bonus:
+        if effect not in best or share > best[effect][1]:
+            best[effect] = (cause, share)
+    return best
 
 
 def _sureness(item: Hypothesis) -> float:
@@ -90,8 +97,8 @@ class _Place:
         accused = item.variables[odd] if item.value(Kind.RESIDUAL) > 0 else item.variables[:0]
         self.fault = item.fault
         self.own = item.value(*_OWN)
-        self.said = [(note.of, note.value) for note in item.notes if note.of]
-        self.words = {said for said, _ in self.said}
+        self.said = [(note.of, note.value) for note in item.notes if note.kind in _ENDS_JOBS]
+        self.words = {said for said, _ in self.said if said}
         self.metrics = {case.graph.metrics[m] for m in case.graph.metric[accused].tolist()}
         named = set(known.metrics) if known else set()
         self.effects = _below(case.knowledge.links, frozenset(self.metrics | named))
@@ -106,7 +113,7 @@ class _Place:
         return cls(case, item)
 
 
-def _covers(case: Case, cause: _Place, effect: _Place) -> float:
+def _covers(cause: _Place, effect: _Place) -> float:
     """Return the share of the effect's readings, or of what was said, that the cause explains."""
     if effect.fault in _SILENT:
         why = cause.fault in _WHY_SILENT and not cause.own_job
@@ -115,8 +122,11 @@ def _covers(case: Case, cause: _Place, effect: _Place) -> float:
         program = effect.own_job and not cause.own_job and bool(cause.jobs & effect.jobs)
         if not program or effect.fault not in _ENDED:
             return 0.0
-        apart = cause.own - sum(value for said, value in cause.said if said in effect.words)
+        # Only what was said, or fell silent, ends a job; a reading a little off slows it.
+        apart = sum(value for said, value in cause.said if said not in effect.words)
         return float(1 / (1 + np.exp(_PLAIN - apart)))
+    if not cause.metrics - effect.metrics and cause.metrics:
+        return 0.0  # they read the same: rivals, and neither is above the other
     reached = [
         name
         for name in effect.metrics
@@ -125,6 +135,7 @@ def _covers(case: Case, cause: _Place, effect: _Place) -> float:
     return len(reached) / len(effect.metrics)
 
 
+_ENDS_JOBS = frozenset({Kind.EVENT, Kind.CONTEXT, Kind.SILENCE})
 _ENDED = frozenset({"software_error", "job_hang"})
 _SILENT = frozenset({"node_silent"})
 _WHY_SILENT = frozenset({"kernel_panic", "host_machine_check", "power_lost", "node_taken_down"})
@@ -159,3 +170,14 @@ def _effects(links: tuple[Template, ...]) -> Mapping[str, tuple[str, ...]]:
         if not link.feedback:
             found.setdefault(link.cause, []).append(link.effect)
     return {cause: tuple(effects) for cause, effects in found.items()}
+
+
+def stands_alone(case: Case, item: Hypothesis, best: Hypothesis) -> bool:
+    """Say whether a hypothesis lies elsewhere than the best one, on machines of its own."""
+    if item.target.kind in _WIDE or best.target.kind in _WIDE:
+        return False
+    mine, its = set(case.nodes_of(item.target).tolist()), set(case.nodes_of(best.target).tolist())
+    return bool(mine) and not mine & its
+
+
+_WIDE = frozenset({TargetKind.JOB, TargetKind.RANK, TargetKind.CLUSTER})
