@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from core.cluster import ClusterState
 from core.types import Cause, Diagnosis, Event, Incident, Window
+from rca.account import calm, checks, paths, ruled_out
 from rca.faults.catalogue import FAULTS, Sign, persistence
 from rca.knowledge import DEFAULT, Knowledge
 from rca.posterior.case import Case, open_case
@@ -63,10 +64,12 @@ def diagnose(
         )
         ranking = rank(case, weights)
         missing = missing_of(case, ranking.kept[0] if ranking.kept else None)
+        ways = paths(case, ranking)
     causes = tuple(
-        _cause(item, float(share), weights)
-        for item, share in zip(ranking.kept, ranking.share.tolist(), strict=True)
+        replace(_cause(item, float(share), weights), path=way)
+        for item, share, way in zip(ranking.kept, ranking.share.tolist(), ways, strict=True)
     )
+    calm_text, calm_evidence = calm(ranking, weights)
     return Diagnosis(
         incident_id=incident.id,
         made_at_s=now_s,
@@ -75,6 +78,10 @@ def diagnose(
         method=METHOD,
         missing=missing,
         no_fault=ranking.no_fault,
+        ruled_out=ruled_out(ranking, weights),
+        checks=checks(ranking),
+        calm=calm_text,
+        calm_evidence=calm_evidence,
         run_s=time.perf_counter() - begun_s,
     )
 
