@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from core.errors import InputError
 from core.types import Floats
@@ -192,3 +194,36 @@ def test_links_to_nowhere_and_lags_into_the_past_are_refused() -> None:
         link(5, np.array([[0, 7]]))
     with pytest.raises(InputError, match="lag window"):
         link(2, PAIR, lag=(np.array([2]), np.array([1])))
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000))
+def test_whatever_the_data_shares_sum_to_the_deviation(seed: int) -> None:
+    """Random graphs with maxima, sums, lags and pools; gaps, constants, jumps and huge readings."""
+    rng = np.random.default_rng(seed)
+    size, rows = int(rng.integers(2, 9)), int(rng.integers(1, 90))
+    cause, effect = np.triu_indices(size, 1)
+    kept = rng.random(len(cause)) < 0.5
+    pairs = np.stack([cause[kept], effect[kept]], axis=1)
+    first = rng.integers(0, 3, len(pairs))
+    links = link(
+        size,
+        pairs,
+        lag=(first, first + rng.integers(0, 3, len(pairs))),
+        pool=rng.integers(-1, 2, len(pairs)),
+        kind=rng.choice(np.array([0, 0, 0, Kind.MAX, Kind.SUM]), size),
+    )
+    value = rng.normal(size=(size, rows + 4)) * 10.0 ** rng.integers(-6, 10, (size, 1))
+    value[rng.random(value.shape) < rng.choice([0.0, 0.1, 0.7])] = np.nan
+    value[rng.random(size) < 0.2] = 3.0
+    value[:, -2:] *= rng.choice([1.0, -40.0], (size, 1))
+    model = fit(value[:, :rows], links, FitSettings(window=2))
+
+    found = judge(model, value[:, rows:], size - 1, lead=2)
+
+    deviation = found.state.moved[size - 1]
+    largest = np.abs(found.deviation).max()
+    assert found.deviation.sum() == pytest.approx(deviation, abs=1e-8 * (largest + 1e-9))
+    assert np.isfinite(found.surprise).all()
+    known = found.p_value[np.isfinite(found.state.left)]
+    assert ((known >= LEAST_P) & (known <= 1)).all()

@@ -177,7 +177,7 @@ def gather(value: Floats, causes: Ints, lag: Ints, columns: slice) -> Floats:
     for late in np.unique(lag[lag > 0]).tolist():
         rows = np.flatnonzero(lag.ravel() == late)
         start = columns.start - late
-        before = value[causes.ravel()[rows], max(0, start) : columns.stop - late]
+        before = value[causes.ravel()[rows], max(0, start) : max(0, columns.stop - late)]
         short = taken.shape[1] - before.shape[1]
         taken[rows] = np.pad(before, ((0, 0), (short, 0)), constant_values=np.nan)
     return taken.reshape(*causes.shape, taken.shape[1])
