@@ -98,7 +98,8 @@ def _draw(axes: Any, hop: HopSeries) -> None:
     axes.set_ylabel(unit, fontsize=9)
     where = say_short(say_target(hop.target))
     axes.set_title(f"{where}: {hop.text}", loc="left", fontsize=9.5, pad=4, **_AS_IT_IS)
-    axes.set_title(_in_short(hop), loc="right", fontsize=9, color=ODD, pad=4)
+    moved = axes.set_title(_in_short(hop), loc="right", fontsize=9, color=ODD, pad=4)
+    moved.set_bbox({"fc": "white", "ec": "none", "pad": 1})  # an arrow may pass behind it
     axes.tick_params(labelsize=8)
     axes.locator_params(axis="y", nbins=3)
     axes.grid(alpha=0.2)
@@ -127,7 +128,7 @@ def _connect(figure: Any, panels: Sequence[Any], hops: Sequence[HopSeries]) -> N
             mutation_scale=13,
             lw=1.6,
             color=ARROW,
-            zorder=10,
+            zorder=-1,
         )
     )
 

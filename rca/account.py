@@ -106,13 +106,17 @@ def checks(ranking: Ranking) -> tuple[Check, ...]:
     """Return what would decide between the causes, the most telling first.
 
     A check that says for sure whether a fault is there brings, on average, the entropy of its
-    probability: most where that is even, nothing where the answer is known.
+    probability: most where that is even, nothing where the answer is known. The same check on
+    several targets is made where it is likeliest.
     """
-    found = [
-        Check(item.target, FAULTS[item.fault].check, _entropy(share))
-        for item, share in zip(ranking.kept, ranking.share.tolist(), strict=True)
-        if _entropy(share) >= _TELLING
-    ]
+    share_of: dict[str, float] = {}
+    first: dict[str, Hypothesis] = {}
+    for item, share in zip(ranking.kept, ranking.share.tolist(), strict=True):
+        text = FAULTS[item.fault].check
+        first.setdefault(text, item)
+        share_of[text] = share_of.get(text, 0.0) + share
+    gain = {text: _entropy(min(share, 1.0)) for text, share in share_of.items()}
+    found = [Check(first[t].target, t, gain[t]) for t in first if gain[t] >= _TELLING]
     return tuple(sorted(found, key=lambda check: -check.gain)[:_MOST])
 
 

@@ -78,8 +78,9 @@ def _draw(asked: "Client", found: dict[str, Any], file: Path) -> None:
 
     incident = found["incident"]
     hops = asked.get(f"/v1/incidents/{incident['id']}/path")["hops"]
-    answer, _, nature = found["explanation"]["root_cause"].partition("; ")
-    title = PathTitle(answer, nature, f"incident {incident['id']}: {incident['title']}")
+    # "node-13: cooling is degraded (p = 0.93); thermal, persistent ...": the answer, its nature.
+    answer, end, nature = found["explanation"]["root_cause"].partition("); ")
+    title = PathTitle(answer + end[:1], nature, f"incident {incident['id']}: {incident['title']}")
     picture = path_png(title, tuple(from_json(HopSeries, hop) for hop in hops))
     write_plot(file, picture)
 
