@@ -1,17 +1,17 @@
-"""What the plain-data front answers: suspects with their evidence, or why none is named."""
+"""What the plain-data front found: suspects with what speaks for them, or why there are none."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """A component, or a column, that may be the root cause.
+    """One component that may be the root cause.
 
-    score: the higher the more suspect, comparable within one answer only
-    probability: that it is the root cause, [0, 1]
-    evidence: sentences that speak for it, the weightiest first
-    columns: its columns that speak for it, the weightiest first
-    path: components from it to the target's, both included; empty where no path is known
+    score: natural logarithm of odds beside the other components, without a zero point
+    probability: 0 to 1 that it is the root cause; all components and ``no_fault`` add up to one
+    evidence: sentences, strongest first
+    columns: its columns that are clearly odd, oddest first
+    path: components from it to the watched one; only itself where there is no graph or no way
     """
 
     name: str
@@ -24,12 +24,19 @@ class Suspect:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Suspects, most suspect first; empty where there is no root cause or it is not known.
+    """Suspects, most suspect first, also where the window is called fault-free.
 
-    no_fault: probability that nothing is wrong, [0, 1]
-    why: a sentence: what makes the first suspect the first, or why there is none
+    no_fault: 0 to 1 that nothing is wrong
+    why: reason for an empty answer; "" where there are root causes to name
+    notes: what was mended or left out of the tables
     """
 
     suspects: tuple[Suspect, ...]
     no_fault: float
     why: str
+    notes: tuple[str, ...] = ()
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Return the components to look at, most suspect first; none where nothing is wrong."""
+        return () if self.why else tuple(suspect.name for suspect in self.suspects)

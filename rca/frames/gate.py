@@ -1,0 +1,37 @@
+"""Whether anything is wrong at all: how far the whole window is from a normal one."""
+
+import numpy as np
+
+from core.types import Floats
+from rca.frames.evidence import NAMES as OF_COMPONENT
+from rca.frames.evidence import Evidence
+from rca.frames.inputs import Tables
+from rca.frames.oddness import MOST_ODD, Oddness
+
+NAMES = (
+    "largest",  # oddest column against all normal rows, logarithm of scales
+    "watched",  # oddness of the watched column, logarithm
+    "trouble",  # worst component by what is passed on, logarithm
+    "change",  # largest clear change of a resource or of what is passed on, logarithm of times
+    "beyond_load",  # oddest resource once load is accounted for, logarithm
+    "windows",  # normal windows there are to compare with, logarithm
+    "columns",  # how many there are, logarithm: the oddest of many is odder
+)
+MOST_COMPARED = 60  # windows; beyond it the tails are no better known
+
+
+def signs(tables: Tables, odd: Oddness, found: Evidence) -> Floats:
+    """Return (len(NAMES),) what tells a window with a fault from one without."""
+    column = {name: found.table[:, k] for k, name in enumerate(OF_COMPONENT)}
+    windows = tables.normal.shape[1] / tables.abnormal.shape[1]
+    return np.array(
+        [
+            np.log1p(min(odd.plain.max(), MOST_ODD)),
+            np.log1p(min(abs(odd.z[tables.target]), MOST_ODD)),
+            np.log1p(found.trouble.max()),
+            max(column["resource_change"].max(), column["trouble_change"].max()),
+            column["beyond_load"].max(),
+            np.log(np.clip(windows, 1.0, MOST_COMPARED)),
+            np.log(odd.z.size),
+        ]
+    )
