@@ -20,7 +20,7 @@ from agent.evaluations.rca.striking import QUIET, company, struck, without
 from agent.evaluations.rca.truths import Truth, is_fault, truths_of
 from core.cluster import ClusterState
 from core.topology import Topology
-from core.types import Incident, Window
+from core.types import Event, Incident, Window
 from detectors.detect import DetectSettings
 from sim.catalogue import CLASSES
 from sim.scenario import FaultSpec, Scenario
@@ -57,12 +57,14 @@ class Case:
     """An incident as the daemon has it when it is diagnosed, and what is true of it.
 
     windows: metric -> readings from 70 minutes before the first symptom until ``now_s``
+    told:    what was said in that time, symptoms and what is none: planned work, a new driver
     truths:  what broke and shows in it; empty where nothing did
     about:   what was made to happen: a class of the simulator, or a kind of quiet window
     """
 
     incident: Incident
     windows: Mapping[str, Window]
+    told: tuple[Event, ...]
     state: ClusterState
     now_s: float
     truths: tuple[Truth, ...]
@@ -126,6 +128,7 @@ def made(block: Block) -> Iterator[Case | Unnoticed]:
         yield Case(
             incident=_late(incident),
             windows=_history(play, incident),
+            told=_told(play, incident),
             state=play.world.state(),
             now_s=play.world.now_s,
             truths=truths,
@@ -252,6 +255,12 @@ def _late(incident: Incident) -> Incident:
             for each in incident.anomalies
         ),
     )
+
+
+def _told(play: Play, incident: Incident) -> tuple[Event, ...]:
+    """Return what was said from 70 minutes before the incident opened until now."""
+    since_s = incident.opened_s - NORMAL_S
+    return tuple(event for event in play.world.events if event.time_s >= since_s)
 
 
 def _history(play: Play, incident: Incident) -> Mapping[str, Window]:

@@ -64,7 +64,14 @@ def _judged(case: Case) -> Judged:
     topology = case.state.topology
     settings = DiagnoseSettings()
     begun = time.process_time()
-    ours = diagnose(case.incident, case.windows, case.state, now_s=case.now_s, settings=settings)
+    ours = diagnose(
+        case.incident,
+        case.windows,
+        case.state,
+        now_s=case.now_s,
+        settings=settings,
+        told=case.told,
+    )
     run_s = time.process_time() - begun
     arrays = arrays_of(case)
     answers = {OURS: ours}
