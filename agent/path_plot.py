@@ -20,6 +20,7 @@ HEAD_INCHES, FOOT_INCHES = 1.15, 0.55
 MOST_OF_AN_ANSWER, MOST_OF_A_LINE = 92, 125  # characters that fit the width
 LEFT, RIGHT = 0.115, 0.975  # of the picture's width
 GAP = 0.55  # of a panel's height, for the name of the next one and the arrow
+ABOVE_TITLE = 1.2  # of a panel's height: where arrows end, clear of the words
 MOST_TICKS, MARGIN = 6, 0.12
 # Okabe and Ito's palette: apart for colour-blind eyes too.
 CALM, ODD, BAND, ARROW = "#444444", "#D55E00", "#B8BEC4", "#0072B2"
@@ -98,8 +99,7 @@ def _draw(axes: Any, hop: HopSeries) -> None:
     axes.set_ylabel(unit, fontsize=9)
     where = say_short(say_target(hop.target))
     axes.set_title(f"{where}: {hop.text}", loc="left", fontsize=9.5, pad=4, **_AS_IT_IS)
-    moved = axes.set_title(_in_short(hop), loc="right", fontsize=9, color=ODD, pad=4)
-    moved.set_bbox({"fc": "white", "ec": "none", "pad": 1})  # an arrow may pass behind it
+    axes.set_title(_in_short(hop), loc="right", fontsize=9, color=ODD, pad=4)
     axes.tick_params(labelsize=8)
     axes.locator_params(axis="y", nbins=3)
     axes.grid(alpha=0.2)
@@ -122,13 +122,13 @@ def _connect(figure: Any, panels: Sequence[Any], hops: Sequence[HopSeries]) -> N
         ConnectionPatch(
             xyA=(xs[0], 0.0),
             coordsA=systems[0],
-            xyB=(xs[1], 1.0),
+            xyB=(xs[1], ABOVE_TITLE),
             coordsB=systems[1],
             arrowstyle="-|>",
             mutation_scale=13,
             lw=1.6,
             color=ARROW,
-            zorder=-1,
+            zorder=10,
         )
     )
 
