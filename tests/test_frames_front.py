@@ -113,6 +113,15 @@ def test_lost_scrapes_and_columns_without_readings_are_borne() -> None:
     assert named(replace(each, normal=normal, abnormal=abnormal))[0] == "stock"
 
 
+def test_a_column_without_normal_readings_makes_no_suspect() -> None:
+    each = chain(np.random.default_rng(18), busy="stock")
+    normal = each.normal.copy()
+    normal[:, each.columns.index("shop|cpu")] = np.nan
+    normal[3:, each.columns.index("store|cpu")] = np.nan
+
+    assert named(replace(each, normal=normal))[0] == "stock"
+
+
 def test_a_constant_column_that_moves_by_its_rounding_is_no_suspect() -> None:
     each = chain(np.random.default_rng(11), busy="stock")
     flat = np.full((len(each.normal), 1), 5.0)

@@ -49,7 +49,7 @@ def explain(
 
 
 def answer(read: Tables) -> Answer:
-    """Return the suspects of checked tables. Cost: 10 ms for 200 columns."""
+    """Return the suspects of checked tables. Cost: 20 ms for 200 columns, 1 s for 10,000."""
     odd = oddness(read)
     found = evidence(read, odd, reached(len(read.components), read.links))
     score = weighed(found.table, NAMES, SUSPECT)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.types import Floats, Ints
-from rca.frames.inputs import Tables
+from rca.frames.inputs import LEAST_NORMAL_ROWS, Tables
 from rca.frames.kinds import TROUBLE, Kind, kind
 
 Bools = NDArray[np.bool_]
@@ -63,7 +63,7 @@ class Oddness:
 def oddness(tables: Tables) -> Oddness:
     """Return how odd each column is, and in which way."""
     kinds = tuple(kind(metric) for metric in tables.metric)
-    before, after = _rates(tables)
+    before, after = _known(*_rates(tables))
     latency = _is(kinds, (Kind.LATENCY,))
     before_log, after_log = _logarithms(before, after, latency)
     plain, z = _distances(before_log, after_log, tables)
@@ -95,6 +95,13 @@ def _names(tables: Tables) -> Ints:
     """Return (V,) a number for each metric and statistic; equal names have equal numbers."""
     both = [f"{a}|{b}" for a, b in zip(tables.metric, tables.statistic, strict=True)]
     return np.asarray(np.unique(both, return_inverse=True)[1], dtype=np.int64)
+
+
+def _known(before: Floats, after: Floats) -> tuple[Floats, Floats]:
+    """Blank columns with so few normal readings that nothing is known of their spread."""
+    unknown = np.isfinite(before).sum(axis=1) < LEAST_NORMAL_ROWS
+    before, after = (np.where(unknown[:, None], np.nan, value) for value in (before, after))
+    return before, after
 
 
 def _rates(tables: Tables) -> tuple[Floats, Floats]:
