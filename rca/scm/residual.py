@@ -8,6 +8,7 @@ from core.errors import InputError
 from core.types import Floats
 from rca.scm.design import cleaned
 from rca.scm.laws import expectations, settle, slopes
+from rca.scm.links import Links
 from rca.scm.model import TRAINED_Z, Model
 
 PLAIN_Z = 10.0  # two causes this odd are equally odd: their sigmas are not comparable beyond
@@ -57,13 +58,18 @@ def residual(model: Model, rows: Floats, *, lead: int = 0) -> State:
     own = np.where(read, (level - model.laws.place.centre) / model.laws.place.scale, np.nan)
     share, explained = _by_size(model, moved, slope=slope)
     links = model.laws.links
-    carried = np.bincount(links.effect, slope * moved[links.cause], links.size)
-    unexplained = moved - carried
+    unexplained = moved - _carried(links, slope, moved)
     slope = slope + share * unexplained[links.effect] / np.where(
         share > 0, moved[links.cause], np.inf
     )
-    noise = np.where(read, unexplained * (1 - explained), 0.0)
+    # From the final slopes, so that shares sum to the deviation to the last digit.
+    noise = moved - _carried(links, slope, moved)
     return State(level, moved, own, left * (1 - explained), explained, slope, noise)
+
+
+def _carried(links: Links, slope: Floats, moved: Floats) -> Floats:
+    """(V,) what the links of each effect carry to it together."""
+    return np.bincount(links.effect, slope * moved[links.cause], links.size).astype(np.float64)
 
 
 def _mean(value: Floats) -> Floats:
