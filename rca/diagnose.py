@@ -13,7 +13,6 @@ from rca.faults.catalogue import FAULTS, Sign, persistence
 from rca.knowledge import DEFAULT, Knowledge
 from rca.posterior.case import Case, open_case
 from rca.posterior.hypothesis import Hypothesis
-from rca.posterior.missing import missing_of
 from rca.posterior.rank import rank
 from rca.posterior.standing import Spans
 from rca.posterior.weights import Weights, fitted
@@ -63,7 +62,6 @@ def diagnose(
             incident, windows, state, now_s=now_s, settings=settings, knowledge=knowledge, told=told
         )
         ranking = rank(case, weights)
-        missing = missing_of(case, ranking.kept[0] if ranking.kept else None)
         ways = paths(case, ranking)
     causes = tuple(
         replace(_cause(item, float(share), weights), path=way)
@@ -76,7 +74,7 @@ def diagnose(
         causes=causes,
         unknown=ranking.unknown,
         method=METHOD,
-        missing=missing,
+        missing=ranking.missing,
         no_fault=ranking.no_fault,
         ruled_out=ruled_out(ranking, weights),
         checks=checks(ranking),

@@ -122,7 +122,8 @@ def test_an_xid_of_the_program_is_the_jobs_fault() -> None:
     [(target_of_node(1), "node_silent"), (target_of_gpu(1, 0), "gpu_fallen_off_bus")],
 )
 def test_what_falls_silent_tells_by_what_it_is(target: Target, fault: str) -> None:
-    best = asked(with_events(event("silent", "no_readings", target))).causes[0]
+    case = with_events(event("silent", "no_readings", target))
+    best = asked(case.without("rank_step_time_s", "rank_collective_time_s")).causes[0]
 
     assert (best.target, best.fault) == (target, fault)
     assert best.probability > 0.6
@@ -158,8 +159,8 @@ def test_a_dead_source_is_no_nodes_fault() -> None:
     assert "source" in found.missing[0]
 
 
-def test_nothing_out_of_order_leaves_unknown_on_top() -> None:
-    assert all(asked(scene(nothing, seed)).unknown > 0.9 for seed in range(5))
+def test_nothing_out_of_order_is_no_fault() -> None:
+    assert all(asked(scene(nothing, seed)).no_fault > 0.9 for seed in range(5))
 
 
 def test_missing_causes_are_named_and_cost_certainty() -> None:
@@ -203,7 +204,7 @@ def test_an_unlikely_breach_is_left_unknown() -> None:
     found = asked(
         replace(case, incident=replace(case.incident, breaches=(doubt,)), windows=windows)
     )
-    assert found.unknown > 0.5
+    assert found.likeliest is None
 
 
 def test_evidence_is_the_whole_of_the_score() -> None:
@@ -242,7 +243,7 @@ def test_any_data_give_probabilities_that_sum_to_one(seed: int, kinds: list[str]
             del case.windows[name]
 
     found = asked(case)
-    total = sum(cause.probability for cause in found.causes) + found.unknown
+    total = sum(cause.probability for cause in found.causes) + found.unknown + found.no_fault
     assert total == pytest.approx(1.0)
     assert all(0 <= cause.probability <= 1 for cause in found.causes)
     assert from_json(Diagnosis, to_json(found)) == found
@@ -297,10 +298,10 @@ def test_an_explanation_says_all_that_a_person_needs() -> None:
         assert f"\n{heading}" in f"\n{text}"
 
 
-def test_an_explanation_admits_that_nothing_is_known() -> None:
+def test_an_explanation_says_that_nothing_is_broken() -> None:
     case = scene(nothing, 1)
 
-    assert explain(case.incident, asked(case)).root_cause.startswith("not known")
+    assert explain(case.incident, asked(case)).root_cause.startswith("nothing is broken")
 
 
 @pytest.mark.parametrize(

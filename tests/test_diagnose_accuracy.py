@@ -46,11 +46,11 @@ def test_a_wrong_answer_is_seldom_a_sure_one(outcomes: Counter[str]) -> None:
 
 def test_healthy_clusters_are_not_accused() -> None:
     cases = [scene(nothing, seed, lost=0.05) for seed in range(2000, 2020)]
-    unknown = [
+    quiet = [
         diagnose(
             case.incident, case.windows, case.state, now_s=NOW_S, settings=DiagnoseSettings()
-        ).unknown
+        ).no_fault
         for case in cases
     ]
 
-    assert sum(share > 0.5 for share in unknown) >= 19
+    assert sum(share > 0.5 for share in quiet) >= 19

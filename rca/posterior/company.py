@@ -1,4 +1,4 @@
-"""Hypotheses that many things have alike are one: of the node, switch, rack or cluster they share."""
+"""What many things have alike is one: of the node, switch, rack or cluster they share."""
 
 from collections.abc import Iterator, Sequence
 
@@ -20,7 +20,7 @@ _EACH_MEMBER = 0.5
 _SHARED_NODES = 2
 _MOST_OF = 0.5  # of a place's nodes
 _SILENT = frozenset({"node_silent", "power_lost"})
-_OWN = (Kind.EVENT, Kind.SILENCE, Kind.RESIDUAL)
+_OWN = (Kind.EVENT, Kind.SILENCE, Kind.RESIDUAL, Kind.DETECTOR)
 
 
 def add_company(case: Case, found: list[Hypothesis]) -> None:
@@ -31,6 +31,7 @@ def add_company(case: Case, found: list[Hypothesis]) -> None:
         if len(plain) >= _SHARED_NODES:
             _gather(case, found, fault, plain)
     _place_loose(found)
+    _hold_inside(case, found)
 
 
 def _is_small(target: Target) -> bool:
@@ -101,6 +102,24 @@ def _join(
         shared.seen(item.began_s)
 
 
+def _hold_inside(case: Case, found: list[Hypothesis]) -> None:
+    """Hold against what lies within a place that has the same, and was counted by none."""
+    groups = [item for item in found if item.value(Kind.GROUP) > 0 and item.fault in FAULTS]
+    for item in found:
+        if not _is_small(item.target) or any(note.kind is Kind.GROUP for note in item.notes):
+            continue
+        mine = set(case.nodes_of(item.target).tolist())
+        for group in groups:
+            same = group.fault == named_for(item.fault, group.target.kind)
+            wider = group.target.kind is not item.target.kind
+            if same and wider and mine <= set(case.nodes_of(group.target).tolist()):
+                item.add(Kind.GROUP, f"{say_target(group.target)} shows the same", -_GROUP_CAP)
+                for note in _plainest(item):
+                    if group.value(note.kind) <= 0:
+                        group.add(note.kind, f"{note.text} there", note.value, stays=note.stays)
+                break
+
+
 def _plainest(item: Hypothesis) -> list[Note]:
     """Return the strongest observation of each kind that says of itself that something broke."""
     best: dict[Kind, Note] = {}
@@ -121,6 +140,6 @@ def _place_loose(found: list[Hypothesis]) -> None:
     ]
     for item in found:
         loose = item.target == Target() and item.fault in FAULTS
-        if loose and len(silent) == 1 and FAULTS[item.fault].scope is TargetKind.NODE:
-            if not any(other.key == (silent[0], item.fault) for other in found):
-                item.target = silent[0]
+        loose = loose and len(silent) == 1 and FAULTS[item.fault].scope is TargetKind.NODE
+        if loose and not any(other.key == (silent[0], item.fault) for other in found):
+            item.target = silent[0]

@@ -23,6 +23,7 @@ from rca.posterior.expected import mark_expected
 from rca.posterior.growth import from_breaches
 from rca.posterior.hypothesis import Hypothesis, Kind, Note
 from rca.posterior.readings import from_readings
+from rca.posterior.missing import missing_of
 from rca.posterior.relations import mark_explained, stands_alone
 from rca.posterior.silence import from_silence, from_stillness, mark_absent
 from rca.posterior.turns import mark_aftermath, turned_s
@@ -31,6 +32,7 @@ from rca.posterior.weights import Weights
 _MOST_CAUSES = 8
 _MOST_BESIDE = 2  # causes at once beside the first
 _PLAIN = 2.0  # nats beyond "unknown" of a cause that counts beside the best one
+_MISSING, _MOST_MISSING = 0.5, 2.0  # nats for "unknown", of one reading and in all
 _BEHIND = 3.0  # nats by which each further cause comes behind: 5 %
 _WELL_REACHED = 0.5
 _PATH_BONUS = 0.25
@@ -43,6 +45,7 @@ class Ranking:
 
     share: (H,) probability of each; with ``unknown`` and ``no_fault`` they sum to 1
     calm:  the ways in which nothing is broken, likeliest first
+    missing: readings that are not there and could overturn the answer
     """
 
     kept: tuple[Hypothesis, ...]
@@ -50,6 +53,7 @@ class Ranking:
     unknown: float
     no_fault: float
     calm: tuple[Hypothesis, ...]
+    missing: tuple[str, ...]
 
 
 def hypotheses(case: Case) -> tuple[list[Hypothesis], list[Hypothesis]]:
@@ -84,26 +88,29 @@ def hypotheses(case: Case) -> tuple[list[Hypothesis], list[Hypothesis]]:
     return faults, calm
 
 
-def rank(case: Case, weights: Weights, *, missing: float = 0.0) -> Ranking:
+def rank(case: Case, weights: Weights) -> Ranking:
     """Weigh all that could be to blame against each other, "unknown" and "no fault".
 
-    missing: nats that readings which are not there add to "unknown"
+    Every reading that is not there and could overturn the best answer adds to "unknown".
     """
     found, calm = hypotheses(case)
     found.sort(key=lambda item: _heaviest_first(item, weights.of))
     calm.sort(key=lambda item: _heaviest_first(item, weights.of))
-    if _add_second(case, found, weights, weights.unknown + missing):
+    missing = missing_of(case, found[0] if found else None)
+    unknown = weights.unknown + min(_MISSING * len(missing), _MOST_MISSING)
+    if _add_second(case, found, weights, unknown):
         found.sort(key=lambda item: _heaviest_first(item, weights.of))
     kept = found[:_MOST_CAUSES]
     scores = [item.score(weights.of) for item in kept]
     quiet = [item.score(weights.of) + weights.calm * (item.fault == NOTHING) for item in calm]
-    share = softmax([*scores, *quiet, weights.unknown + missing], weights.temperature)
+    share = softmax([*scores, *quiet, unknown], weights.temperature)
     return Ranking(
         kept=tuple(kept),
         share=share[: len(kept)],
         unknown=float(share[-1]),
         no_fault=float(share[len(kept) : -1].sum()),
         calm=tuple(calm),
+        missing=missing,
     )
 
 

@@ -145,9 +145,10 @@ def _touch(cause: _Place, effect: _Place, metric: str) -> bool:
     scope = CATALOG[metric].scope
     if metric in _WAITS or scope is TargetKind.JOB:
         return bool(cause.jobs & effect.jobs)
-    if not cause.nodes & effect.nodes:
+    # What is smaller does not move what is larger: a hot GPU is not why its rack is warm.
+    if not effect.nodes or not effect.nodes <= cause.nodes:
         return False
-    return not (cause.gpus and effect.gpus) or bool(cause.gpus & effect.gpus)
+    return not cause.gpus or cause.gpus == effect.gpus
 
 
 @lru_cache(maxsize=512)

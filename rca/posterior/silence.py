@@ -21,6 +21,7 @@ _STEPS_ON, _SAID_DOWN = 5.0, 5.0
 _AWAY = "node_silent"
 _NEWEST_S = 75.0  # five readings of 15 s: longer than a step of most jobs
 _STILL = 3.0
+_ENDS, _BEGINS = ("job_failed", "job_stopped", "job_completed", "job_preempted"), "job_started"
 
 
 def from_silence(case: Case) -> Iterable[Hypothesis]:
@@ -101,7 +102,7 @@ def steps(case: Case, job: str) -> bool | None:
     Its own count says so; where nobody counts, that its ranks still time their steps does.
     """
     state = case.state.job(job) if case.state else None
-    if state is not None and state.phase is not JobPhase.RUNNING:
+    if _ended(case, job) or (state is not None and state.phase is not JobPhase.RUNNING):
         return False
     counted = _newest(case, "job_steps_total", job)
     if counted.size:
@@ -110,6 +111,17 @@ def steps(case: Case, job: str) -> bool | None:
     timed = [_newest(case, name, job) for name in ("rank_step_time_s", "rank_collective_time_s")]
     timed = [value for value in timed if value.size]
     return bool(np.isfinite(np.concatenate(timed)).any()) if timed else None
+
+
+def _ended(case: Case, job: str) -> bool:
+    """Say whether the last that was said of a job's course is that it ended."""
+    said = (*case.incident.events, *case.told)
+    course = [
+        (event.time_s, event.kind in _ENDS)
+        for event in said
+        if event.target == Target(job=job) and event.kind in (*_ENDS, _BEGINS)
+    ]
+    return max(course)[1] if course else False
 
 
 def _newest(case: Case, metric: str, job: str) -> Floats:

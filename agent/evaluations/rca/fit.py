@@ -1,0 +1,124 @@
+"""Fits how much each kind of evidence counts, on the tuning cases: ``rca/posterior/weights.toml``.
+
+A conditional logit: the score of a hypothesis is the weighted sum of its evidence, "unknown" and
+"nothing is broken" have a score of their own, and the probability of what is true is made as large
+as it goes on the average of the cases. Weights are drawn towards 1, where the evidence counts at
+its stated nats, so that a kind which the cases say little of stays as it was thought.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from agent.evaluations.rca.cases import Case, Unnoticed, cases
+from agent.evaluations.rca.score import is_right
+from core.faults import FaultClass
+from core.types import Cause, Floats
+from rca.diagnose import DiagnoseSettings, case_of
+from rca.faults.catalogue import FAULTS
+from rca.posterior.calm import NOTHING
+from rca.posterior.hypothesis import KINDS, Hypothesis, Kind
+from rca.posterior.rank import hypotheses
+from rca.posterior.weights import Weights
+
+SEEDS = (1, 2, 3, 4)
+# A weight that differs by 1 from 1 costs as much as 4 cases that become e times less likely.
+PULL = 4.0
+_LEAST, _MOST = 0.2, 2.5  # no kind of evidence may vanish, and none may drown the others
+_ROUNDS = 400
+_STEP = 0.05
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Row:
+    """One case as numbers.
+
+    evidence: (H, K + 2) nats of each kind, then 1 for "unknown" and 1 for "nothing is broken"
+    right:    (H,) whether a hypothesis is true
+    """
+
+    evidence: Floats
+    right: np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+
+def row_of(case: Case, settings: DiagnoseSettings) -> Row:
+    """Return a labelled case as numbers; where no hypothesis is right, "unknown" is."""
+    with np.errstate(all="ignore"):
+        opened = case_of(
+            case.incident,
+            case.windows,
+            case.state,
+            now_s=case.now_s,
+            settings=settings,
+            told=case.told,
+        )
+        found, calm = hypotheses(opened)
+    topology = case.state.topology
+    right = [
+        any(is_right(_named(item), truth, topology) for truth in case.truths) for item in found
+    ]
+    right += [not case.truths] * len(calm)
+    right.append(not any(right))
+    kinds = [*(_kinds(item) for item in (*found, *calm)), np.zeros(len(KINDS))]
+    constant = np.zeros((len(kinds), 2))
+    constant[-1, 0] = 1.0
+    constant[len(found) : -1, 1] = [item.fault == NOTHING for item in calm]
+    return Row(np.hstack([np.array(kinds), constant]), np.array(right))
+
+
+def _named(item: Hypothesis) -> Cause:
+    kind = FAULTS[item.fault].kind if item.fault in FAULTS else FaultClass.UNKNOWN
+    return Cause(item.target, item.fault, 0.0, kind=kind)
+
+
+def _kinds(item: Hypothesis) -> Floats:
+    return np.array([item.value(kind) for kind in KINDS])
+
+
+def fit(rows: Sequence[Row], *, pull: float = PULL) -> Weights:
+    """Return the weights under which what is true of the rows is likeliest; Adam, 400 rounds."""
+    start = np.append(np.ones(len(KINDS)), [0.0, 0.0])
+    weight, mean, square = start.copy(), np.zeros(len(start)), np.zeros(len(start))
+    for number in range(1, _ROUNDS + 1):
+        slope = _slope(rows, weight) + pull * (weight - start) / len(rows)
+        mean, square = 0.9 * mean + 0.1 * slope, 0.99 * square + 0.01 * slope**2
+        step = mean / (1 - 0.9**number) / (np.sqrt(square / (1 - 0.99**number)) + 1e-9)
+        weight = weight - _STEP * step
+        weight[: len(KINDS)] = np.clip(weight[: len(KINDS)], _LEAST, _MOST)
+    return Weights(
+        of=dict(zip(KINDS, weight.tolist(), strict=False)),
+        temperature=1.0,
+        unknown=float(weight[-2]),
+        calm=float(weight[-1]),
+    )
+
+
+def _slope(rows: Sequence[Row], weight: Floats) -> Floats:
+    """Return the gradient of the mean negative log-likelihood."""
+    total = np.zeros(len(weight))
+    for row in rows:
+        share = _softmax(row.evidence @ weight)
+        true = share * row.right
+        total += row.evidence.T @ (share - true / max(true.sum(), 1e-300))
+    return total / len(rows)
+
+
+def _softmax(score: Floats) -> Floats:
+    share = np.exp(score - score.max())
+    return np.asarray(share / share.sum())
+
+
+def text_of(weights: Weights, *, how: str) -> str:
+    """Return the file's text."""
+    lines = [f"{kind.value} = {weights.of[kind]:.2f}" for kind in Kind]
+    return (
+        "# How much each kind of evidence counts. See agent/evaluations/rca/fit.py.\n"
+        f"# {how}\n"
+        "# temperature  flattens the probabilities\n"
+        '# unknown      score of "none of these"; calm: of "nothing is broken"; nats\n'
+        f"temperature = {weights.temperature:.2f}\n"
+        f"unknown = {weights.unknown:.2f}\n"
+        f"calm = {weights.calm:.2f}\n\n"
+        "[weight]\n" + "\n".join(lines) + "\n"
+    )
