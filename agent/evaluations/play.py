@@ -37,6 +37,7 @@ class Play:
 
     _detectors: Mapping[str, Detector] = field(init=False)
     _live: tuple[Incident, ...] = ()
+    _kept: dict[str, tuple[tuple[Target, ...], tuple[int, ...]]] = field(default_factory=dict)
     _told: int = field(init=False)
     _number: "count[int]" = field(default_factory=count)
     _swapped: set[str] = field(default_factory=set)
@@ -67,15 +68,18 @@ class Play:
         return {window.metric: self._read(window) for window in found}
 
     def _read(self, window: Window) -> Window:
-        rows = [
-            row
-            for row, target in enumerate(window.targets)
-            if (window.metric, target) not in self.missing
-        ]
+        known, rows = self._kept.get(window.metric, ((), ()))
+        if known is not window.targets:
+            rows = tuple(
+                row
+                for row, target in enumerate(window.targets)
+                if (window.metric, target) not in self.missing
+            )
+            self._kept[window.metric] = window.targets, rows
         if len(rows) == len(window.targets):
             return window
         kept = tuple(window.targets[row] for row in rows)
-        return replace(window, targets=kept, value=window.value[rows])
+        return replace(window, targets=kept, value=window.value[list(rows)])
 
     def _look(self) -> None:
         now_s, topology = self.world.now_s, self.world.topology()

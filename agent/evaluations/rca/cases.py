@@ -35,8 +35,10 @@ MISSING_SHARE, COMPANY_SHARE, COMPANY_S = 0.05, 0.2, 120.0
 _LEARN_S, _LEARN_CYCLE_S, _SETTLE_S = 5 * 3600.0, 300.0, 900.0
 # What a service's operator asks for: ``ServiceSpec.objective_s`` as its limit.
 _DETECT = DetectSettings(limits={"job_latency_p99_s": 2.0})
-_ONSET_S = (60.0, 600.0)
-_NOTICED_WITHIN_S = 1800.0
+_ONSET_S = (30.0, 180.0)
+# Half an hour; looked at less often when nothing showed in ten minutes.
+_NOTICED_WITHIN_S, _SELDOM_AFTER_S, _SELDOM_CYCLE_S = 1800.0, 600.0, 30.0
+_QUIET_S = (60.0, 240.0)
 # They need an hour and more until anything shows.
 _SLOW = frozenset(
     {
@@ -199,12 +201,14 @@ def _found(
     """Watch until a minute after the fault's incident opened; None where none does in time."""
     del random
     slow = about in _SLOW
-    within_s = _ONSET_S[1] + (_SLOW_WITHIN_S if slow else _NOTICED_WITHIN_S)
-    end_s = play.world.now_s + within_s
+    begun_s = play.world.now_s
+    end_s = begun_s + _ONSET_S[1] + (_SLOW_WITHIN_S if slow else _NOTICED_WITHIN_S)
     twins = _twins(play.world.scenario, ground)
     known: dict[str, frozenset[Key]] = {}
     while play.world.now_s < end_s:
-        play.run(CYCLE_S, cycle_s=_SLOW_CYCLE_S if slow else CYCLE_S)
+        seldom = play.world.now_s > begun_s + _SELDOM_AFTER_S
+        cycle_s = _SLOW_CYCLE_S if slow else _SELDOM_CYCLE_S if seldom else CYCLE_S
+        play.run(cycle_s, cycle_s=cycle_s)
         for incident in play.seen.values():
             ripe = play.world.now_s >= incident.opened_s + LATE_S
             if not ripe or known.get(incident.id) == keys([incident]):
@@ -234,7 +238,7 @@ def _quiet(
     play: Play, ground: _Ground, random: np.random.Generator, about: str
 ) -> tuple[Incident, tuple[Truth, ...]] | None:
     """Watch for a while; where no incident opens, somebody points at a series."""
-    end_s = play.world.now_s + _ONSET_S[1] + float(random.uniform(0.0, _ONSET_S[1]))
+    end_s = play.world.now_s + _ONSET_S[1] + float(random.uniform(*_QUIET_S))
     while play.world.now_s < end_s:
         play.run(CYCLE_S)
         for incident in play.seen.values():
