@@ -5,11 +5,11 @@ import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
+from agent.axes import date_axis, utc
 from core.types import Floats
 from core.units import CATALOG
 from rca.hops import HopSeries
@@ -63,7 +63,7 @@ def path_png(title: PathTitle, hops: Sequence[HopSeries]) -> bytes:
         _draw(axes, hop)
     times = np.concatenate([hop.time_s for hop in hops])
     if times.size:
-        panels[0].set_xlim(*_utc([times.min(), times.max()]))
+        panels[0].set_xlim(*utc([times.min(), times.max()]))
         _dates(panels[-1])
     for axes, word in ((panels[0], "cause"), (panels[-1], "symptom"))[: len(hops)]:
         axes.text(0.006, 0.9, word, transform=axes.transAxes, va="top", **_TAG)
@@ -86,15 +86,15 @@ def _head(figure: Any, title: PathTitle, height: float) -> None:
 
 def _draw(axes: Any, hop: HopSeries) -> None:
     scale, unit = _scale(hop)
-    when, value = _utc(hop.time_s), scale * hop.value
+    when, value = utc(hop.time_s), scale * hop.value
     lower, upper = scale * hop.lower, scale * hop.upper
     if math.isfinite(lower):
         axes.axhspan(lower, upper, color=BAND, alpha=0.45, lw=0)
     axes.plot(when, value, color=CALM, lw=1.1)
     if hop.began_s is not None:
         after = hop.time_s >= hop.began_s
-        axes.plot(_utc(hop.time_s[after]), value[after], color=ODD, lw=1.6)
-        axes.axvline(_utc([hop.began_s])[0], color=ODD, lw=0.9, ls=(0, (4, 3)))
+        axes.plot(utc(hop.time_s[after]), value[after], color=ODD, lw=1.6)
+        axes.axvline(utc([hop.began_s])[0], color=ODD, lw=0.9, ls=(0, (4, 3)))
     axes.set_ylim(*_range(value, lower, upper))
     axes.set_ylabel(unit, fontsize=9)
     where = say_short(say_target(hop.target))
@@ -114,7 +114,7 @@ def _connect(figure: Any, panels: Sequence[Any], hops: Sequence[HopSeries]) -> N
     from matplotlib.patches import ConnectionPatch  # noqa: PLC0415  # heavy
 
     known = [hop.began_s for hop in hops]
-    xs = [0.5 if s is None else panels[0].convert_xunits(_utc([s])[0]) for s in known]
+    xs = [0.5 if s is None else panels[0].convert_xunits(utc([s])[0]) for s in known]
     if None in known:
         xs = [0.5, 0.5]
     systems = [axes.transAxes if None in known else axes.get_xaxis_transform() for axes in panels]
@@ -134,12 +134,7 @@ def _connect(figure: Any, panels: Sequence[Any], hops: Sequence[HopSeries]) -> N
 
 
 def _dates(axes: Any) -> None:
-    from matplotlib import dates  # noqa: PLC0415  # heavy
-
-    calendar: Any = dates
-    locator = calendar.AutoDateLocator(tz=UTC, minticks=3, maxticks=MOST_TICKS)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(calendar.ConciseDateFormatter(locator, tz=UTC))
+    date_axis(axes, most_ticks=MOST_TICKS)
     axes.xaxis.get_offset_text().set_fontsize(8)
     note = "time (UTC); grey: the band of normal times; dashed: when the reading left it"
     axes.set_xlabel(note, fontsize=8.5)
@@ -169,7 +164,3 @@ def _scale(hop: HopSeries) -> tuple[float, str]:
     if known and known.counter and unit != "bytes":
         return 60.0, "a minute"
     return _SIZES.get(unit, (1.0, unit))
-
-
-def _utc(time_s: Floats | Sequence[float]) -> list[datetime]:
-    return [datetime.fromtimestamp(float(moment), tz=UTC) for moment in time_s]

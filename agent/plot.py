@@ -3,11 +3,11 @@
 import io
 import math
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 
+from agent.axes import date_axis, short, utc
 from agent.forecast_table import catalogued
 from agent.view import ForecastView
 from core.target import Target
@@ -48,7 +48,7 @@ def forecasts_png(views: Sequence[ForecastView]) -> bytes:
     for number, view in enumerate(views, 1):
         axes: Any = figure.add_subplot(rows, columns, number)
         _draw(axes, view, small=True)
-        axes.set_title(_shortened(_name(view)), loc="left", fontsize=9)
+        axes.set_title(short(_name(view), MOST_OF_A_NAME), loc="left", fontsize=9)
         axes.set_title(_in_short(view), loc="right", fontsize=8, color="#555555")
         axes.tick_params(labelsize=8)
         axes.xaxis.get_offset_text().set_fontsize(8)
@@ -83,16 +83,11 @@ def _png(canvas: Any) -> bytes:
 
 
 def _draw(axes: Any, view: ForecastView, *, small: bool = False) -> None:
-    from matplotlib import dates  # noqa: PLC0415  # heavy
-
-    axes.set_xlim(*_utc(np.array(_span_s(view))))
+    axes.set_xlim(*utc(np.array(_span_s(view))))
     axes.set_ylim(*_range(view))
     _draw_series(axes, view)
     _draw_limit(axes, view, small=small)
-    calendar: Any = dates
-    locator = calendar.AutoDateLocator(tz=UTC, minticks=3, maxticks=MOST_TICKS)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(calendar.ConciseDateFormatter(locator, tz=UTC))
+    date_axis(axes, most_ticks=MOST_TICKS)
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -100,14 +95,14 @@ def _draw(axes: Any, view: ForecastView, *, small: bool = False) -> None:
 def _draw_series(axes: Any, view: ForecastView) -> None:
     made, (scale, _) = view.forecast, _scale(view)
     recent = view.history_time_s >= _span_s(view)[0]
-    past = _utc(view.history_time_s[recent])
+    past = utc(view.history_time_s[recent])
     axes.plot(past, scale * view.history_value[recent], color=HISTORY, lw=1.2, label="measured")
-    ahead = _utc(made.time_s)
+    ahead = utc(made.time_s)
     band = f"{made.coverage:.0%} band"
     lower, upper = scale * made.lower[0], scale * made.upper[0]
     axes.fill_between(ahead, lower, upper, color=AHEAD, alpha=0.2, lw=0, label=band)
     axes.plot(ahead, scale * made.mean[0], color=AHEAD, lw=1.6, label=f"forecast ({made.model[0]})")
-    axes.axvline(_utc(np.array([made.made_at_s]))[0], color="#888888", lw=0.8, ls=":")
+    axes.axvline(utc(np.array([made.made_at_s]))[0], color="#888888", lw=0.8, ls=":")
 
 
 def _draw_limit(axes: Any, view: ForecastView, *, small: bool) -> None:
@@ -118,7 +113,7 @@ def _draw_limit(axes: Any, view: ForecastView, *, small: bool) -> None:
     axes.axhline(limit, color=LIMIT, lw=1.4, ls="--", label=f"limit {limit:.4g} {unit}".rstrip())
     if view.expected_s is None:
         return
-    when = _utc(np.array([view.expected_s]))[0]
+    when = utc(np.array([view.expected_s]))[0]
     axes.plot([when], [limit], "o", color=CROSSING, ms=5 if small else 9, zorder=5)
     axes.axvline(when, color=CROSSING, lw=1.0, ls="-.", label="expected crossing")
     # Beside the line and away from the limit, where the curves are not.
@@ -144,12 +139,6 @@ def _name(view: ForecastView) -> str:
     return f"{view.metric}{where}"
 
 
-def _shortened(name: str) -> str:
-    """Cut the middle out of a long name: series differ at their ends."""
-    half = MOST_OF_A_NAME // 2
-    return name if len(name) <= MOST_OF_A_NAME else f"{name[:half]} ... {name[-half:]}"
-
-
 def _skill(view: ForecastView) -> str:
     skill = float(view.forecast.skill[0])
     return f"skill against naive {skill:.2f}" if math.isfinite(skill) else ""
@@ -165,7 +154,7 @@ def _in_short(view: ForecastView) -> str:
 
 def _quantity(view: ForecastView) -> str:
     known = catalogued(view.metric)
-    text = known.text if known else _shortened(view.metric)
+    text = known.text if known else short(view.metric, MOST_OF_A_NAME)
     unit = _scale(view)[1]
     return f"{text}, {unit}" if unit else text
 
@@ -205,7 +194,3 @@ def _scale(view: ForecastView) -> tuple[float, str]:
         power = min(len(_BYTES) - 1, max(0, int(math.log2(max(most, 1.0)) // 10)))
         return 2.0 ** (-10 * power), _BYTES[power]
     return (1e-6, "MHz") if view.unit == "Hz" else (1.0, view.unit)
-
-
-def _utc(time_s: Any) -> list[datetime]:
-    return [datetime.fromtimestamp(float(moment), tz=UTC) for moment in time_s]

@@ -2,12 +2,13 @@
 
 import io
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
+from agent.axes import date_axis, short, utc
 from agent.diagnosing.panels import BAND_SHARE, Panel, panels_of
 from core.types import Floats
 from rca.frames.answer import Answer, Suspect
@@ -57,7 +58,8 @@ def answer_png(tables: Tables, answer: Answer) -> bytes:
     for pair, panel in zip(rows, panels, strict=True):
         _draw(pair, tables, panel)
     for axes, side in zip(rows[-1], ("normal", "abnormal"), strict=True):
-        _dates(axes)
+        date_axis(axes, most_ticks=MOST_TICKS)
+        axes.xaxis.get_offset_text().set_fontsize(8)
         axes.set_xlabel(f"{side} readings, time (UTC)", fontsize=9, loc="left")
     figure.align_ylabels(rows[:, 0])
     if answer.named:
@@ -74,9 +76,9 @@ def _words(figure: Any, tables: Tables, answer: Answer, height: float) -> None:
     """Write the answer above, and how to read the panels below."""
     first = answer.suspects[0]
     said = f"Most suspect: {first.name}, p = {first.probability:.2f}"
-    said = _short(said, MOST_OF_A_LINE) if answer.named else "No root cause is named"
+    said = short(said, MOST_OF_A_LINE) if answer.named else "No root cause is named"
     figure.text(LEFT, 1 - 0.32 / height, said, fontsize=12, weight="bold", color=INK)
-    noticed = _short(tables.columns[tables.target], MOST_OF_A_LINE // 2)
+    noticed = short(tables.columns[tables.target], MOST_OF_A_LINE // 2)
     about = (
         f"trouble noticed in {noticed}; probability that nothing is wrong: {answer.no_fault:.2f}"
     )
@@ -125,7 +127,7 @@ def _box(axes: Any, name: str, at: float, *, first: bool, last: bool) -> Any:
     text = axes.text(
         at,
         0.55,
-        _short(name, MOST_OF_A_NAME),
+        short(name, MOST_OF_A_NAME),
         fontsize=9.5,
         ha="center",
         va="center",
@@ -170,13 +172,13 @@ def _draw(pair: Sequence[Any], tables: Tables, panel: Panel) -> None:
     right.spines["left"].set_visible(False)
     right.tick_params(axis="y", length=0)
     if panel.onset_s is not None:
-        right.axvline(_utc([panel.onset_s])[0], color=ODD, lw=1.0, ls=(0, (4, 3)))
+        right.axvline(utc([panel.onset_s])[0], color=ODD, lw=1.0, ls=(0, (4, 3)))
     if len(tables.abnormal_s) == 1:
-        right.set_xlim(*_utc(tables.abnormal_s + np.array([-ALONE_S, ALONE_S])))
+        right.set_xlim(*utc(tables.abnormal_s + np.array([-ALONE_S, ALONE_S])))
     left.set_ylim(*panel.range(MARGIN))
     left.locator_params(axis="y", nbins=4)
     left.set_ylabel(panel.unit or "reading", fontsize=8.5)
-    left.set_title(_short(panel.name, MOST_OF_A_TITLE), loc="left", fontsize=9.5, pad=4)
+    left.set_title(short(panel.name, MOST_OF_A_TITLE), loc="left", fontsize=9.5, pad=4)
     right.set_title(panel.said, loc="right", fontsize=9, color=SOFT, pad=4)
 
 
@@ -185,27 +187,7 @@ def _with_gaps(time_s: Floats, value: Floats) -> tuple[list[datetime], Floats]:
     known = np.isfinite(value)
     time_s, value = time_s[known], value[known]
     if len(time_s) < 2:
-        return _utc(time_s), value
+        return utc(time_s), value
     apart_s = np.diff(time_s)
     after = np.flatnonzero(apart_s > GAP_STEPS * np.median(apart_s)) + 1
-    return _utc(np.insert(time_s, after, time_s[after])), np.insert(value, after, np.nan)
-
-
-def _dates(axes: Any) -> None:
-    from matplotlib import dates  # noqa: PLC0415  # heavy
-
-    calendar: Any = dates
-    locator = calendar.AutoDateLocator(tz=UTC, minticks=3, maxticks=MOST_TICKS)
-    axes.xaxis.set_major_locator(locator)
-    axes.xaxis.set_major_formatter(calendar.ConciseDateFormatter(locator, tz=UTC))
-    axes.xaxis.get_offset_text().set_fontsize(8)
-
-
-def _short(text: str, most: int) -> str:
-    """Cut the middle out of a long text: names differ at their ends."""
-    half = (most - 5) // 2
-    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
-
-
-def _utc(time_s: Any) -> list[datetime]:
-    return [datetime.fromtimestamp(float(moment), tz=UTC) for moment in time_s]
+    return utc(np.insert(time_s, after, time_s[after])), np.insert(value, after, np.nan)
