@@ -19,7 +19,6 @@ from agent.commands.console import (
     write_plot,
 )
 from agent.commands.options import Url, client
-from core.codec import from_json
 from core.errors import GpumedicError
 
 if TYPE_CHECKING:
@@ -62,6 +61,7 @@ def explain(
 
 
 def _say(found: dict[str, Any]) -> None:
+    from core.codec import from_json
     from rca.explain import Explanation
 
     say_heading(found["incident"])
@@ -74,6 +74,7 @@ def _say(found: dict[str, Any]) -> None:
 
 def _draw(asked: "Client", found: dict[str, Any], file: Path) -> None:
     from agent.path_plot import PathTitle, path_png
+    from core.codec import from_json
     from rca.hops import HopSeries
 
     incident = found["incident"]
@@ -97,6 +98,7 @@ def _deep(asked: "Client", incident_id: str) -> dict[str, Any]:
 
 
 def _say_deep(deep: dict[str, Any], diagnosis: dict[str, Any] | None) -> None:
+    from core.codec import from_json
     from rca.reference.change import ChangeShares
     from rca.reference.gcm import Attribution
     from rca.reference.what_if import WhatIf
