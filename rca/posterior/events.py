@@ -87,18 +87,14 @@ def _around(case: Case, event: Event) -> bool:
 
 
 def from_said(case: Case, said: Sequence[Said]) -> Iterable[Hypothesis]:
-    """Yield a hypothesis for everything said that names a place; a repeat adds little."""
-    seen: dict[tuple[Target, str, Kind], int] = {}
+    """Yield a hypothesis for everything said that names a place."""
     for item in said:
         for sign in item.signs:
             target = _placed(case, item.target, sign.fault)
             if target is None:
                 continue
-            number = seen.setdefault((target, sign.fault, item.kind), 0)
-            seen[target, sign.fault, item.kind] = number + 1
-            weight = sign.weight if number == 0 else min(sign.weight, _REPEAT_CAP) / 2**number
             found = Hypothesis(target, sign.fault, case.graph.variables_of(target))
-            found.add(item.kind, item.text, weight, stays=sign.stays, of=item.text)
+            found.add(item.kind, item.text, sign.weight, stays=sign.stays, of=item.text)
             found.seen(item.at_s)
             yield found
 
@@ -152,17 +148,13 @@ def add_unplaced(case: Case, found: list[Hypothesis], said: Sequence[Said]) -> N
     It speaks for every such fault that something else places there; where nothing does, a new
     hypothesis stays on the job.
     """
-    seen: dict[tuple[Target, str], int] = {}
     for item in said:
         if item.target.kind not in _OF_PLACE:
             continue
         for sign in item.signs:
             if sign.fault in NO_FAULTS or _placed(case, item.target, sign.fault) is not None:
                 continue
-            number = seen.setdefault((item.target, sign.fault), 0)
-            seen[item.target, sign.fault] = number + 1
-            weight = sign.weight if number == 0 else min(sign.weight, _REPEAT_CAP) / 2**number
-            _support(case, found, item, replace(sign, weight=weight))
+            _support(case, found, item, sign)
 
 
 def _support(case: Case, found: list[Hypothesis], item: Said, sign: Sign) -> None:
@@ -186,32 +178,50 @@ def _support(case: Case, found: list[Hypothesis], item: Said, sign: Sign) -> Non
         stays=sign.stays,
         of=item.text,
     )
-    alone.add(Kind.EXPECTED, "no machine of its shows anything of it", _NO_MACHINE)
+    if FAULTS[sign.fault].scope is not TargetKind.VOLUME:  # it may lie outside the cluster
+        alone.add(Kind.EXPECTED, "no machine of its shows anything of it", _NO_MACHINE)
     alone.seen(item.at_s)
     found.append(alone)
 
 
+def settle(found: Sequence[Hypothesis]) -> None:
+    """Let the strongest thing said of each kind count in full, and what repeats it little."""
+    for item in found:
+        for kind in _SAID:
+            mine = [note for note in item.notes if note.kind is kind and note.value > 0]
+            mine.sort(key=lambda note: (-note.value, note.text))
+            for number, note in enumerate(mine[1:], start=1):
+                less = replace(note, value=min(note.value, _REPEAT_CAP) / 2**number)
+                item.notes[item.notes.index(note)] = less
+
+
+_SAID = (Kind.EVENT, Kind.CONTEXT, Kind.DETECTOR)
+
+
 def from_unseen(case: Case, found: Sequence[Hypothesis]) -> Iterable[Hypothesis]:
     """Yield what the detectors saw and the windows do not show: a series that is not here."""
-    have = {item.key for item in found}
+    have = {item.key: item for item in found}
     for anomaly in case.incident.anomalies:
         fault = FAULT_OF_METRIC.get(anomaly.metric, "")
-        if not fault or (anomaly.target, fault) in have:
+        if not fault:
             continue
         value = say_value(anomaly.metric, anomaly.value)
-        if not _is_here(case, anomaly):
-            text = f"{anomaly.metric} {value}, seen by {anomaly.detector}; its series is not here"
-            kind, weight = Kind.RESIDUAL, weight_of(ODD_Z * (_SEEN_ONLY + anomaly.score))
-        elif beyond(anomaly):
+        known = have.get((anomaly.target, fault))
+        if _is_here(case, anomaly):
+            if not beyond(anomaly):
+                continue
             text = f"{anomaly.metric} {value} is beyond its limit"
             kind, weight = Kind.DETECTOR, _BEYOND
         else:
-            continue
-        have.add((anomaly.target, fault))
-        new = Hypothesis(anomaly.target, fault, case.graph.variables_of(anomaly.target))
-        new.add(kind, text, weight)
-        new.seen(anomaly.start_s)
-        yield new
+            text = f"{anomaly.metric} {value}, seen by {anomaly.detector}; its series is not here"
+            kind, weight = Kind.RESIDUAL, weight_of(ODD_Z * (_SEEN_ONLY + anomaly.score))
+        if known is None:
+            known = Hypothesis(anomaly.target, fault, case.graph.variables_of(anomaly.target))
+            have[known.key] = known
+            known.seen(anomaly.start_s)
+            yield known
+        if not known.value(kind) > 0:
+            known.add(kind, text, weight, of=anomaly.metric)
 
 
 def beyond(anomaly: Anomaly) -> bool:

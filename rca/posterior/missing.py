@@ -4,7 +4,7 @@ import numpy as np
 
 from rca.graph.templates import Template
 from rca.posterior.case import Case
-from rca.posterior.hypothesis import Hypothesis
+from rca.posterior.hypothesis import Hypothesis, Kind
 from rca.posterior.silence import silent_nodes, source_is_down
 from rca.posterior.standing import ODD_Z
 
@@ -26,6 +26,8 @@ def missing_of(case: Case, best: Hypothesis | None) -> tuple[str, ...]:
 
 def unmeasured_causes(case: Case, item: Hypothesis) -> list[str]:
     """Return the metrics above the hypothesis' own that have no readings, nearest first."""
+    if not item.value(Kind.RESIDUAL) > 0:
+        return []
     accused = item.variables[np.nan_to_num(case.left[item.variables]) > ODD_Z]
     waiting = [case.graph.metrics[m] for m in np.unique(case.graph.metric[accused])]
     found: list[str] = []

@@ -18,12 +18,12 @@ from rca.faults.catalogue import FAULTS, NO_FAULTS
 from rca.posterior.calm import NOTHING, from_calm
 from rca.posterior.case import Case
 from rca.posterior.company import add_company
-from rca.posterior.events import add_unplaced, from_said, from_unseen, said_of
+from rca.posterior.events import add_unplaced, from_said, from_unseen, said_of, settle
 from rca.posterior.expected import mark_expected
 from rca.posterior.growth import from_breaches
 from rca.posterior.hypothesis import Hypothesis, Kind, Note
-from rca.posterior.readings import from_readings
 from rca.posterior.missing import missing_of
+from rca.posterior.readings import from_readings
 from rca.posterior.relations import mark_explained, stands_alone
 from rca.posterior.silence import from_silence, from_stillness, mark_absent
 from rca.posterior.turns import mark_aftermath, turned_s
@@ -70,6 +70,7 @@ def hypotheses(case: Case) -> tuple[list[Hypothesis], list[Hypothesis]]:
     )
     found += from_unseen(case, found)
     add_unplaced(case, found, said)
+    settle(found)
     add_company(case, found)
     turned = turned_s(case)
     for item in found:

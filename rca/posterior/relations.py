@@ -34,7 +34,7 @@ _OF_JOB = frozenset({TargetKind.JOB, TargetKind.RANK})
 
 def mark_explained(case: Case, found: Sequence[Hypothesis]) -> None:
     """Add to every hypothesis how much of it follows from the plainest cause above it."""
-    places = [_Place.of(case, item) for item in found]
+    places = [_Place(case, item) for item in found]
     sure = [_sureness(item) for item in found]
     bonus: list[tuple[Hypothesis, int, float]] = []
     carries: dict[tuple[Target, str], float] = {}
@@ -98,7 +98,7 @@ class _Place:
         self.fault = item.fault
         self.own = item.value(*_OWN)
         self.said = [(note.of, note.value) for note in item.notes if note.kind in _ENDS_JOBS]
-        self.words = {said for said, _ in self.said if said}
+        self.words = dict(self.said)
         self.metrics = {case.graph.metrics[m] for m in case.graph.metric[accused].tolist()}
         named = set(known.metrics) if known else set()
         self.effects = _below(case.knowledge.links, frozenset(self.metrics | named))
@@ -108,23 +108,20 @@ class _Place:
         self.own_job = item.target.kind is TargetKind.JOB
         self.said_only = not self.metrics
 
-    @classmethod
-    def of(cls, case: Case, item: Hypothesis) -> "_Place":
-        return cls(case, item)
+    def apart(self, other: "_Place") -> float:
+        """Return what was said of it beyond what the same words say of the other."""
+        return sum(value - other.words.get(said, 0.0) for said, value in self.said)
 
 
 def _covers(cause: _Place, effect: _Place) -> float:
     """Return the share of the effect's readings, or of what was said, that the cause explains."""
-    if effect.fault in _SILENT:
-        why = cause.fault in _WHY_SILENT and not cause.own_job
-        return float(why and bool(effect.nodes) and effect.nodes <= cause.nodes)
+    if cause.fault in _BRINGS.get(effect.fault, ()):
+        apart = cause.apart(effect) if effect.fault not in _SILENT else cause.own
+        return _likely(apart) if _same_place(cause, effect) else 0.0
     if effect.said_only:
         program = effect.own_job and not cause.own_job and bool(cause.jobs & effect.jobs)
-        if not program or effect.fault not in _ENDED:
-            return 0.0
         # Only what was said, or fell silent, ends a job; a reading a little off slows it.
-        apart = sum(value for said, value in cause.said if said not in effect.words)
-        return float(1 / (1 + np.exp(_PLAIN - apart)))
+        return _likely(cause.apart(effect)) if program and effect.fault in _ENDED else 0.0
     if not cause.metrics - effect.metrics and cause.metrics:
         return 0.0  # they read the same: rivals, and neither is above the other
     reached = [
@@ -138,7 +135,20 @@ def _covers(cause: _Place, effect: _Place) -> float:
 _ENDS_JOBS = frozenset({Kind.EVENT, Kind.CONTEXT, Kind.SILENCE})
 _ENDED = frozenset({"software_error", "job_hang"})
 _SILENT = frozenset({"node_silent"})
-_WHY_SILENT = frozenset({"kernel_panic", "host_machine_check", "power_lost", "node_taken_down"})
+# What is said of both when the first of them is there: which brings which.
+_BRINGS = {
+    "node_silent": ("kernel_panic", "host_machine_check", "power_lost", "node_taken_down"),
+    "gpu_row_remap": ("gpu_ecc_uncorrectable",),
+}
+
+
+def _likely(apart: float) -> float:
+    return float(1 / (1 + np.exp(_PLAIN - apart)))
+
+
+def _same_place(cause: "_Place", effect: "_Place") -> bool:
+    inside = bool(effect.nodes) and effect.nodes <= cause.nodes and not cause.own_job
+    return inside and (not cause.gpus or cause.gpus == effect.gpus)
 
 
 def _touch(cause: _Place, effect: _Place, metric: str) -> bool:

@@ -20,7 +20,7 @@ _STOPPED = 4.0  # nats for series that stop all at once
 _STEPS_ON, _SAID_DOWN = 5.0, 5.0
 _AWAY = "node_silent"
 _NEWEST_S = 75.0  # five readings of 15 s: longer than a step of most jobs
-_STILL = 3.0
+_STILL = 4.0
 _ENDS, _BEGINS = ("job_failed", "job_stopped", "job_completed", "job_preempted"), "job_started"
 
 
