@@ -119,6 +119,8 @@ def _lies_in(target: Target, truth: Truth, topology: Topology) -> bool:
     """Say whether a target is a part of what broke: all that a ranked variable can name."""
     if truth.scope is Scope.JOB:
         return target.job == truth.target.job
+    if truth.sim in ONLY_THE_JOB and target.kind is TargetKind.JOB:
+        return target.job in truth.jobs
     return lies_right(target, truth, topology) or topology.node_of(target) in truth.nodes
 
 
