@@ -53,7 +53,7 @@ def answer(read: Tables) -> Answer:
     odd = oddness(read)
     found = evidence(read, odd, reached(len(read.components), read.links))
     score = weighed(found.table, NAMES, SUSPECT)
-    fault = weighed(signs(read, odd, found), SIGNS, FAULT) + FAULT_ALONE
+    fault = weighed(signs(read, odd, found, score), SIGNS, FAULT) + FAULT_ALONE
     no_fault = float(1.0 / (1.0 + np.exp(fault)))
     share = np.exp(score - score.max())
     share *= (1.0 - no_fault) / share.sum()

@@ -9,29 +9,30 @@ from rca.frames.inputs import Tables
 from rca.frames.oddness import MOST_ODD, Oddness
 
 NAMES = (
-    "largest",  # oddest column against all normal rows, logarithm of scales
-    "watched",  # oddness of the watched column, logarithm
+    "watched",  # oddness of the watched column, logarithm of scales
     "trouble",  # worst component by what is passed on, logarithm
     "change",  # largest clear change of a resource or of what is passed on, logarithm of times
-    "beyond_load",  # oddest resource once load is accounted for, logarithm
     "windows",  # normal windows there are to compare with, logarithm
     "columns",  # how many there are, logarithm: the oddest of many is odder
+    "suspect",  # score of the most suspect component: all that speaks for one and the same
 )
 MOST_COMPARED = 60  # windows; beyond it the tails are no better known
 
 
-def signs(tables: Tables, odd: Oddness, found: Evidence) -> Floats:
-    """Return (len(NAMES),) what tells a window with a fault from one without."""
+def signs(tables: Tables, odd: Oddness, found: Evidence, score: Floats) -> Floats:
+    """Return (len(NAMES),) what tells a window with a fault from one without.
+
+    score: (C,) of the components, by rca.frames.weights.SUSPECT
+    """
     column = {name: found.table[:, k] for k, name in enumerate(OF_COMPONENT)}
     windows = tables.normal.shape[1] / tables.abnormal.shape[1]
     return np.array(
         [
-            np.log1p(min(odd.plain.max(), MOST_ODD)),
             np.log1p(min(abs(odd.z[tables.target]), MOST_ODD)),
             np.log1p(found.trouble.max()),
             max(column["resource_change"].max(), column["trouble_change"].max()),
-            column["beyond_load"].max(),
             np.log(np.clip(windows, 1.0, MOST_COMPARED)),
             np.log(odd.z.size),
+            score.max(),
         ]
     )

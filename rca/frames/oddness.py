@@ -38,7 +38,6 @@ class Oddness:
     """What can be said of each of V columns by itself.
 
     z: (V,) signed distance from normal, in scales of a normal window's mean; 0 where unknown
-    plain: (V,) the same from all normal rows only, unsigned; for the question whether anything is
     own: (V,) unsigned z, less where all columns of this metric are odd
     change: (V,) absolute logarithm of abnormal over normal level; 0 where not clearly odd
     shift: (V,) abnormal less normal level, in the column's unit
@@ -47,7 +46,6 @@ class Oddness:
     """
 
     z: Floats
-    plain: Floats
     own: Floats
     change: Floats
     shift: Floats
@@ -66,14 +64,13 @@ def oddness(tables: Tables) -> Oddness:
     before, after = _known(*_rates(tables))
     latency = _is(kinds, (Kind.LATENCY,))
     before_log, after_log = _logarithms(before, after, latency)
-    plain, z = _distances(before_log, after_log, tables)
+    z = _distances(before_log, after_log, tables)
     names = _names(tables)
     level, now = _median(before), _mean(after)
     fallen = _fallen(before, after, z, names)
     bad = np.where(_is(kinds, (Kind.SUCCESS,)), z < 0, (z > 0) | _is(kinds, (Kind.UNNAMED,)))
     return Oddness(
         z=z,
-        plain=np.abs(plain),
         own=_beside_peers(np.minimum(np.abs(z), MOST_ODD), names),
         change=np.where(np.abs(z) > CLEAR, _change(level, now), 0.0),
         shift=np.nan_to_num(now - level),
@@ -135,22 +132,21 @@ def _logarithms(before: Floats, after: Floats, latency: Bools) -> tuple[Floats, 
     return before, after
 
 
-def _distances(before: Floats, after: Floats, tables: Tables) -> tuple[Floats, Floats]:
+def _distances(before: Floats, after: Floats, tables: Tables) -> Floats:
     rows, length = before.shape[1], after.shape[1]
     means = window_means(before, length)
     centre, now = _median(means), _mean(after)
     scale = scales(before, means, length)
-    plain = now - centre
     middle = tables.abnormal_s.mean()
     near = np.argsort(np.abs(tables.normal_s - middle), kind="stable")
-    least, all_rows = plain, _median(before)
+    least, all_rows = now - centre, _median(before)
     for count in (max(NEAR * length, LEAST_NEAR), max(length, LEAST_NEXT)):
         if count < rows:
             level = _median(before[:, near[:count]])
             moved = now - np.where(np.isnan(level), centre, centre + level - all_rows)
             nearer = np.where(np.abs(least) < np.abs(moved), least, moved)
             least = np.where(least * moved > 0, nearer, 0.0)
-    return np.nan_to_num(plain / scale), np.nan_to_num(least / scale)
+    return np.asarray(np.nan_to_num(least / scale))
 
 
 def window_means(value: Floats, length: int) -> Floats:

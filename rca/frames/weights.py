@@ -26,17 +26,16 @@ SUSPECT: dict[str, float] = {
 }
 # In natural logarithms of odds, for one unit of rca.frames.gate.NAMES.
 FAULT: dict[str, float] = {
-    "largest": 0.26,
-    "watched": 0.94,
-    "trouble": 0.23,
-    "change": 0.67,
-    "beyond_load": 0.28,
+    "watched": 0.84,
+    "trouble": 0.10,
+    "change": 0.47,
     "windows": 0.21,
-    "columns": -0.31,
+    "columns": -0.23,
+    "suspect": 0.56,
 }
-FAULT_ALONE = -1.77
+FAULT_ALONE = -2.21
 # A window is called fault-free above this probability: 0.83 of random fault-free windows are.
-QUIET_ABOVE = 0.59
+QUIET_ABOVE = 0.60
 
 
 def weighed(table: Floats, names: tuple[str, ...], weights: dict[str, float]) -> Floats:

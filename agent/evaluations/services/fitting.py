@@ -16,7 +16,7 @@ from core.types import Floats
 from rca.frames.evidence import NAMES, evidence
 from rca.frames.gate import NAMES as SIGNS
 from rca.frames.gate import signs
-from rca.frames.oddness import oddness
+from rca.frames.oddness import Bools, oddness
 from rca.frames.reach import reached
 
 SYSTEMS, MIXED = 100, 600  # of each family and of random ones; as many without a fault
@@ -30,7 +30,11 @@ LONGEST = 0.3  # change of a weight in one step: a full Newton step may jump off
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """One case as the weights see it. hit: (C,) share of the truth; none where no fault."""
+    """One case as the weights see it.
+
+    signs: without the score of the most suspect, which needs weights first
+    hit: (C,) share of the truth; none where no fault
+    """
 
     table: Floats
     signs: Floats
@@ -43,7 +47,7 @@ def seen(each: Case) -> Seen:
     odd = oddness(read)
     found = evidence(read, odd, reached(len(read.components), read.links))
     hit = np.array([name in each.truth for name in read.components], dtype=float)
-    return Seen(found.table, signs(read, odd, found), hit / max(1.0, hit.sum()))
+    return Seen(found.table, signs(read, odd, found, np.zeros(1))[:-1], hit / max(1.0, hit.sum()))
 
 
 def drawn(family: Family | None, systems: int) -> list[Seen]:
@@ -79,27 +83,23 @@ def suspect_weights(groups: Sequence[Sequence[Seen]]) -> Floats:
     return weight
 
 
-def fault_weights(groups: Sequence[Sequence[Seen]]) -> Floats:
+def fault_weights(rows: Floats, fault: Bools) -> Floats:
     """Return (1 + signs,) the weights that tell a fault from none; the first stands alone."""
-    rows = np.array([[1.0, *each.signs] for group in groups for each in group])
-    fault = np.array([each.hit.any() for group in groups for each in group], dtype=float)
     held = HELD * np.diag([0.0, *np.ones(len(SIGNS))])
     weight = np.zeros(rows.shape[1])
     for _ in range(STEPS):
         sure = 1.0 / (1.0 + np.exp(-rows @ weight))
         slope = rows.T @ (sure - fault) / len(rows) + held @ weight
         curve = (rows * (sure * (1 - sure))[:, None]).T @ rows / len(rows) + held
-        weight -= np.linalg.solve(curve + 1e-9 * np.eye(weight.size), slope)
+        step = np.linalg.solve(curve + 1e-9 * np.eye(weight.size), slope)
+        weight -= step / max(1.0, np.abs(step).max() / LONGEST)
     return weight
 
 
-def quiet_above(groups: Sequence[Sequence[Seen]], weight: Floats) -> float:
-    """Return the probability of no fault that ``QUIET`` of the fault-free windows exceed."""
-    limits = [
-        np.quantile([weight @ [1.0, *each.signs] for each in group if not each.hit.any()], QUIET)
-        for group in groups
-    ]
-    return float(1.0 / (1.0 + np.exp(np.mean(limits))))
+def sign_rows(group: Sequence[Seen], suspect: Floats) -> tuple[Floats, Bools]:
+    """Return (cases, 1 + signs) and whether each has a fault."""
+    rows = [[1.0, *each.signs, (each.table @ suspect).max()] for each in group]
+    return np.array(rows), np.array([each.hit.any() for each in group], dtype=np.bool_)
 
 
 if __name__ == "__main__":
@@ -107,7 +107,9 @@ if __name__ == "__main__":
     # Random systems count as much as the named families together. Whether anything is wrong is
     # learned from random systems alone: the named four are too few kinds of noise.
     suspect = suspect_weights([*tuning, *[various] * len(tuning)])
-    told = fault_weights([various])
+    rows, fault = sign_rows(various, suspect)
+    told = fault_weights(rows, fault)
+    limit = np.quantile(rows[~fault] @ told, QUIET)
     print(dict(zip(NAMES, suspect.round(2).tolist(), strict=True)))  # noqa: T201
     print(dict(zip(SIGNS, told[1:].round(2).tolist(), strict=True)))  # noqa: T201
-    print(round(told[0], 2), round(quiet_above([various], told), 2))  # noqa: T201
+    print(round(told[0], 2), round(1.0 / (1.0 + np.exp(limit)), 2))  # noqa: T201
