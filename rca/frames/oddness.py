@@ -17,7 +17,7 @@ from rca.frames.kinds import TROUBLE, Kind, kind
 
 Bools = NDArray[np.bool_]
 
-FLOOR = 1e-3  # of a column's size: less is rounding; ../shared facts on root cause, section 3
+FLOOR = 1e-3  # of a column's size: less is rounding
 MOST_WINDOWS = 80  # normal windows looked at, evenly spread: more changed no rank here
 # Consecutive readings are not independent: a mean of many is held no surer than one of ten.
 MOST_INDEPENDENT = 10

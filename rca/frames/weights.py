@@ -3,7 +3,8 @@
 ``python -m agent.evaluations.services.fitting`` printed them: a conditional logit over the
 components of a system with a fault, and a logit of fault against no fault. Of the first, half the
 systems are of the tuning families of agent/evaluations/services/families.py and half of random
-ones; of the second, all are of random ones. No recorded and no held-out system had a part in it.
+ones; of the second, all are of random ones. No weight was fitted on a recorded or a held-out
+system; which evidence is weighed at all was chosen with a look at how it does on them too.
 """
 
 import numpy as np
