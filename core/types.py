@@ -179,6 +179,7 @@ class Hop:
     began_s: when it left its band; None where that is not known
     usual, level: the reading in normal times and now, in the metric's unit (a counter's a second);
              None where there is none
+    learned: only readings suggest that the hop before leads here
     """
 
     target: Target
@@ -187,6 +188,7 @@ class Hop:
     began_s: float | None
     usual: float | None = None
     level: float | None = None
+    learned: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +199,8 @@ class Cause:
     persistent: probability that it stays until something is done about it; a transient one ends by
                 itself or with a restart. None where nothing speaks for either
     impact:     share of the symptom that it accounts for, [0, 1]; None where not known
-    path:       from the cause to the symptom, both included
+    path:       from the cause to the symptom, both included; over learned links only where the
+                cause is no symptom itself and nothing else leads from it to one
     """
 
     target: Target
@@ -208,6 +211,11 @@ class Cause:
     persistent: float | None = None
     impact: float | None = None
     path: tuple[Hop, ...] = ()
+
+    @property
+    def conjectured(self) -> bool:
+        """Say whether only what readings suggest ties it to the symptom: no ground to act on."""
+        return any(hop.learned for hop in self.path)
 
 
 @dataclass(frozen=True, slots=True)

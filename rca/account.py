@@ -1,22 +1,21 @@
 """What a diagnosis tells beside probabilities: paths, what is ruled out, what would decide it."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
 from core.target import TargetKind
-from core.types import Check, Evidence, Floats, Hop, RuledOut
+from core.types import Check, Evidence, Hop, RuledOut
 from core.units import CATALOG
 from rca.faults.catalogue import FAULTS, NO_FAULTS
-from rca.graph.templates import UNMEASURED_HOP
-from rca.graph.traverse import oddness, reach
+from rca.graph.traverse import Ways, hops, ways
 from rca.posterior.case import Case
 from rca.posterior.hypothesis import Hypothesis, Kind
 from rca.posterior.rank import Ranking
 from rca.posterior.standing import ODD_Z
 from rca.posterior.weights import Weights
 
-_LONGEST = 10  # hops: no chain of known links is longer
 _WORTH = 0.05  # probability from which a cause gets its path
 _OUT = 0.02  # below this a fault is ruled out, if something speaks against it
 _MOST = 5
@@ -27,18 +26,26 @@ _HURTS = ("job_step_time_s", "job_latency_p99_s")
 
 
 def paths(case: Case, ranking: Ranking) -> tuple[tuple[Hop, ...], ...]:
-    """Return each kept hypothesis' way to the symptom that hurts, () for one hardly likely."""
-    goal = _goal(case)
+    """Return each kept hypothesis' way to the symptom that hurts, () for one hardly likely.
+
+    Links that only readings suggest are taken where nothing else leads there, and never from what
+    is itself a symptom: that needs no guess.
+    """
+    goal = goal_of(case)
     if goal is None:
         return ((),) * len(ranking.kept)
-    to_goal = reach(case.graph, case.standing, np.array([goal]))
+    ends = np.array([goal])
+    known = ways(case.graph, case.standing, ends, learned=False)
+    guessed = ways(case.graph, case.standing, ends)
     return tuple(
-        _path(case, item, goal, to_goal) if share >= _WORTH else ()
+        _path(case, item, (known,) if case.shows(item.target, item.variables) else (known, guessed))
+        if share >= _WORTH
+        else ()
         for item, share in zip(ranking.kept, ranking.share.tolist(), strict=True)
     )
 
 
-def _goal(case: Case) -> int | None:
+def goal_of(case: Case) -> int | None:
     """Return the symptom that a path should end at: a job's own time before anything else."""
     odd = np.nan_to_num(case.standing.odd)
     metric = [case.graph.metrics[number] for number in case.graph.metric[case.symptoms].tolist()]
@@ -50,45 +57,21 @@ def _goal(case: Case) -> int | None:
     return max(worth)[3] if worth else None
 
 
-def _path(case: Case, item: Hypothesis, goal: int, to_goal: Floats) -> tuple[Hop, ...]:
-    """Follow the links that carry most of the symptom, from the hypothesis' oddest reading on.
+def _path(case: Case, item: Hypothesis, tried: Sequence[Ways]) -> tuple[Hop, ...]:
+    """Return the way from the hypothesis' oddest reading that has one.
 
-    A fault that no reading shows has no path; one that no links lead from ends where it shows.
+    Where none has one that is the oddest reading alone. A fault that no reading shows has no path.
     """
-    graph, standing = case.graph, case.standing
-    there = item.variables[np.nan_to_num(case.left[item.variables]) > ODD_Z]
+    left = case.left[item.variables]
+    odd = left > ODD_Z
+    there = item.variables[odd][np.argsort(-left[odd], kind="stable")]
     if not len(there):
         return ()
-    passes = np.where(standing.measured, oddness(standing.odd), UNMEASURED_HOP)
-    strength = np.array([link.strength for link in graph.templates])
-    at = int(there[np.argmax(case.left[there])])
-    found = [at]
-    while at != goal and len(found) < _LONGEST:
-        links = np.flatnonzero(graph.cause == at)
-        effect = graph.effect[links]
-        carried = strength[graph.template[links]] * to_goal[effect] * passes[effect]
-        carried[np.isin(effect, found)] = 0.0
-        if not len(links) or carried.max() <= 0:
-            break
-        at = int(effect[np.argmax(carried)])
-        found.append(at)
-    return tuple(_hop(case, variable) for variable in found)
-
-
-def _hop(case: Case, variable: int) -> Hop:
-    standing, graph = case.standing, case.graph
-    return Hop(
-        target=graph.target(variable),
-        metric=graph.metrics[int(graph.metric[variable])],
-        moved=_known(standing.own[variable]),
-        began_s=_known(standing.onset_s[variable]),
-        usual=_known(standing.centre[variable]),
-        level=_known(standing.level[variable]),
-    )
-
-
-def _known(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+    for found in tried:
+        starts = there[found.share[there] > 0]
+        if len(starts):
+            return hops(case.graph, case.standing, found, int(starts[0]))
+    return hops(case.graph, case.standing, tried[0], int(there[0]))
 
 
 def ruled_out(ranking: Ranking, weights: Weights) -> tuple[RuledOut, ...]:

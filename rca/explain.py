@@ -161,11 +161,12 @@ def say_path(path: Sequence[Hop]) -> tuple[str, ...]:
 
 def _say_hop(hop: Hop) -> str:
     what = f"{say_short(say_target(hop.target))}: {say_metric(hop.metric)}"
+    guess = " (only readings suggest this link)" if hop.learned else ""
     if hop.moved is None and hop.level is None:
-        return f"{what}, which nobody measures"
+        return f"{what}, which nobody measures{guess}"
     change = say_moved(hop)
     began = say_clock(hop.began_s) if hop.began_s is not None else ""
-    return f"{what} {change}" + (f", from {began} on" if began else "")
+    return f"{what} {change}" + (f", from {began} on" if began else "") + guess
 
 
 def say_plain(text: str) -> str:

@@ -309,6 +309,19 @@ def probable(question: Question, _: GuardContext, settings: GuardSettings) -> Re
     )
 
 
+def on_known_links(question: Question, _: GuardContext, __: GuardSettings) -> Refusal | None:
+    """Refuse to disrupt on a cause that only links learned from readings tie to the symptom."""
+    cause = question.plan.cause
+    if not cause.conjectured:
+        return None
+    return Refusal(
+        "learned_link",
+        f"{_not(question)}: only a link that readings suggest leads from {cause.fault} on "
+        f"{cause.target} to the symptom.",
+        "If the mechanism is a real one, take `learned = true` off its [[diagnose.link]].",
+    )
+
+
 def alone(question: Question, context: GuardContext, _: GuardSettings) -> Refusal | None:
     """Refuse to touch what another plan is handling now: one thing has one actor."""
     nodes, jobs = _all_nodes(question.plan.actions), _all_jobs(question.plan.actions)
@@ -392,6 +405,7 @@ _DISRUPTING: tuple[Guard, ...] = (
     owned,
     still_open,
     probable,
+    on_known_links,
     fresh,
     alone,
     possible,

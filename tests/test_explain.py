@@ -81,12 +81,12 @@ def test_a_reading_beyond_a_limit_names_the_limit_alone() -> None:
 def test_a_hop_that_nobody_measures_is_on_the_path_all_the_same() -> None:
     hops = (
         Hop(Target(rack="r2"), "node_inlet_temperature_celsius", None, None),
-        Hop(GPU, "gpu_temperature_celsius", 12.44, None),
+        Hop(GPU, "gpu_temperature_celsius", 12.44, None, learned=True),
     )
 
     assert say_path(hops) == (
         "rack r2: air at the inlet, which nobody measures",
-        "-> node-13/GPU-3b346151: GPU core temperature +12.4 sigma",
+        "-> node-13/GPU-3b346151: GPU core temperature +12.4 sigma (only readings suggest this link)",
     )
 
 

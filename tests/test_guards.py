@@ -11,6 +11,7 @@ from core.clock import ManualClock
 from core.cluster import ClusterState, JobPhase, NodeCondition
 from core.target import Target
 from core.types import (
+    Hop,
     IncidentState,
     OutcomeStatus,
     Plan,
@@ -198,6 +199,20 @@ async def test_an_unlikely_cause_moves_nothing(probability: float) -> None:
     plan = plan_of(cordon("node-1"), probability=probability)
 
     assert names(plan, await look()) == ["min_probability"]
+
+
+async def test_a_cause_that_only_a_learned_link_ties_to_the_symptom_moves_nothing() -> None:
+    hops = (
+        Hop(Target(node="node-1"), "node_open_files_ratio", 9.0, NOW_S),
+        Hop(Target(job="train"), "job_step_time_s", 9.0, NOW_S, learned=True),
+    )
+    known = (hops[0], replace(hops[1], learned=False))
+
+    def following(path: tuple[Hop, ...]) -> Plan:
+        return replace(SWAP, cause=replace(SWAP.cause, path=path))
+
+    assert names(following(hops), await look()) == ["learned_link"]
+    assert names(following(known), await look()) == []
 
 
 @pytest.mark.parametrize("state", [PlanState.ACTING, PlanState.VERIFYING])

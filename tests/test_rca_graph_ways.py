@@ -10,7 +10,7 @@ from core.types import Floats
 from rca.graph.causal_graph import CausalGraph, build_graph
 from rca.graph.links import TEMPLATES, with_links
 from rca.graph.templates import LEARNED_STRENGTH, Join, Provenance, Template
-from rca.graph.traverse import hops, learned, reach, ways
+from rca.graph.traverse import hops, reach, ways
 from rca.posterior.standing import Standing
 
 GPUS = tuple(Target(node="n", gpu=f"g{at}") for at in range(2))
@@ -84,7 +84,7 @@ def test_where_no_way_leads_to_the_symptom_the_path_is_the_variable_alone() -> N
     assert found.share[at(graph, "gpu_memory_used_bytes")] == 0.0
 
 
-def test_a_way_over_a_learned_link_is_weak_and_says_so() -> None:
+def test_a_way_over_a_learned_link_is_weak_says_so_and_can_be_left_out() -> None:
     own = Template(
         "node_open_files_ratio",
         "rank_data_wait_s",
@@ -97,10 +97,14 @@ def test_a_way_over_a_learned_link_is_weak_and_says_so() -> None:
     stands = standing(graph, np.full(graph.size, 9.0))
 
     found = ways(graph, stands, symptom(graph))
+    known = ways(graph, stands, symptom(graph), learned=False)
 
     assert found.share[at(graph, metrics[0])] <= LEARNED_STRENGTH
-    assert learned(graph, found, at(graph, metrics[0]))
-    assert not learned(graph, found, at(graph, metrics[1]))
+    path = hops(graph, stands, found, at(graph, metrics[0]))
+    assert [hop.learned for hop in path] == [False, True, False]
+    assert not any(hop.learned for hop in hops(graph, stands, found, at(graph, metrics[1])))
+    assert known.share[at(graph, metrics[0])] == 0
+    assert known.share[at(graph, metrics[1])] == found.share[at(graph, metrics[1])]
 
 
 @settings(deadline=None)

@@ -8,7 +8,7 @@ import numpy as np
 from core.topology import NOWHERE
 from core.types import Floats, Hop, Ints
 from rca.graph.causal_graph import CausalGraph
-from rca.graph.templates import UNMEASURED_HOP, Provenance
+from rca.graph.templates import UNMEASURED_HOP, Provenance, Template
 from rca.posterior.standing import ODD_Z, Standing
 
 NOWHERE_NEAR = 0.05  # a candidate without a path keeps this share: ancestry is a prior, no filter
@@ -40,18 +40,20 @@ class Ways:
         return tuple(found)
 
 
-def ways(graph: CausalGraph, standing: Standing, symptoms: Ints) -> Ways:
+def ways(graph: CausalGraph, standing: Standing, symptoms: Ints, *, learned: bool = True) -> Ways:
     """Return how each variable could best have caused a symptom.
 
     1 at a symptom; every hop multiplies by the link's strength and by how out of order the
     variable in between is; one nobody measured keeps UNMEASURED_HOP. One pass over the links,
-    effects before causes.
+    effects before causes. learned: whether a way may take links that only readings suggest.
     """
     found, first = np.zeros(graph.size), np.full(graph.size, NOWHERE)
     found[symptoms] = 1.0
     passes = np.where(standing.measured, oddness(standing.odd), UNMEASURED_HOP)
     passes[symptoms] = 1.0
-    strength = np.array([link.strength for link in graph.templates])[graph.template]
+    strength = np.array(
+        [link.strength * (learned or not _learned(link)) for link in graph.templates]
+    )[graph.template]
     strength = strength * _barrier_share(graph, standing)
     metric_of_link = graph.metric[graph.effect]
     by_metric = np.argsort(metric_of_link, kind="stable")
@@ -76,19 +78,20 @@ def hops(graph: CausalGraph, standing: Standing, found: Ways, start: int) -> tup
     steps = [_hop(graph, standing, start)]
     for number in found.links(graph, start):
         effect = int(graph.effect[number])
-        over = graph.templates[int(graph.template[number])].over
-        steps += [Hop(graph.target(effect), metric, None, None) for metric in over]
-        steps.append(_hop(graph, standing, effect))
+        link = graph.templates[int(graph.template[number])]
+        guess = _learned(link)
+        steps += [
+            Hop(graph.target(effect), metric, None, None, learned=guess) for metric in link.over
+        ]
+        steps.append(_hop(graph, standing, effect, learned=guess))
     return tuple(steps)
 
 
-def learned(graph: CausalGraph, found: Ways, start: int) -> bool:
-    """Say whether the way goes over a link that only readings suggest."""
-    kinds = [graph.templates[int(graph.template[at])] for at in found.links(graph, start)]
-    return any(link.provenance is Provenance.LEARNED for link in kinds)
+def _learned(link: Template) -> bool:
+    return link.provenance is Provenance.LEARNED
 
 
-def _hop(graph: CausalGraph, standing: Standing, variable: int) -> Hop:
+def _hop(graph: CausalGraph, standing: Standing, variable: int, *, learned: bool = False) -> Hop:
     usual, level, moved, began_s = (
         float(part[variable])
         for part in (standing.centre, standing.level, standing.own, standing.onset_s)
@@ -100,6 +103,7 @@ def _hop(graph: CausalGraph, standing: Standing, variable: int) -> Hop:
         began_s=began_s if math.isfinite(began_s) else None,
         usual=usual if math.isfinite(usual) else None,
         level=level if math.isfinite(level) else None,
+        learned=learned,
     )
 
 

@@ -51,6 +51,10 @@ class Case:
         located = target.job in self.incident.jobs or (len(nodes) > 0 and self.near[nodes].any())
         return max(path, LOCATED if located else NOWHERE_NEAR)
 
+    def shows(self, target: Target, variables: Ints) -> bool:
+        """Say whether the incident itself points at a candidate: as a target, or by a symptom."""
+        return target in self.incident.targets or bool(np.isin(variables, self.symptoms).any())
+
     def nodes_of(self, target: Target) -> Ints:
         """Return the nodes that a target lies on; all for the cluster and what all share."""
         graph = self.graph
