@@ -65,10 +65,10 @@ def _loudest(case: Case) -> tuple[str, float]:
         z = z if not beyond(anomaly) else max(z, _BEYOND_Z)
         now = weight_of(z) if np.isfinite(z) else weight_of(ODD_Z * (0.5 + anomaly.score))
         said.append((f"{anomaly.metric} of {say_target(anomaly.target)} is {z:.1f} sigma off", now))
-    for breach in case.incident.breaches:
-        said.append(
-            (f"{breach.metric} is expected to cross its limit", _CRITICAL * breach.probability)
-        )
+    said += [
+        (f"{breach.metric} is expected to cross its limit", _CRITICAL * breach.probability)
+        for breach in case.incident.breaches
+    ]
     return max(said, key=lambda item: (item[1], item[0]))
 
 

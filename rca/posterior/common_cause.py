@@ -1,4 +1,4 @@
-"""Whether a fault sits on one thing or on what many of them share: a node, job, rack, switch, or all."""
+"""Whether a fault sits on one thing or on what many share: a node, job, rack, switch, or all."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

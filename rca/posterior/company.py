@@ -108,16 +108,25 @@ def _hold_inside(case: Case, found: list[Hypothesis]) -> None:
     for item in found:
         if not _is_small(item.target) or any(note.kind is Kind.GROUP for note in item.notes):
             continue
-        mine = set(case.nodes_of(item.target).tolist())
-        for group in groups:
-            same = group.fault == named_for(item.fault, group.target.kind)
-            wider = group.target.kind is not item.target.kind
-            if same and wider and mine <= set(case.nodes_of(group.target).tolist()):
-                item.add(Kind.GROUP, f"{say_target(group.target)} shows the same", -_GROUP_CAP)
-                for note in _plainest(item):
-                    if group.value(note.kind) <= 0:
-                        group.add(note.kind, f"{note.text} there", note.value, stays=note.stays)
-                break
+        group = next((each for each in groups if _is_inside(case, item, each)), None)
+        if group is not None:
+            _hand_up(item, group)
+
+
+def _is_inside(case: Case, item: Hypothesis, group: Hypothesis) -> bool:
+    same = group.fault == named_for(item.fault, group.target.kind)
+    if not same or group.target.kind is item.target.kind:
+        return False
+    inside = case.nodes_of(item.target), case.nodes_of(group.target)
+    return bool(np.isin(*inside).all())
+
+
+def _hand_up(item: Hypothesis, group: Hypothesis) -> None:
+    """Hold the group against the member, and give the group what only the member has."""
+    item.add(Kind.GROUP, f"{say_target(group.target)} shows the same", -_GROUP_CAP)
+    for note in _plainest(item):
+        if group.value(note.kind) <= 0:
+            group.add(note.kind, f"{note.text} there", note.value, stays=note.stays)
 
 
 def _plainest(item: Hypothesis) -> list[Note]:

@@ -24,7 +24,6 @@ from rca.posterior.standing import ODD_Z
 from rca.words import say_duration, say_target, say_value
 
 _REPEAT_CAP = 1.0
-_OF_JOB = frozenset({TargetKind.JOB, TargetKind.RANK})
 _OF_PLACE = frozenset({TargetKind.CLUSTER, TargetKind.JOB})
 _LEAST_ALONE = 2.0  # nats; what says less of a machine that it does not name says nothing by itself
 _SEEN_ONLY = 0.5
@@ -104,17 +103,23 @@ def _placed(case: Case, target: Target, name: str) -> Target | None:
     fault = FAULTS.get(name)
     if fault is None:
         return target
-    if fault.scope in _OF_JOB and not target.job:
-        return _job_of(case, target) if fault.scope is TargetKind.JOB else target
-    if fault.scope in _OF_JOB:
-        return Target(job=target.job) if fault.scope is TargetKind.JOB else target
+    if fault.scope is TargetKind.JOB:
+        return Target(job=target.job) if target.job else _job_of(case, target)
+    if fault.scope is TargetKind.RANK:
+        return target
     if target.kind in _OF_PLACE:
         return _shared_volume(case, fault) if target.kind is TargetKind.CLUSTER else None
+    return _machine(case, target, fault)
+
+
+def _machine(case: Case, target: Target, fault: Fault) -> Target | None:
+    """Return the machine, or part of one, that a fault said of another part sits on."""
     if fault.scope is TargetKind.SWITCH and target.kind is not TargetKind.SWITCH:
         return None  # one port alone says little of its switch; that many are down is a group's
-    if fault.scope is TargetKind.NODE and (target.gpu or target.port):
-        return Target(node=_node_of(case, target).node) if _node_of(case, target).node else target
-    return _node_of(case, target)
+    known = _node_of(case, target)
+    if fault.scope is TargetKind.NODE and (target.gpu or target.port) and known.node:
+        return Target(node=known.node)
+    return known
 
 
 def _shared_volume(case: Case, fault: Fault) -> Target | None:

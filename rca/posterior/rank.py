@@ -104,7 +104,7 @@ def rank(case: Case, weights: Weights) -> Ranking:
     kept = found[:_MOST_CAUSES]
     scores = [item.score(weights.of) for item in kept]
     quiet = [item.score(weights.of) + weights.calm * (item.fault == NOTHING) for item in calm]
-    share = softmax([*scores, *quiet, unknown], weights.temperature)
+    share = softmax([*scores, *quiet, unknown])
     return Ranking(
         kept=tuple(kept),
         share=share[: len(kept)],
@@ -135,10 +135,10 @@ def _add_second(case: Case, found: Sequence[Hypothesis], weights: Weights, unkno
     return bool(lifted)
 
 
-def softmax(score: Sequence[float], temperature: float) -> Floats:
+def softmax(score: Sequence[float]) -> Floats:
     """Return (H,) probabilities."""
-    scaled = np.array(score, dtype=np.float64) / temperature
-    share = np.exp(scaled - scaled.max())
+    nats = np.array(score, dtype=np.float64)
+    share = np.exp(nats - nats.max())
     return np.asarray(share / share.sum())
 
 
@@ -180,8 +180,7 @@ def _heaviest_first(
 def _add_path(case: Case, item: Hypothesis) -> None:
     """Add how well the hypothesis reaches the symptom."""
     share = case.reach_of(item.target, item.variables)
-    direct = item.target in case.incident.targets
-    direct |= bool(np.isin(item.variables, case.symptoms).any())
+    direct = case.shows(item.target, item.variables)
     if direct or not len(case.symptoms):
         text = "is itself a symptom" if direct else "nothing else shows a symptom"
     elif share > _WELL_REACHED:

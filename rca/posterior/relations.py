@@ -53,16 +53,16 @@ def mark_explained(case: Case, found: Sequence[Hypothesis]) -> None:
         if carried > carries.get(cause.key, 0.0):
             carries[cause.key] = carried
             what[cause.key] = found[effect]
-    for effect, (cause, share) in _plainest(bonus).items():
-        found[effect].add(
+    for number, (cause, share) in _plainest(bonus).items():
+        found[number].add(
             Kind.EXPLAINED,
             f"it would follow from {cause.fault} on {say_target(cause.target)}",
             _FOLLOWS * share,
         )
     for item in found:
         if item.key in carries:
-            other = what[item.key]
-            text = f"explains {other.fault} on {say_target(other.target)} too"
+            effect_of = what[item.key]
+            text = f"explains {effect_of.fault} on {say_target(effect_of.target)} too"
             item.add(Kind.EXPLAINED, text, carries[item.key])
 
 

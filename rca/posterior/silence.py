@@ -60,7 +60,7 @@ def source_is_down(case: Case, quiet: Ints) -> bool:
 
 
 def _expected(case: Case) -> Bools:
-    """(V,) what should report; that a node is up is said by others, so it is there when it is not."""
+    """(V,) what should report; whether a node is up is what others say of it."""
     there = case.standing.silent | np.isfinite(case.standing.level)
     there[case.graph.span("node_up")] = False
     return there

@@ -13,14 +13,12 @@ from rca.posterior.hypothesis import KINDS, Kind
 class Weights:
     """A conditional logit over hypotheses.
 
-    of:          multiplies the nats of each kind of evidence
-    temperature: above 1 flattens the probabilities
-    unknown:     score of "none of these" with nothing missing, nats
-    calm:        score of "nothing is broken" before its evidence, nats
+    of:      multiplies the nats of each kind of evidence
+    unknown: score of "none of these" with nothing missing, nats
+    calm:    score of "nothing is broken" before its evidence, nats
     """
 
     of: Mapping[Kind, float]
-    temperature: float
     unknown: float
     calm: float
 
@@ -32,7 +30,6 @@ def fitted() -> Weights:
     data = tomllib.loads(text)
     return Weights(
         of={kind: float(data["weight"].get(kind.value, 1.0)) for kind in KINDS},
-        temperature=float(data["temperature"]),
         unknown=float(data["unknown"]),
         calm=float(data["calm"]),
     )
