@@ -249,10 +249,6 @@ HELD_OUT = (
     ),
 )
 
-
-# In the recorded sets of ../shared/data about every third fault leaves the watched metric alone.
-
-
 LOCAL = ("cpu", "mem", "disk", "socket", "io_wait", "rx", "tx", "load")
 ENDS = (("latency|Average", "latency|p90"), ("latency_p50", "latency_p90"), ("response_time",))
 
