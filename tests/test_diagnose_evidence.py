@@ -1,4 +1,4 @@
-"""Two faults at once, nothing broken, what follows from what, and what a detector alone can tell."""
+"""Two faults at once, nothing broken, what follows from what, and a detector's word alone."""
 
 from dataclasses import replace
 
