@@ -1,7 +1,7 @@
 """What each variable is regressed on: lagged causes, bent at knots, in equal-sized blocks."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,9 @@ from rca.scm.links import Kind, Links
 Bools = NDArray[np.bool_]
 
 LINEAR = -np.inf  # the knot of a term that is not bent
-_AT_ONCE = 256  # variables gathered together: their rows then fit a processor's cache
+# Readings gathered together, 1 MiB of them: they then fit a processor's cache. 20,000 variables are
+# fitted in 3.0 s so, in 3.9 s with 32 MiB.
+_AT_ONCE = 2**17
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,17 +35,18 @@ class Place:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Variables with the same number p of terms or of arithmetic causes, for one batched product.
+    """Variables with the same number p of lagged causes, for one batched product.
 
     kind: of all of them; variables: (n,); cause, lag: (n, p)
-    knot, term: (n, p) as in ``Terms``; both (n, 0) where the kind is arithmetic
+    knots: (k,) where each of them bends; term: (n, k * p) place of each column in ``Terms``, all
+           causes of one knot beside each other. Both empty where the kind is arithmetic.
     """
 
     kind: Kind
     variables: Ints
     cause: Ints
     lag: Ints
-    knot: Floats
+    knots: Floats
     term: Ints
 
     @property
@@ -51,19 +54,28 @@ class Block:
         """Return the columns of its design: its terms, or one that arithmetic makes."""
         return self.term.shape[1] if self.kind is Kind.FITTED else 1
 
-    def chunks(self) -> Iterator[tuple[slice, "Block"]]:
-        """Yield the block in parts small enough to be gathered at once."""
-        for start in range(0, len(self.variables), _AT_ONCE):
-            part = slice(start, start + _AT_ONCE)
-            chunk = Block(
-                self.kind,
-                self.variables[part],
-                cause=self.cause[part],
-                lag=self.lag[part],
-                knot=self.knot[part],
-                term=self.term[part],
-            )
-            yield part, chunk
+    def part(self, rows: slice | Ints) -> "Block":
+        """Return the block of these of its variables."""
+        return Block(
+            self.kind,
+            self.variables[rows],
+            cause=self.cause[rows],
+            lag=self.lag[rows],
+            knots=self.knots,
+            term=self.term[rows],
+        )
+
+    def straight(self) -> "Block":
+        """Return the block without its bent columns."""
+        size = self.cause.shape[1] if len(self.knots) else 0
+        return replace(self, knots=self.knots[:1], term=self.term[:, :size])
+
+    def chunks(self, rows: int) -> Iterator[tuple[slice, "Block"]]:
+        """Yield the block in parts of which so many rows each are small enough to be gathered."""
+        step = max(1, _AT_ONCE // max(1, (self.width + 1) * rows))
+        for start in range(0, len(self.variables), step):
+            part = slice(start, start + step)
+            yield part, self.part(part)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,10 +114,10 @@ def terms_of(links: Links, knots: tuple[float, ...] = ()) -> Terms:
     row, lag, bend = row[by], lag[by], bend[by]
     effect, cause = links.effect[row], links.cause[row]
     group, slot, width = _shared(links, row=row, lag=lag, bend=bend)
-    blocks = [
-        Block(Kind.FITTED, at, cause[term], lag[term], bends[bend[term]], term)
-        for at, term in _equal_sized(effect, np.flatnonzero(_is_fitted(links)))
-    ]
+    blocks = []
+    for at, term in _equal_sized(effect, np.flatnonzero(_is_fitted(links))):
+        own = term[:, : term.shape[1] // len(bends)]
+        blocks.append(Block(Kind.FITTED, at, cause[own], lag[own], bends, term))
     return Terms(
         effect=effect,
         cause=cause,
@@ -130,8 +142,8 @@ def _arithmetic(links: Links) -> Iterator[Block]:
     for kind in (Kind.MAX, Kind.SUM):
         variables = np.flatnonzero((links.kind == kind) & ~_is_fitted(links))
         for at, place in _equal_sized(links.effect[by], variables):
-            link, none = by[place], np.zeros((len(at), 0))
-            yield Block(kind, at, links.cause[link], links.first[link], none, none.astype(np.int64))
+            link, none = by[place], np.zeros((len(at), 0), dtype=np.int64)
+            yield Block(kind, at, links.cause[link], links.first[link], np.zeros(0), none)
 
 
 def _equal_sized(effect: Ints, variables: Ints) -> Iterator[tuple[Ints, Ints]]:
@@ -149,10 +161,10 @@ def _shared(links: Links, *, row: Ints, lag: Ints, bend: Ints) -> tuple[Ints, In
     Variables are joined until no pool reaches from one group into another.
     """
     effect, pool = links.effect[row], links.pool[row]
-    alone = np.where(pool < 0, np.arange(len(row)), -1)
-    key = np.stack([np.where(pool < 0, -1, pool), np.where(pool < 0, 0, lag), bend, alone])
-    _, number = np.unique(key, axis=1, return_inverse=True)
-    number = number.reshape(-1)
+    shared = np.flatnonzero(pool >= 0)
+    key = np.stack([pool[shared], lag[shared], bend[shared]])
+    number = np.arange(len(row))
+    number[shared] = len(row) + np.unique(key, axis=1, return_inverse=True)[1].reshape(-1)
     label = np.arange(links.size)
     while len(row):
         least = np.full(number.max() + 1, links.size)
@@ -163,9 +175,10 @@ def _shared(links: Links, *, row: Ints, lag: Ints, bend: Ints) -> tuple[Ints, In
             break
         label = joined
     _, group = np.unique(label, return_inverse=True)
-    pairs, which = np.unique(np.stack([group[effect], number]), axis=1, return_inverse=True)
-    width = np.bincount(pairs[0], minlength=group.max(initial=-1) + 1)
-    return group, which.reshape(-1) - (np.cumsum(width) - width)[group[effect]], width
+    wide = int(number.max(initial=0)) + 1
+    pairs, which = np.unique(group[effect] * wide + number, return_inverse=True)
+    width = np.bincount(pairs // wide, minlength=group.max(initial=-1) + 1)
+    return group, which - (np.cumsum(width) - width)[group[effect]], width
 
 
 def gather(value: Floats, causes: Ints, lag: Ints, columns: slice) -> Floats:
@@ -199,11 +212,16 @@ def columns_of(value: Floats, block: Block, place: Place, columns: slice, *, cli
     silent = ~place.measured[block.cause]
     if silent.any():
         x[silent] = np.nan_to_num(x[silent])
-    at = block.knot * place.scale[block.cause]
-    if np.isfinite(at).any():
-        bent = np.isfinite(at)
-        x[bent] = np.maximum(x[bent] - at[bent][:, None], 0.0)
-    return x
+    if len(block.knots) == 1:
+        return x
+    size, causes, rows = x.shape
+    bent = np.empty((size, len(block.knots), causes, rows))
+    bent[:, 0] = x
+    for number, knot in enumerate(block.knots[1:].tolist(), start=1):
+        at = knot * place.scale[block.cause]
+        np.subtract(x, at[..., None], out=bent[:, number])
+        np.maximum(bent[:, number], 0.0, out=bent[:, number])
+    return bent.reshape(size, block.width, rows)
 
 
 def rates(value: Floats, counter: Ints) -> Floats:
@@ -219,5 +237,6 @@ def rates(value: Floats, counter: Ints) -> Floats:
 
 def cleaned(value: Floats) -> Floats:
     """Return the readings with everything that no sensor can mean (infinities, 1e100) as NaN."""
-    sound = np.abs(value) < 1e100
-    return value if sound.all() else np.where(sound, value, np.nan)
+    if np.fmax.reduce(value, axis=None) < 1e100 and np.fmin.reduce(value, axis=None) > -1e100:
+        return value
+    return np.where(np.abs(value) < 1e100, value, np.nan)

@@ -31,8 +31,8 @@ def expectations(value: Floats, laws: Laws, *, start: int = 0) -> Iterator[tuple
     """
     columns = slice(start, value.shape[1])
     place, fitted = laws.place, laws.fitted
-    for block in laws.terms.blocks:
-        for _, chunk in block.chunks():
+    for block in _needed(laws):
+        for _, chunk in block.chunks(columns.stop - start):
             at = chunk.variables
             base = (place.centre[at] + fitted.intercept[at])[:, None]
             if chunk.width == 0:
@@ -41,6 +41,15 @@ def expectations(value: Floats, laws: Laws, *, start: int = 0) -> Iterator[tuple
             x = columns_of(value, chunk, place, columns, clip=True)
             summed = np.einsum("np,npc->nc", _weight(chunk, fitted), x)
             yield chunk, base + summed
+
+
+def _needed(laws: Laws) -> Iterator[Block]:
+    """Yield all variables in blocks; those whose law is straight without bent columns."""
+    for block in laws.terms.blocks:
+        straight = block.straight()
+        bent = (laws.fitted.coefficient[block.term[:, straight.term.shape[1] :]] != 0).any(axis=1)
+        yield block.part(np.flatnonzero(bent))
+        yield straight.part(np.flatnonzero(~bent))
 
 
 def _weight(block: Block, fitted: Fitted) -> Floats:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from core.types import Floats
-from rca.scm.design import Block, Bools, Place, Terms, columns_of
+from rca.scm.design import Block, Place, Terms, columns_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,19 +52,20 @@ def scaled(old: Moments, keep: float) -> Moments:
 def _of_block(value: Floats, block: Block, place: Place, columns: slice) -> Sums:
     size, width = len(block.variables), block.width + 1
     made = Sums(np.zeros(size), np.zeros((size, width)), np.zeros((size, width, width)))
-    for part, chunk in block.chunks():
-        x, whole = _rows(value, chunk, place, columns)
-        made.count[part] = whole.sum(axis=1)
-        made.total[part] = x.sum(axis=2)
-        made.gram[part] = x @ x.transpose(0, 2, 1)
+    rows = columns.stop - columns.start
+    for part, chunk in block.chunks(rows):
+        own = value[chunk.variables, columns] - place.centre[chunk.variables][:, None]
+        design = columns_of(value, chunk, place, columns, clip=False)
+        x = np.concatenate([design, own[:, None]], axis=1)
+        made.count[part], made.total[part] = rows, x.sum(axis=2)
+        # A sum tells of a missing reading; only then are all of them looked at.
+        if not np.isfinite(made.total[part]).all():
+            whole = np.isfinite(x).all(axis=1)
+            x[np.broadcast_to(~whole[:, None, :], x.shape)] = 0.0
+            made.count[part], made.total[part] = whole.sum(axis=1), x.sum(axis=2)
+        # Not x times all of itself: numpy has another routine for that, which with 41 columns takes
+        # 6.6 ms instead of 0.05 where it may use two busy cores.
+        made.gram[part, :, :-1] = x @ x[:, :-1].transpose(0, 2, 1)
+        made.gram[part, :-1, -1] = made.gram[part, -1, :-1]
+        made.gram[part, -1, -1] = np.einsum("nc,nc->n", x[:, -1], x[:, -1])
     return made
-
-
-def _rows(value: Floats, block: Block, place: Place, columns: slice) -> tuple[Floats, Bools]:
-    """Return (n, p + 1, C) the columns and the variable, 0 in rows that are not complete."""
-    own = value[block.variables, columns] - place.centre[block.variables][:, None]
-    x = np.concatenate([columns_of(value, block, place, columns, clip=False), own[:, None]], axis=1)
-    whole = np.isfinite(x).all(axis=1)
-    if not whole.all():
-        x[np.broadcast_to(~whole[:, None, :], x.shape)] = 0.0
-    return x, whole
