@@ -32,7 +32,7 @@ from rca.posterior.weights import Weights
 _MOST_CAUSES = 8
 _MOST_BESIDE = 2  # causes at once beside the first
 _PLAIN = 2.0  # nats beyond "unknown" of a cause that counts beside the best one
-_MISSING, _MOST_MISSING = 0.5, 2.0  # nats for "unknown", of one reading and in all
+_MISSING, _MOST_MISSING = 0.25, 1.0  # nats for "unknown", of one reading and in all
 _BEHIND = 3.0  # nats by which each further cause comes behind: 5 %
 _WELL_REACHED = 0.5
 _PATH_BONUS = 0.25
