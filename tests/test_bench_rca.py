@@ -7,7 +7,7 @@ from agent.bench.rca import rows_of
 from agent.bench.rca_child import Agreement, Ours, OutOfTimeError, Theirs, kendall_tau, limited
 from agent.bench.rca_graphs import ROWS, draw
 
-OURS = Ours(50, 85, 0.02, (0.002, 0.001, 0.003), 9, True)
+OURS = Ours(50, 85, 0.02, (0.002, 0.001, 0.003), 9, 8, 9)
 
 
 def test_a_stopped_reference_is_reported_as_a_lower_bound() -> None:
@@ -40,6 +40,7 @@ def test_every_variable_of_a_drawn_graph_reaches_the_target(variables: int) -> N
 
     assert len(drawn.links.ancestors(drawn.target)) == variables
     assert drawn.normal.shape == (variables, ROWS)
+    assert drawn.abnormal.shape == (variables, len(drawn.root))
     np.testing.assert_array_equal(drawn.abnormal, again.abnormal)
 
 

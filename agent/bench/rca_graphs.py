@@ -1,4 +1,4 @@
-"""Random linear causal graphs to measure root cause on: normal rows and one abnormal one."""
+"""Random linear causal graphs to measure root cause on: normal rows and some abnormal ones."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from core.types import Floats, Ints
 from rca.scm.links import Links, link
 
 ROWS = 1440  # a day of minutes
+ABNORMAL = 9  # rows, each with another mechanism shifted
 _EXTRA = 0.8  # links a variable beside the one that leads on towards the target
 
 
@@ -16,13 +17,16 @@ class Drawn:
     """One graph with data.
 
     links: each variable reaches the last, the target, along about 1.8 links a variable
-    normal: (V, ROWS); abnormal: (V,) with one mechanism shifted; root: which one
+    normal: (V, ROWS); abnormal: (V, ABNORMAL), one mechanism shifted in each row
+    root:   (ABNORMAL,) which one; oddest: (ABNORMAL,) which one's noise is the largest there: of a
+            thousand mechanisms one may be further off by chance
     """
 
     links: Links
     normal: Floats
     abnormal: Floats
-    root: int
+    root: Ints
+    oddest: Ints
 
     @property
     def target(self) -> int:
@@ -33,18 +37,19 @@ class Drawn:
 def draw(variables: int, *, seed: int, shift: float) -> Drawn:
     """Draw a graph, gains of 0.3 to 1 either way, and normal noise of standard deviation 1.
 
-    shift: of one random variable's noise in the abnormal row, in its standard deviations
+    shift: of one random variable's noise in each abnormal row, in its standard deviations
     """
     rng = np.random.default_rng(seed)
     pairs = _pairs(variables, rng)
     links = link(variables, pairs)
     gain = rng.uniform(0.3, 1.0, len(pairs)) * rng.choice([-1.0, 1.0], len(pairs))
-    value = rng.standard_normal((variables, ROWS + 1))
-    root = int(rng.integers(0, variables))
-    value[root, ROWS] += shift
+    value = rng.standard_normal((variables, ROWS + ABNORMAL))
+    root = rng.integers(0, variables, ABNORMAL)
+    value[root, ROWS + np.arange(ABNORMAL)] += shift
+    oddest = np.abs(value[:, ROWS:]).argmax(axis=0)
     for step in links.steps:
         np.add.at(value, links.effect[step], gain[step, None] * value[links.cause[step]])
-    return Drawn(links, value[:, :ROWS], value[:, ROWS], root)
+    return Drawn(links, value[:, :ROWS], value[:, ROWS:], root, oddest)
 
 
 def _pairs(variables: int, rng: np.random.Generator) -> Ints:
