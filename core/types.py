@@ -199,6 +199,8 @@ class Cause:
     persistent: probability that it stays until something is done about it; a transient one ends by
                 itself or with a restart. None where nothing speaks for either
     impact:     share of the symptom that it accounts for, [0, 1]; None where not known
+    beside:     it is at work beside the first: no other cause explains what it shows. Then its
+                probability says how far the symptom is put down to it, not whether it is there
     path:       from the cause to the symptom, both included; over learned links only where the
                 cause is no symptom itself and nothing else leads from it to one
     """
@@ -211,6 +213,7 @@ class Cause:
     persistent: float | None = None
     impact: float | None = None
     path: tuple[Hop, ...] = ()
+    beside: bool = False
 
     @property
     def conjectured(self) -> bool:

@@ -5,13 +5,12 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from core.target import TargetKind
 from core.types import Check, Evidence, Hop, RuledOut
-from core.units import CATALOG
 from rca.faults.catalogue import FAULTS, NO_FAULTS
 from rca.graph.traverse import Ways, hops, ways
 from rca.posterior.case import Case
 from rca.posterior.hypothesis import Hypothesis, Kind
+from rca.posterior.impact import goal_of
 from rca.posterior.rank import Ranking
 from rca.posterior.standing import ODD_Z
 from rca.posterior.weights import Weights
@@ -21,8 +20,6 @@ _OUT = 0.02  # below this a fault is ruled out, if something speaks against it
 _MOST = 5
 _AGAINST = -1.0  # nats: what speaks against a fault that was looked for
 _TELLING = 0.05  # nats a check is expected to bring, at the least
-# A job's speed hurts; its goodput and its counts follow from that.
-_HURTS = ("job_step_time_s", "job_latency_p99_s")
 
 
 def paths(case: Case, ranking: Ranking) -> tuple[tuple[Hop, ...], ...]:
@@ -45,18 +42,6 @@ def paths(case: Case, ranking: Ranking) -> tuple[tuple[Hop, ...], ...]:
     )
 
 
-def goal_of(case: Case) -> int | None:
-    """Return the symptom that a path should end at: a job's own time before anything else."""
-    odd = np.nan_to_num(case.standing.odd)
-    metric = [case.graph.metrics[number] for number in case.graph.metric[case.symptoms].tolist()]
-    of_job = [name in CATALOG and CATALOG[name].scope is TargetKind.JOB for name in metric]
-    worth = [
-        (name in _HURTS, job, float(odd[variable]), int(variable))
-        for name, job, variable in zip(metric, of_job, case.symptoms.tolist(), strict=True)
-    ]
-    return max(worth)[3] if worth else None
-
-
 def _path(case: Case, item: Hypothesis, tried: Sequence[Ways]) -> tuple[Hop, ...]:
     """Return the way from the hypothesis' oddest reading that has one.
 
@@ -72,6 +57,14 @@ def _path(case: Case, item: Hypothesis, tried: Sequence[Ways]) -> tuple[Hop, ...
         if len(starts):
             return hops(case.graph, case.standing, found, int(starts[0]))
     return hops(case.graph, case.standing, tried[0], int(there[0]))
+
+
+def leading(ranking: Ranking) -> list[Hypothesis]:
+    """Return the causes above "unknown", and those at work beside the first."""
+    if not ranking.kept or ranking.share[0] <= ranking.unknown:
+        return []
+    pairs = zip(ranking.kept, ranking.share.tolist(), strict=True)
+    return [item for item, share in pairs if share > ranking.unknown or item.value(Kind.SECOND) > 0]
 
 
 def ruled_out(ranking: Ranking, weights: Weights) -> tuple[RuledOut, ...]:

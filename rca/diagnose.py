@@ -8,11 +8,12 @@ import numpy as np
 
 from core.cluster import ClusterState
 from core.types import Cause, Diagnosis, Event, Incident, Window
-from rca.account import calm, checks, paths, ruled_out
+from rca.account import calm, checks, leading, paths, ruled_out
 from rca.faults.catalogue import FAULTS, Sign, persistence
 from rca.knowledge import DEFAULT, Knowledge
 from rca.posterior.case import Case, open_case
-from rca.posterior.hypothesis import Hypothesis
+from rca.posterior.hypothesis import Hypothesis, Kind
+from rca.posterior.impact import explained_share, impacts
 from rca.posterior.rank import rank
 from rca.posterior.standing import Spans
 from rca.posterior.weights import Weights, fitted
@@ -63,9 +64,13 @@ def diagnose(
         )
         ranking = rank(case, weights)
         ways = paths(case, ranking)
+        parts = impacts(case, ranking.kept)
+        explained = explained_share(case, leading(ranking))
     causes = tuple(
-        replace(_cause(item, float(share), weights), path=way)
-        for item, share, way in zip(ranking.kept, ranking.share.tolist(), ways, strict=True)
+        replace(_cause(item, share, weights), path=way, impact=part)
+        for item, share, way, part in zip(
+            ranking.kept, ranking.share.tolist(), ways, parts, strict=True
+        )
     )
     calm_text, calm_evidence = calm(ranking, weights)
     return Diagnosis(
@@ -76,6 +81,7 @@ def diagnose(
         method=METHOD,
         missing=ranking.missing,
         no_fault=ranking.no_fault,
+        explained=explained,
         ruled_out=ruled_out(ranking, weights),
         checks=checks(ranking),
         calm=calm_text,
@@ -93,6 +99,7 @@ def _cause(item: Hypothesis, share: float, weights: Weights) -> Cause:
         evidence=item.evidence(weights.of),
         kind=FAULTS[item.fault].kind,
         persistent=persistence(item.fault, signs),
+        beside=item.value(Kind.SECOND) > 0,
     )
 
 

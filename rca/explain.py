@@ -95,9 +95,9 @@ def explain(
         speaks_against=_weighed(diagnosis, shown, sign=-1),
         other_causes=tuple(
             say_short(say_cause(cause))
-            for cause in diagnosis.causes[len(shown) :][:_SHOWN]
-            if cause.probability >= _WORTH_NAMING
-        ),
+            for cause in diagnosis.causes
+            if cause not in shown and cause.probability >= _WORTH_NAMING
+        )[:_SHOWN],
         ruled_out=tuple(map(_say_ruled_out, diagnosis.ruled_out[:_SHOWN])),
         checks=tuple(map(say_check, diagnosis.checks[:_SHOWN])),
         missing=tuple(map(say_plain, diagnosis.missing)),

@@ -5,10 +5,7 @@ from enum import StrEnum
 from core.types import Cause, Diagnosis
 
 _LIKELY = 0.5  # below this no cause is called the root cause
-# Two rivals would each explain all of the symptom; two causes at once share it between them.
-_SHARED_IMPACT = 1.1
-_OWN_IMPACT = 0.1
-_OWN_PROBABILITY = 0.2
+_OWN_IMPACT = 0.1  # less of the symptom is no part worth naming
 
 
 class Verdict(StrEnum):
@@ -33,16 +30,14 @@ def verdict_of(diagnosis: Diagnosis) -> Verdict:
 
 
 def together(diagnosis: Diagnosis) -> tuple[Cause, ...]:
-    """Return the leading causes that are at work at once: each has a part of the symptom."""
-    found: list[Cause] = []
-    left = _SHARED_IMPACT
-    for cause in diagnosis.causes:
-        share = cause.impact if cause.impact is not None else left
-        if cause.probability < _OWN_PROBABILITY or not _OWN_IMPACT <= share < left:
-            break
-        found.append(cause)
-        left -= share
-    return tuple(found)
+    """Return the causes that are at work at once: the first, and those beside it with a part.
+
+    A rival is none of them: it would explain what the first does.
+    """
+    first = diagnosis.causes[:1]
+    at_work = (*first, *(cause for cause in diagnosis.causes[1:] if cause.beside))
+    found = tuple(cause for cause in at_work if (cause.impact or 0.0) >= _OWN_IMPACT)
+    return found if len(found) > 1 else first
 
 
 def blamed(diagnosis: Diagnosis) -> tuple[Cause, ...]:

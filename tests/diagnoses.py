@@ -124,7 +124,13 @@ def named() -> Diagnosis:
 def several() -> Diagnosis:
     """Two faults at once: each has its part of the symptom."""
     storage = Cause(
-        VOLUME, "storage_slow", 0.46, kind=FaultClass.STORAGE, persistent=0.2, impact=0.38
+        VOLUME,
+        "storage_slow",
+        0.46,
+        kind=FaultClass.STORAGE,
+        persistent=0.2,
+        impact=0.38,
+        beside=True,
     )
     both = (replace(cooling(), probability=0.5, impact=0.55), storage)
     return replace(named(), causes=both, unknown=0.03, explained=0.93, ruled_out=())

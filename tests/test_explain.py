@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.faults import FaultClass
 from core.target import Target
-from core.types import Hop, Severity
+from core.types import Cause, Hop, Severity
 from core.units import CATALOG
 from rca.explain import explain, say_path, say_plain
 from rca.verdict import Verdict, together, verdict_of
@@ -32,14 +32,26 @@ def test_each_kind_of_answer_is_told_apart(name: str) -> None:
 
 
 def test_rivals_are_not_taken_for_two_causes_at_once() -> None:
-    """Each rival would explain the whole symptom; two causes share it."""
+    """A rival would explain what the first does; a cause beside it has a part of its own."""
     first, second = several().causes
-    rivals = (replace(first, impact=0.9), replace(second, impact=0.8))
-    doubtful = (first, replace(second, probability=0.1))
+    rivals = (first, replace(second, beside=False))
+    elsewhere = (first, replace(second, impact=0.02))
+    unmeasured = (replace(first, impact=None), second)
 
     assert together(several()) == (first, second)
     assert together(replace(several(), causes=rivals)) == rivals[:1]
-    assert together(replace(several(), causes=doubtful)) == (first,)
+    assert together(replace(several(), causes=elsewhere)) == (first,)
+    assert together(replace(several(), causes=unmeasured)) == unmeasured[:1]
+
+
+def test_a_rival_between_two_causes_at_once_is_told_as_another_cause() -> None:
+    first, second = several().causes
+    rival = Cause(GPU, "gpu_slow", 0.2, impact=0.5)
+
+    said = explain(slow_job(), replace(several(), causes=(first, rival, second)))
+
+    assert "gpu" not in said.root_cause.lower()
+    assert len(said.other_causes) == 1
 
 
 def test_where_nothing_is_broken_the_evidence_is_that_of_calm() -> None:

@@ -10,12 +10,12 @@ from functools import reduce
 
 import numpy as np
 
-from core.target import Target
+from core.target import Target, TargetKind
 from core.types import Floats, Ints, Window
 from core.units import CATALOG
 from rca.graph.causal_graph import CausalGraph
 from rca.graph.templates import Template
-from rca.posterior.standing import Spans, Standing, readings
+from rca.posterior.standing import Bools, Spans, Standing, readings
 from rca.scm.design import LINEAR, Place, Terms, terms_of
 from rca.scm.fit import Fitted, choose, solve
 from rca.scm.links import Links, link
@@ -29,6 +29,7 @@ PLAIN_Z = 10.0  # two readings this odd are equally odd: their sigmas are not co
 RIDGE = 1e-2  # of a column's variance: lags of one cause move nearly as one
 _SAMPLED_SERIES = 16  # coefficients are shared, so a sample of the series is enough
 _MAX_LAGS = 8
+_LATE_S = 60.0  # an onset is two readings in a row: so late a cause may still seem to come
 _MODEL_ERROR = 0.15  # of what the causes are expected to bring; no mechanism is better known
 
 
@@ -77,6 +78,10 @@ class Mechanisms:
     knots: tuple[float, ...] = ()
     sums: tuple[_Sums, ...] = ()
 
+    def cover(self, graph: CausalGraph) -> bool:
+        """Say whether every link of the graph that is fitted was."""
+        return all(each.barrier or each in self.gain for each in graph.templates)
+
 
 def fit_mechanisms(
     graph: CausalGraph,
@@ -92,7 +97,7 @@ def fit_mechanisms(
     known: fitted earlier, on rows before these, which now count ``keep`` times: fitting on each
     hour, off the incident path, costs that hour. Where other series are sampled it starts anew.
     knots: where mechanisms may bend, if a back-test wants it; straight ones only on the incident
-    path, as bends at every lag cost 20 times as much.
+    path, as bends at every lag cost 8 times as much.
     """
     if known and known.knots != knots:
         known = None
@@ -118,12 +123,16 @@ def fit_mechanisms(
 
 
 def _by_grid(graph: CausalGraph, windows: Mapping[str, Window]) -> tuple[tuple[str, ...], ...]:
-    """Return the metrics that have causes, those scraped at the same times together."""
-    groups: dict[bytes, list[str]] = {}
+    """Return the metrics that have causes, those scraped at the same times together.
+
+    Those of jobs by themselves: they come and go, and what is known of the hardware stays.
+    """
+    groups: dict[tuple[bytes, bool], list[str]] = {}
     caused = {each.effect for each in graph.templates if not each.barrier}
     for name in graph.metrics:
         if name in caused:
-            groups.setdefault(windows[name].time_s.tobytes(), []).append(name)
+            of_job = CATALOG[name].scope in (TargetKind.JOB, TargetKind.RANK)
+            groups.setdefault((windows[name].time_s.tobytes(), of_job), []).append(name)
     return tuple(tuple(names) for names in groups.values())
 
 
@@ -257,32 +266,21 @@ def residual(graph: CausalGraph, standing: Standing, mechanisms: Mechanisms) -> 
     A barrier's effect is explained by its slowest cause as arithmetic; other effects by the
     fitted gain inside the trained range and by agreement of sign, order and size outside it.
     """
-    cause, effect, kind = graph.cause, graph.effect, graph.template
-    sign = np.array([link.sign for link in graph.templates], dtype=np.int64)[kind]
-    barrier = np.array([link.barrier for link in graph.templates], dtype=bool)[kind]
+    cause, effect = graph.cause, graph.effect
     moved = standing.level - standing.centre
-    own = np.clip(standing.own, -PLAIN_Z, PLAIN_Z)
-    trained = np.clip(moved, -TRAINED_Z * standing.scale, TRAINED_Z * standing.scale)
-
-    count = np.bincount(
-        effect * max(1, len(graph.templates)) + kind,
-        minlength=graph.size * max(1, len(graph.templates)),
-    )[effect * max(1, len(graph.templates)) + kind]
-    push = _push(graph, standing, mechanisms, trained[cause]) / np.maximum(count, 1)
+    push = pushes(graph, standing, mechanisms)
     expected = np.bincount(effect, weights=push, minlength=graph.size).astype(np.float64)
     expected = expected + barrier_wait(graph, moved)
     noise = np.hypot(_noise(graph, standing, mechanisms), _MODEL_ERROR * expected)
     left = (moved - expected) / noise
 
-    same_way = own[cause] * sign * own[effect] > 0
-    in_order = ~(standing.onset_s[cause] > standing.onset_s[effect] + 60.0)
-    beyond = barrier | (np.abs(standing.own[cause]) > TRAINED_Z)
-    ratio = np.where(
-        barrier,
-        np.nan_to_num(moved[cause] / np.where(moved[effect] == 0, np.nan, moved[effect])),
-        np.nan_to_num(np.abs(own[cause]) / np.maximum(np.abs(own[effect]), 1e-9)),
+    barrier = np.array([link.barrier for link in graph.templates], dtype=bool)[graph.template]
+    ratio = np.nan_to_num(moved[cause] / np.where(moved[effect] == 0, np.nan, moved[effect]))
+    share = np.where(
+        barrier & _in_order(graph, standing),
+        np.clip(ratio, 0.0, 1.0),
+        beyond_training(graph, standing),
     )
-    share = np.where(same_way & in_order & beyond, np.clip(ratio, 0.0, 1.0), 0.0)
     explained = np.zeros(graph.size)
     np.maximum.at(explained, effect, share)
 
@@ -291,6 +289,43 @@ def residual(graph: CausalGraph, standing: Standing, mechanisms: Mechanisms) -> 
     # A cause that is normal explains nothing and adds no suspicion to an effect that is normal.
     limited = np.where(np.abs(signed) > np.abs(standing.odd), standing.odd, signed)
     return np.asarray(np.clip(limited * (1 - explained), -CAP_Z, CAP_Z))
+
+
+def pushes(graph: CausalGraph, standing: Standing, mechanisms: Mechanisms) -> Floats:
+    """(E,) what each link makes of its cause's change, in the effect's unit.
+
+    A cause is taken to the end of the range that the mechanism was trained on, no further. Causes
+    of one kind act by their mean.
+    """
+    moved = standing.level - standing.centre
+    trained = np.clip(moved, -TRAINED_Z * standing.scale, TRAINED_Z * standing.scale)
+    kinds = max(1, len(graph.templates))
+    number = graph.effect * kinds + graph.template
+    count = np.bincount(number, minlength=graph.size * kinds)[number]
+    push = _push(graph, standing, mechanisms, trained[graph.cause])
+    return np.asarray(push / np.maximum(count, 1))
+
+
+def beyond_training(graph: CausalGraph, standing: Standing) -> Floats:
+    """(E,) share of each effect that its cause accounts for by agreement, in [0, 1].
+
+    Of causes outside the trained range only, and of no barrier: as far as sign, order in time and
+    size agree.
+    """
+    own = np.clip(standing.own, -PLAIN_Z, PLAIN_Z)
+    barrier = np.array([link.barrier for link in graph.templates], dtype=bool)[graph.template]
+    ratio = np.abs(own[graph.cause]) / np.maximum(np.abs(own[graph.effect]), 1e-9)
+    beyond = ~barrier & (np.abs(standing.own[graph.cause]) > TRAINED_Z)
+    share = np.clip(np.nan_to_num(ratio), 0.0, 1.0)
+    return np.where(beyond & _in_order(graph, standing), share, 0.0)
+
+
+def _in_order(graph: CausalGraph, standing: Standing) -> Bools:
+    """(E,) whether sign and order in time let a cause have moved its effect."""
+    sign = np.array([link.sign for link in graph.templates], dtype=np.int64)[graph.template]
+    same_way = standing.own[graph.cause] * sign * standing.own[graph.effect] > 0
+    onset_s = standing.onset_s
+    return same_way & ~(onset_s[graph.cause] > onset_s[graph.effect] + _LATE_S)
 
 
 def barrier_wait(graph: CausalGraph, moved: Floats) -> Floats:

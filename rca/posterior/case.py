@@ -10,7 +10,7 @@ from core.target import Target, TargetKind
 from core.types import Event, Floats, Incident, Ints, Window
 from core.units import CATALOG
 from rca.graph.causal_graph import CausalGraph, build_graph
-from rca.graph.mechanisms import fit_mechanisms, residual
+from rca.graph.mechanisms import Mechanisms, fit_mechanisms, residual
 from rca.graph.traverse import NOWHERE_NEAR, reach
 from rca.knowledge import DEFAULT, Knowledge
 from rca.posterior.standing import ODD_Z, Bools, Spans, Standing, stand
@@ -26,6 +26,7 @@ class Case:
     left:     (V,) residual given causes, signed so that above 0 is bad
     reach:    (V,) share of the symptom a variable could have caused
     symptoms: variables the incident itself points at
+    mechanisms: what the graph's links bring in normal times
     near:     (nodes,) whether the incident or one of its jobs touches a node
     """
 
@@ -37,6 +38,7 @@ class Case:
     graph: CausalGraph
     spans: Spans
     standing: Standing
+    mechanisms: Mechanisms
     left: Floats
     reach: Floats
     symptoms: Ints
@@ -95,13 +97,15 @@ def open_case(
     told: tuple[Event, ...] = (),
 ) -> Case:
     """Read the windows on the incident's graph; metrics outside the catalogue are left out."""
-    known = {name: w for name, w in windows.items() if _usable(name, w)}
+    known = usable(windows)
     topology = state.topology if state is not None else None
     series = {name: window.targets for name, window in known.items()}
     graph = build_graph(series, topology, knowledge.links)
     standing = stand(graph, known, spans)
-    mechanisms = knowledge.mechanisms or fit_mechanisms(graph, known, spans)
-    left = residual(graph, standing, mechanisms)
+    ready = knowledge.mechanisms
+    if ready is None or not ready.cover(graph):
+        ready = fit_mechanisms(graph, known, spans)
+    left = residual(graph, standing, ready)
     symptoms = _symptoms(graph, standing, incident)
     return Case(
         incident=incident,
@@ -112,11 +116,17 @@ def open_case(
         graph=graph,
         spans=spans,
         standing=standing,
+        mechanisms=ready,
         left=left,
         reach=reach(graph, standing, symptoms),
         symptoms=symptoms,
         near=_near(graph, incident),
     )
+
+
+def usable(windows: Mapping[str, Window]) -> Mapping[str, Window]:
+    """Return the windows of the catalogue's metrics that hold together."""
+    return {name: window for name, window in windows.items() if _usable(name, window)}
 
 
 def _usable(name: str, window: Window) -> bool:
