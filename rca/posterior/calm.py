@@ -11,6 +11,7 @@ from rca.posterior.case import Case
 from rca.posterior.events import beyond
 from rca.posterior.hypothesis import Hypothesis, Kind
 from rca.posterior.readings import weight_of
+from rca.posterior.silence import from_stillness
 from rca.posterior.standing import ODD_Z
 from rca.posterior.turns import FOLLOW_LOAD
 from rca.words import say_target
@@ -103,7 +104,8 @@ def _planned(case: Case) -> list[Hypothesis]:
 
 def _loaded(case: Case, turned: Floats) -> list[Hypothesis]:
     """Return that a job has begun or come to its end where every symptom is, and nothing failed."""
-    if any(event.severity is not Severity.INFO for event in case.incident.events):
+    failed = any(event.severity is not Severity.INFO for event in case.incident.events)
+    if failed or any(True for _ in from_stillness(case)):
         return []
     begun = {job.id for job in case.state.jobs if _orderly(case, job)} if case.state else set()
     begun |= {e.target.job for e in case.told if e.kind in _ORDERLY and e.target.job}

@@ -65,6 +65,9 @@ def _of_variable(case: Case, fault: Fault, variable: int, groups: Sequence[Group
     if centre == 0 and CATALOG[name].counter:
         found.add(Kind.RESIDUAL, f"{name} counted nothing before", _NEVER_BEFORE, of=name)
     _add_peers(found, name, float(standing.peer[variable]))
+    if CATALOG[name].scope is TargetKind.JOB and math.isfinite(standing.own[variable]):
+        text = f"{name} is like in no hour before, and has no peers to be held against"
+        found.add(Kind.PEERS, text, _PEER_CAP * math.tanh((z - ODD_Z) / ODD_Z), of=name)
     for group in groups:
         if variable in group.members:
             found.add(

@@ -116,7 +116,7 @@ class _Place:
 def _covers(cause: _Place, effect: _Place) -> float:
     """Return the share of the effect's readings, or of what was said, that the cause explains."""
     if cause.fault in _BRINGS.get(effect.fault, ()):
-        apart = cause.apart(effect) if effect.fault not in _SILENT else cause.own
+        apart = cause.own if effect.fault in _SILENT else cause.apart(effect)
         return _likely(apart) if _same_place(cause, effect) else 0.0
     if effect.said_only:
         program = effect.own_job and not cause.own_job and bool(cause.jobs & effect.jobs)
@@ -139,6 +139,7 @@ _SILENT = frozenset({"node_silent"})
 _BRINGS = {
     "node_silent": ("kernel_panic", "host_machine_check", "power_lost", "node_taken_down"),
     "gpu_row_remap": ("gpu_ecc_uncorrectable",),
+    "inference_overload": ("bad_release",),
 }
 
 
@@ -147,7 +148,9 @@ def _likely(apart: float) -> float:
 
 
 def _same_place(cause: "_Place", effect: "_Place") -> bool:
-    inside = bool(effect.nodes) and effect.nodes <= cause.nodes and not cause.own_job
+    if cause.own_job or effect.own_job:
+        return cause.own_job and effect.own_job and cause.jobs == effect.jobs
+    inside = bool(effect.nodes) and effect.nodes <= cause.nodes
     return inside and (not cause.gpus or cause.gpus == effect.gpus)
 
 
