@@ -78,11 +78,12 @@ class Api:
         view = self.controls.view()
         incident = find_incident(view, request.path_params["id"])
         diagnosis = view.diagnoses.get(incident.id)
+        said = diagnosis and explain(incident, diagnosis, view.state, experience=view.experience)
         return JSONResponse(
             {
                 "incident": to_json(incident),
                 "diagnosis": diagnosis and to_json(diagnosis),
-                "explanation": diagnosis and to_json(explain(incident, diagnosis, view.state)),
+                "explanation": said and to_json(said),
                 "plans": [to_json(each) for each in plans_of(view, incident.id)],
                 "timeline": to_json(await self.controls.timeline(incident.id)),
             }

@@ -95,7 +95,7 @@ class Page:
         incident = find_incident(view, request.path_params["id"])
         timeline = await self.controls.timeline(incident.id)
         diagnosis = view.diagnoses.get(incident.id)
-        said = diagnosis and explain(incident, diagnosis, view.state)
+        said = diagnosis and explain(incident, diagnosis, view.state, experience=view.experience)
         targets = set(incident.targets)
         return self._render(
             "incident.html",

@@ -115,6 +115,11 @@ class View:
     demand: DemandView | None = None
     learned: tuple[Learned, ...] = ()
 
+    @property
+    def experience(self) -> Mapping[str, str]:
+        """Map each fault to what came of acting on it on this fleet, in words."""
+        return {each.fault: each.text for each in self.learned}
+
 
 class Controls(Protocol):
     """The controller as its server sees it."""

@@ -1,8 +1,9 @@
 """A diagnosis in sentences for people: what broke, why we think so, and what would tell more."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from core.cluster import ClusterState
 from core.types import (
@@ -29,6 +30,7 @@ from rca.words import (
 )
 
 _SHOWN = 6
+NO_EXPERIENCE: Mapping[str, str] = MappingProxyType({})
 _NAME = re.compile(r"\w+")
 _CALM = "the load changed, the work was planned, or a reading was a fluke"
 _WORTH_NAMING = 0.01
@@ -42,6 +44,7 @@ class Explanation:
     verdict:    the kind of answer; ``root_cause`` puts it into a sentence
     path:    one clause a hop, the cause first; of several causes one path after the other
     speaks_for, speaks_against: the answer, with their weights in nats
+    experience: what came of acting on these faults on this fleet
     """
 
     verdict: Verdict
@@ -56,6 +59,7 @@ class Explanation:
     checks: tuple[str, ...]
     missing: tuple[str, ...]
     method: str
+    experience: tuple[str, ...] = ()
 
     def lines(self) -> tuple[str, ...]:
         """Return it as text, a heading before the first line of each part."""
@@ -66,6 +70,7 @@ class Explanation:
             ("Path", self.path),
             ("For (nats)", self.speaks_for),
             ("Against (nats)", self.speaks_against),
+            ("Experience", self.experience),
             ("Other causes", self.other_causes or ("none worth naming",)),
             ("Ruled out", self.ruled_out),
             ("Would decide it", self.checks),
@@ -80,9 +85,16 @@ class Explanation:
 
 
 def explain(
-    incident: Incident, diagnosis: Diagnosis, state: ClusterState | None = None
+    incident: Incident,
+    diagnosis: Diagnosis,
+    state: ClusterState | None = None,
+    *,
+    experience: Mapping[str, str] = NO_EXPERIENCE,
 ) -> Explanation:
-    """Put an incident and its diagnosis into words; needs nothing but these values."""
+    """Put an incident and its diagnosis into words; needs nothing but these values.
+
+    experience: fault -> what came of acting on it on this fleet
+    """
     verdict = verdict_of(diagnosis)
     shown = blamed(diagnosis)
     return Explanation(
@@ -102,7 +114,16 @@ def explain(
         checks=tuple(map(say_check, diagnosis.checks[:_SHOWN])),
         missing=tuple(map(say_plain, diagnosis.missing)),
         method=_say_method(diagnosis),
+        experience=_say_experience(shown, experience),
     )
+
+
+def _say_experience(causes: Sequence[Cause], experience: Mapping[str, str]) -> tuple[str, ...]:
+    """Return of each fault once what came of acting on it; nothing of what nobody has tried."""
+    faults = dict.fromkeys(cause.fault for cause in causes)
+    known = [fault for fault in faults if experience.get(fault)]
+    about = len(faults) > 1
+    return tuple(f"{say_plain(f)}: {experience[f]}" if about else experience[f] for f in known)
 
 
 def say_root(diagnosis: Diagnosis) -> str:

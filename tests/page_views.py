@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.view import DemandView, ForecastView, Pause, View
+from agent.view import DemandView, ForecastView, Learned, Pause, View
 from core.cluster import OWNER, ClusterState, JobPhase, JobState, NodeCondition, NodeState
 from core.errors import InputError
 from core.faults import FaultClass
@@ -96,6 +96,15 @@ def busy_view(*, racks: int = 4, nodes_per_rack: int = 8, pause: Pause | None = 
             ),
         ),
         sources={"prometheus": 3.2, "slurm": 1.0, "alertmanager": math.nan},
+        learned=(
+            Learned(
+                gpu_diagnosis().causes[0].fault,
+                3,
+                1,
+                0.2,
+                "on this fleet acting on it helped in 3 of 4 cases",
+            ),
+        ),
         series=4096,
         learning=96,
         nodes_out=1,

@@ -54,6 +54,18 @@ def test_a_rival_between_two_causes_at_once_is_told_as_another_cause() -> None:
     assert len(said.other_causes) == 1
 
 
+def test_what_came_of_acting_on_these_faults_is_told_once_each() -> None:
+    known = {"cooling_degraded": "helped in 3 of 4 cases", "gpu_slow": "helped once"}
+
+    one = explain(slow_job(), named(), experience=known)
+    both = explain(slow_job(), several(), experience=known)
+    calm = explain(slow_job(), no_fault(), experience=known)
+
+    assert one.experience == ("helped in 3 of 4 cases",)
+    assert both.experience == ("cooling degraded: helped in 3 of 4 cases",)
+    assert (calm.experience, explain(slow_job(), named()).experience) == ((), ())
+
+
 def test_where_nothing_is_broken_the_evidence_is_that_of_calm() -> None:
     said = explain(slow_job(), no_fault())
 
@@ -96,9 +108,10 @@ def test_a_hop_that_nobody_measures_is_on_the_path_all_the_same() -> None:
         Hop(GPU, "gpu_temperature_celsius", 12.44, None, learned=True),
     )
 
+    guess = "(only readings suggest this link)"
     assert say_path(hops) == (
         "rack r2: air at the inlet, which nobody measures",
-        "-> node-13/GPU-3b346151: GPU core temperature +12.4 sigma (only readings suggest this link)",
+        f"-> node-13/GPU-3b346151: GPU core temperature +12.4 sigma {guess}",
     )
 
 
