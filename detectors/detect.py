@@ -12,6 +12,7 @@ from detectors.detector import Detector
 from detectors.faults.hard_faults import HardFaults
 from detectors.peer import Peers
 from detectors.progress.hang import Hangs
+from detectors.progress.lateness import Lateness
 from detectors.progress.loss import Losses
 from detectors.progress.slowdown import Slowdowns
 from detectors.progress.straggler import Stragglers
@@ -55,6 +56,7 @@ def detectors(settings: DetectSettings) -> Mapping[str, Detector]:
         "straggler": Stragglers(),
         "slowdown": Slowdowns(),
         "loss": Losses(),
+        "lateness": Lateness(),
         "anomaly": AnomalyDetector(AnomalySettings(settings.false_alarms_per_day)),
     }
 
