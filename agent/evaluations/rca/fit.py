@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.evaluations.rca.cases import Case
+from agent.evaluations.rca.cases import Case, cases
 from agent.evaluations.rca.score import is_right
 from core.faults import FaultClass
 from core.types import Cause, Floats
@@ -42,6 +42,18 @@ class Row:
 
     evidence: Floats
     right: np.ndarray[tuple[int], np.dtype[np.bool_]]
+
+
+def refitted(seeds: Sequence[int] = SEEDS) -> str:
+    """Return the text of ``weights.toml`` as fitted on the tuning cases of these seeds.
+
+    ``python -c "from agent.evaluations.rca.fit import refitted; print(refitted())"``
+    """
+    settings = DiagnoseSettings()
+    made = cases("tuning", seeds)
+    rows = [row_of(case, settings) for case in made if isinstance(case, Case)]
+    named = ", ".join(map(str, seeds))
+    return text_of(fit(rows), how=f"Fitted on {len(rows)} tuning cases, seeds {named}.")
 
 
 def row_of(case: Case, settings: DiagnoseSettings) -> Row:
