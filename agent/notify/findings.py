@@ -63,6 +63,7 @@ def cause_json(cause: Cause) -> dict[str, Any]:
         "probability": number(cause.probability),
         "persistent": number(cause.persistent),
         "impact": number(cause.impact),
+        "beside": cause.beside,
         "evidence": [{"text": e.text, "weight": number(e.weight)} for e in cause.evidence],
         "path": [_hop(hop) for hop in cause.path],
     }
@@ -76,6 +77,7 @@ def _hop(hop: Hop) -> dict[str, Any]:
         "began": None if hop.began_s is None else rfc3339(hop.began_s),
         "usual": number(hop.usual),
         "level": number(hop.level),
+        "learned": hop.learned,
     }
 
 
