@@ -20,6 +20,7 @@ from agent.heal import Heal
 from agent.history import History
 from agent.inbound import Inbound, InboundSettings
 from agent.log import set_level
+from agent.mechanics import Mechanics
 from agent.memory import read_memory, write_memory
 from agent.metrics import Metrics
 from agent.notify.outbox import Outbox
@@ -275,7 +276,11 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
         gatherer=gatherer,
         forecasting=forecasting,
         demand=GpusWanted.remembering(memory.get(DEMAND, {})),
-        watch=Watch(history, store, teller, metrics, senses, watch, outcomes),
+        watch=Watch(
+            *(history, store, teller, metrics, senses, watch),
+            mechanics=Mechanics(history, metrics),
+            outcomes=outcomes,
+        ),
         heal=Heal(RulesPolicy(), runner, store, metrics, settings.autonomy_of),
         teller=teller,
         store=store,

@@ -121,6 +121,8 @@ class Controller:
         await self.forecasting.refit(self.clock.now_s())
         self._wanted = self.demand.ahead()
         self.metrics.wants(self._wanted)
+        if self._world is not None:
+            await self.watch.refit(self._world)
 
     async def _fill(self) -> None:
         for problem in await self.gatherer.fill():

@@ -22,6 +22,7 @@ from core.faults import FaultClass
 from core.ports import Problem
 from core.target import Target
 from core.types import Anomaly, Diagnosis, Forecast, Incident, OutcomeStatus, Severity
+from rca.graph.mechanisms import Mechanisms
 
 # A ``_created`` series beside every counter doubles the page, and nobody reads them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -96,6 +97,13 @@ class Metrics:
         if diagnosis.run_s is not None:
             self.diagnosis_duration_seconds.labels(diagnosis.method).observe(diagnosis.run_s)
 
+    def fitted(self, known: Mechanisms, until_s: float) -> None:
+        """Show how many mechanisms are straight and bent, and how late their readings are."""
+        bent = sum(bool(gain[1:].any()) for gain in known.gain.values())
+        self.mechanisms.labels("bent").set(bent)
+        self.mechanisms.labels("straight").set(len(known.gain) - bent)
+        self.mechanisms_fitted_timestamp_seconds.set(until_s)
+
     def foresaw(self, forecasts: Iterable[Forecast], skill: Mapping[str, float]) -> None:
         """Show the last step of some forecasts, and each metric's median skill over all of them.
 
@@ -164,6 +172,13 @@ class Metrics:
         )
         self.diagnosis_duration_seconds = self._histogram(
             "diagnosis_duration_seconds", "Time a diagnosis took.", "method"
+        )
+
+        self.mechanisms = self._gauge(
+            "mechanisms", "Kinds of links fitted beside the cycle.", "law"
+        )
+        self.mechanisms_fitted_timestamp_seconds = self._gauge(
+            "mechanisms_fitted_timestamp_seconds", "Newest reading that they were fitted to."
         )
 
     def _forecasts(self) -> None:

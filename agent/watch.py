@@ -9,6 +9,7 @@ import structlog
 from agent.answer import class_of, in_short, name_of
 from agent.gather import World
 from agent.history import History
+from agent.mechanics import EVERY_S, GUARD_S, Mechanics
 from agent.metrics import Metrics
 from agent.outcomes import Outcomes
 from agent.senses import Senses
@@ -79,6 +80,7 @@ class Watch:
     metrics: Metrics
     senses: Senses
     settings: WatchSettings
+    mechanics: Mechanics
     outcomes: Outcomes = field(default_factory=Outcomes)
     incidents: dict[str, Incident] = field(default_factory=dict)
     diagnoses: dict[str, Diagnosis] = field(default_factory=dict)
@@ -137,14 +139,27 @@ class Watch:
         """Learn what came of the diagnoses that were acted on."""
         self.outcomes.note(plans, self.diagnoses, now_s=now_s)
 
+    async def refit(self, world: World) -> None:
+        """Learn what is usual from the readings that no incident touches."""
+        if world.state is None:
+            return
+        since_s = world.now_s - EVERY_S - GUARD_S
+        lately = await self.store.find(Incident, since_s=since_s)
+        incidents = {each.id: each for each in (*lately, *self.incidents.values())}.values()
+        topology, links = world.state.topology, self.settings.links
+        await self.mechanics.refit(world.now_s, topology, incidents, links)
+
     def _hear(self, events: Sequence[Event], now_s: float) -> None:
         """Keep what is no symptom and may explain one: planned work, a new driver."""
         news = {*self._told, *(event for event in events if not _is_trouble(event))}
         kept = sorted((e for e in news if now_s - e.time_s < TOLD_S), key=lambda e: e.time_s)
         self._told = tuple(kept[-MAX_TOLD:])
 
-    def _knowledge(self, now_s: float) -> Knowledge:
-        return Knowledge(self.settings.links, self.outcomes.shifts(now_s))
+    def knowledge(self, now_s: float) -> Knowledge:
+        """Return what the next diagnosis knows beforehand."""
+        return Knowledge(
+            self.settings.links, self.outcomes.shifts(now_s), self.mechanics.mechanisms
+        )
 
     def _saw(self, incident: Incident) -> None:
         """Note an incident's symptoms; one that goes and comes back is no news."""
@@ -249,7 +264,7 @@ class Watch:
             world.state,
             now_s=world.now_s,
             settings=self.settings.diagnose,
-            knowledge=self._knowledge(world.now_s),
+            knowledge=self.knowledge(world.now_s),
             told=self._told,
         )
         self.metrics.diagnosed(class_of(found), found)

@@ -97,6 +97,60 @@ def test_what_an_hour_adds_is_all_that_a_later_fit_reads() -> None:
     assert only(alone)[1] == pytest.approx([0.0], abs=0.1)
 
 
+@pytest.mark.parametrize("knots", [(), KNOTS])
+def test_a_later_fit_is_that_of_all_rows(knots: tuple[float, ...]) -> None:
+    """But for its first rows, whose causes lie before them; bends stay where the first rows lay."""
+    rng = np.random.default_rng(7)
+    inlet = 22 + rng.normal(size=(4, 600))
+    gpu = 60 + 3 * np.maximum(inlet - 22, 0) + rng.normal(0, 0.1, (4, 600))
+    start_s = 400 * STEP_S
+    first = fit_mechanisms(*heated(inlet[:, :400], gpu[:, :400]), spans(400), knots=knots)
+
+    later = fit_mechanisms(
+        *heated(inlet[:, 400:], gpu[:, 400:], start_s=start_s),
+        spans(200, start_s=start_s),
+        known=first,
+        knots=knots,
+    )
+
+    whole = fit_mechanisms(*heated(inlet, gpu), spans(600), knots=knots)
+    found, expected = (np.cumsum(only(each)[1]) for each in (later, whole))
+    np.testing.assert_allclose(found, expected, atol=0.1 if knots else 0.01)
+
+
+def test_what_was_not_read_at_first_is_known_once_it_is() -> None:
+    rng = np.random.default_rng(8)
+    inlet = 22 + rng.normal(size=(4, 400))
+    gpu = 60 + 3 * (inlet - 22)
+    blind = fit_mechanisms(*heated(np.full((4, 200), np.nan), gpu[:, :200]), spans(200))
+    start_s = 200 * STEP_S
+
+    seen = fit_mechanisms(
+        *heated(inlet[:, 200:], gpu[:, 200:], start_s=start_s),
+        spans(200, start_s=start_s),
+        known=blind,
+    )
+
+    assert only(blind)[1] == pytest.approx([0.0])
+    assert only(seen)[1] == pytest.approx([3.0], abs=0.1)
+
+
+def test_mechanisms_of_other_links_are_not_used() -> None:
+    case = scene(node_inlet, 6, nodes=3)
+    when = Spans(NOW_S - (READINGS - 1) * STEP_S, NOW_S - (READINGS - ONSET) * STEP_S, NOW_S)
+
+    opened = open_case(
+        case.incident,
+        case.windows,
+        case.state,
+        spans=when,
+        knowledge=replace(DEFAULT, mechanisms=Mechanisms({}, {})),
+    )
+
+    assert opened.mechanisms.cover(opened.graph)
+    assert opened.mechanisms.gain
+
+
 def test_other_series_start_anew() -> None:
     rng = np.random.default_rng(4)
     inlet = 22 + rng.normal(size=(3, 200))

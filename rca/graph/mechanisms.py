@@ -101,8 +101,8 @@ def fit_mechanisms(
     """
     if known and known.knots != knots:
         known = None
-    gain: dict[Template, Floats] = dict(known.gain) if known else {}
-    explained = dict(known.explained) if known else {}
+    gain: dict[Template, Floats] = {}
+    explained: dict[str, float] = {}
     made = []
     for names in _by_grid(graph, windows):
         stack = _stack(graph, windows, spans=spans, names=names)
@@ -187,9 +187,12 @@ def _sample(graph: CausalGraph, name: str) -> Ints:
 
 
 def _sums(stack: _Stack, terms: Terms, old: _Sums | None, *, keep: float) -> _Sums:
-    """Sum up the rows, on top of earlier ones where there are any."""
-    if old is None:
-        place = place_of(spread(stack.value), stack.value.shape[1])
+    """Sum up the rows, on top of earlier ones where there are any.
+
+    What had no readings then and has some now starts anew: nobody knew where it lies.
+    """
+    place = place_of(spread(stack.value), stack.value.shape[1])
+    if old is None or (place.measured & ~old.place.measured).any():
         return _Sums(stack.parts, place, folds_of(stack.value, terms, place))
     new = moments(stack.value, terms, old.place, slice(0, stack.value.shape[1]))
     before = tuple(scaled(each, keep) for each in old.folds)
