@@ -215,6 +215,7 @@ class Watch:
             world.state,
             now_s=world.now_s,
             settings=self.settings.diagnose,
+            knowledge=self.knowledge(world.now_s),
         )
         return questions(case, diagnosis)
 

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from core.types import Floats
-from rca.scm.change import distribution_change
 from rca.scm.judge import judge
 from rca.scm.links import Kind, link
 from rca.scm.model import FitSettings, fit
@@ -86,35 +85,6 @@ def test_surprise_sums_to_that_of_the_target() -> None:
     sigma = float(np.sqrt(((total * model.tails.scale) ** 2).sum()))
     z = np.array([abs(push) / sigma])
     assert found.surprise.sum() == pytest.approx(-np.log(2) - log_upper(z)[0], rel=1e-5)
-
-
-def test_a_change_of_law_is_put_down_to_the_law_that_changed() -> None:
-    rng = np.random.default_rng(2)
-    model = fit(normal_rows(2000), diamond())
-    before, noise = normal_rows(1500, seed=3), rng.standard_normal((5, 1500))
-    noise[1] = 3 * noise[1] + 2
-    after = propagate(diamond(), GAIN, noise)
-
-    found = distribution_change(model, before, after, STEP)
-
-    assert found.mean_change == pytest.approx(after[STEP].mean() - before[STEP].mean(), abs=1e-9)
-    assert found.variance_change == pytest.approx(after[STEP].var() - before[STEP].var(), abs=1e-9)
-    assert found.mean[1] == pytest.approx(found.mean_change, rel=0.15)
-    assert found.variance[1] == pytest.approx(found.variance_change, rel=0.15)
-    assert np.abs(np.delete(found.mean, 1)).max() < 0.2
-
-
-def test_a_new_gain_is_the_effects_own_change() -> None:
-    gain = GAIN.copy()
-    gain[2] = 3.0
-    noise = np.random.default_rng(4).standard_normal((5, 1500)) + 1
-    model = fit(normal_rows(2000), diamond())
-    found = distribution_change(
-        model, propagate(diamond(), GAIN, noise), propagate(diamond(), gain, noise), STEP
-    )
-
-    assert np.abs(found.mean).argmax() == 3
-    assert np.abs(found.variance).argmax() == 3
 
 
 def test_of_a_maximum_the_slowest_cause_carries_the_rise() -> None:

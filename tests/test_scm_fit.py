@@ -7,7 +7,6 @@ from core.errors import InputError
 from core.types import Floats
 from rca.scm.links import Kind, link
 from rca.scm.model import FitSettings, Model, fit
-from rca.scm.refresh import refresh
 from tests.scm_scenes import DIAMOND, diamond, normal_rows
 
 STRAIGHT = FitSettings(ridge=0.0, knots=())
@@ -81,50 +80,6 @@ def test_straight_laws_are_seldom_taken_for_bent() -> None:
     pairs = np.stack([np.arange(400), np.arange(400, 800)], axis=1)
 
     assert fit(value, link(800, pairs)).bent.mean() <= 0.02
-
-
-@pytest.mark.parametrize("lags", [0, 3])
-def test_a_refreshed_model_is_the_refitted_one(lags: int) -> None:
-    links = link(5, DIAMOND, lag=(np.zeros(5, dtype=np.int64), np.full(5, lags)))
-    value = normal_rows(500)
-    settings = FitSettings(knots=())
-
-    whole = fit(value, links, settings)
-    grown = refresh(
-        refresh(fit(value[:, :300], links, settings), value[:, 300:380]), value[:, 380:]
-    )
-
-    for name in ("coefficient", "sd", "explained", "rows"):
-        np.testing.assert_allclose(
-            getattr(grown.laws.fitted, name), getattr(whole.laws.fitted, name), atol=1e-9
-        )
-    np.testing.assert_allclose(grown.normal, whole.normal, atol=1e-9)
-
-
-def test_what_is_forgotten_gives_way_to_a_new_law() -> None:
-    rng = np.random.default_rng(5)
-    x = rng.normal(size=800)
-    y = np.where(np.arange(800) < 400, 1.0, 3.0) * x
-    links = link(2, np.array([[0, 1]]))
-    old = fit(np.stack([x, y])[:, :400], links, STRAIGHT)
-
-    kept = refresh(old, np.stack([x, y])[:, 400:])
-    forgot = refresh(old, np.stack([x, y])[:, 400:], keep=0.01)
-
-    assert lasting(kept)[0] == pytest.approx(2.0, abs=0.2)
-    assert lasting(forgot)[0] == pytest.approx(3.0, abs=0.05)
-
-
-def test_a_refresh_keeps_finding_bends() -> None:
-    rng = np.random.default_rng(6)
-    x = rng.normal(size=900)
-    value = np.stack([x, x**2 + rng.normal(0, 0.3, 900)])
-    model = fit(value[:, :600], link(2, np.array([[0, 1]])))
-
-    for start in range(600, 900, 30):
-        model = refresh(model, value[:, start : start + 30], keep=0.95)
-
-    assert model.bent.tolist() == [False, True]
 
 
 def test_a_cycle_is_refused_by_its_members_names() -> None:

@@ -7,8 +7,6 @@ from hypothesis import strategies as st
 
 from core.errors import InputError
 from core.types import Floats
-from rca.scm.design import rates
-from rca.scm.effects import put_back, total_effect
 from rca.scm.judge import judge
 from rca.scm.links import Kind, link
 from rca.scm.model import FitSettings, fit
@@ -84,15 +82,6 @@ def test_a_constant_that_moves_is_the_oddest() -> None:
     assert found.p_value[0] == LEAST_P
 
 
-def test_counters_are_read_as_their_growth() -> None:
-    counted = np.array([[5.0, 7.0, 7.0, 1.0, 4.0], [1.0, 2.0, 3.0, 4.0, 5.0]])
-
-    grown = rates(counted, np.array([0]))
-
-    np.testing.assert_array_equal(grown[0], [np.nan, 2.0, 0.0, np.nan, 3.0])
-    np.testing.assert_array_equal(grown[1], counted[1])
-
-
 def test_a_law_is_not_stretched_beyond_what_was_seen() -> None:
     """Twenty sigmas of cause explain an effect of the same sign, not one against it."""
     rng = np.random.default_rng(2)
@@ -146,36 +135,6 @@ def test_heavy_tails_are_not_taken_for_faults() -> None:
     assert (chance < 0.001).mean() < 0.003
 
 
-def test_putting_the_cause_back_brings_the_target_back() -> None:
-    model = fit(normal_rows(2000), diamond())
-    row = abnormal_row(1, 5.0)
-    state = residual(model, row)
-
-    back = put_back(model, state, [1, 2, 4], STEP)
-
-    gone = (row[STEP, 0] - back) / (row[STEP, 0] - model.normal[STEP])
-    assert gone[0] > 0.8
-    assert abs(gone[1]) < 0.4
-    assert gone[2] == pytest.approx(1.0)
-    effect = total_effect(model, state, STEP)
-    assert back[0] == pytest.approx(row[STEP, 0] - effect[1] * state.moved[1])
-
-
-def test_with_two_slow_ranks_one_cordon_does_not_help() -> None:
-    rng = np.random.default_rng(5)
-    ranks = rng.normal(10, 0.1, (3, 300))
-    kind = np.array([0, 0, 0, Kind.MAX, Kind.SUM])
-    links = link(5, np.array([[0, 3], [1, 3], [2, 3], [3, 4], [2, 4]]), kind=kind)
-    slowest = ranks.max(axis=0)
-    model = fit(np.concatenate([ranks, [slowest, slowest + ranks[2]]]), links)
-    state = residual(model, np.array([[10.0], [14.0], [13.5], [14.0], [27.5]]))
-
-    back = put_back(model, state, [0, 1, 2], 3)
-
-    assert back == pytest.approx([14.0, 13.5, 14.0])
-    assert put_back(model, state, [2], 4)[0] == pytest.approx(24.0, abs=0.1)
-
-
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -223,7 +182,7 @@ def test_whatever_the_data_shares_sum_to_the_deviation(seed: int) -> None:
 
     # What a law loses to rounding, in its own reading's size, reaches the target in the target's.
     size_of = np.abs(found.state.level) + np.abs(found.state.moved) + model.laws.place.scale
-    reached = np.abs(total_effect(model, found.state, size - 1)) @ size_of
+    reached = np.abs(links.total(found.state.slope, size - 1)) @ size_of
     assert abs(found.deviation.sum() - found.state.moved[size - 1]) <= 1e-9 * reached
     assert np.isfinite(found.surprise).all()
     known = found.p_value[np.isfinite(found.state.left)]

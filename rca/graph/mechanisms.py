@@ -20,8 +20,7 @@ from rca.scm.design import LINEAR, Place, Terms, terms_of
 from rca.scm.fit import Fitted, choose, solve
 from rca.scm.links import Links, link
 from rca.scm.model import TRAINED_Z, folds_of, place_of
-from rca.scm.moments import Moments, merged, moments, scaled
-from rca.scm.refresh import with_newest
+from rca.scm.moments import Moments, merged, moments, scaled, with_newest
 from rca.scm.scale import spread
 
 CAP_Z = 30.0  # a residual beyond this tells nothing more

@@ -224,17 +224,6 @@ def columns_of(value: Floats, block: Block, place: Place, columns: slice, *, cli
     return bent.reshape(size, block.width, rows)
 
 
-def rates(value: Floats, counter: Ints) -> Floats:
-    """Return the readings with counters as their growth per row: NaN at the first and at a reset.
-
-    value: (V, T); counter: variables that only grow until their source restarts
-    """
-    made = value.copy()
-    grown = np.diff(value[counter], axis=1, prepend=np.nan)
-    made[counter] = np.where(grown >= 0, grown, np.nan)
-    return made
-
-
 def cleaned(value: Floats) -> Floats:
     """Return the readings with everything that no sensor can mean (infinities, 1e100) as NaN."""
     if np.fmax.reduce(value, axis=None) < 1e100 and np.fmin.reduce(value, axis=None) > -1e100:

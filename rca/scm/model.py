@@ -39,18 +39,14 @@ class FitSettings:
 class Model:
     """Mechanisms of V variables, fitted on normal rows.
 
-    folds: the sums that fit and back-test are made of; use: (N,) the terms that it chose
+    use: (N,) the terms that the back-test chose
     normal: (V,) level of each variable when no mechanism does anything unusual
-    last:   (V, longest lag) newest rows, for the lags of the next
     """
 
     laws: Laws
-    settings: FitSettings
-    folds: tuple[Moments, ...]
     use: Bools
     tails: Tails
     normal: Floats
-    last: Floats
 
     @property
     def bent(self) -> Bools:
@@ -64,7 +60,7 @@ class Model:
 def fit(value: Floats, links: Links, settings: FitSettings | None = None) -> Model:
     """Fit all mechanisms on normal rows.
 
-    value: (V, T) readings, NaN allowed, counters already as rates (``design.rates``)
+    value: (V, T) readings, NaN allowed, counters already as rates
 
     A constant or unread cause gets no weight, and where fewer than MIN_ROWS rows are complete a
     variable is only compared with its own past. InputError where shapes do not agree.
@@ -75,7 +71,15 @@ def fit(value: Floats, links: Links, settings: FitSettings | None = None) -> Mod
     place = place_of(seen, value.shape[1])
     terms = terms_of(links, settings.knots)
     folds = folds_of(value, terms, place)
-    return finish(value, seen, basis=(links, terms, place), settings=settings, folds=folds)
+    use = choose(folds, terms, ridge=settings.ridge)
+    fitted = solve(reduce(merged, folds), terms, ridge=settings.ridge, use=use)
+    laws = Laws(links, terms, place, fitted)
+    tails = TailsMaker(links.size, settings.window)
+    for block, expected in expectations(value, laws):
+        at = block.variables
+        tails.add(at, value[at] - expected, seen.floor[at])
+    normal = settle(laws, np.full(links.size, np.nan))
+    return Model(laws, use, tails=tails.made, normal=normal)
 
 
 def folds_of(value: Floats, terms: Terms, place: Place) -> tuple[Moments, ...]:
@@ -106,36 +110,4 @@ def place_of(seen: Spread, rows: int) -> Place:
         low=np.fmin(seen.low, centre - TRAINED_Z * scale),
         high=np.fmax(seen.high, centre + TRAINED_Z * scale),
         measured=seen.count >= max(MIN_ROWS, _LEAST_SHARE * rows),
-    )
-
-
-def finish(
-    value: Floats,
-    seen: Spread,
-    *,
-    basis: tuple[Links, Terms, Place],
-    settings: FitSettings,
-    folds: tuple[Moments, ...],
-    start: int = 0,
-) -> Model:
-    """Return the model of these sums, its residuals calibrated on the rows from ``start`` on.
-
-    seen: of those rows
-    """
-    links, terms, place = basis
-    use = choose(folds, terms, ridge=settings.ridge)
-    fitted = solve(reduce(merged, folds), terms, ridge=settings.ridge, use=use)
-    laws = Laws(links, terms, place, fitted)
-    tails = TailsMaker(links.size, settings.window)
-    for block, expected in expectations(value, laws, start=start):
-        at = block.variables
-        tails.add(at, value[at, start:] - expected, seen.floor[at])
-    return Model(
-        laws=laws,
-        settings=settings,
-        folds=folds,
-        use=use,
-        tails=tails.made,
-        normal=settle(laws, np.full(links.size, np.nan)),
-        last=value[:, max(0, value.shape[1] - links.longest) :],
     )

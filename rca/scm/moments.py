@@ -49,6 +49,19 @@ def scaled(old: Moments, keep: float) -> Moments:
     return tuple(Sums(keep * mine.count, keep * mine.total, keep * mine.gram) for mine in old)
 
 
+def with_newest(old: tuple[Moments, ...], new: Moments) -> tuple[Moments, ...]:
+    """Add the new rows to the newest fold, or start another once that one has its share of all.
+
+    So the back-test always forecasts the newest rows, and never only a handful of them.
+    """
+    if len(old) == 1:
+        return (merged(old[0], new),)
+    rows = [sum(float(sums.count.sum()) for sums in fold) for fold in old]
+    if rows[-1] * len(old) < sum(rows):
+        return (*old[:-1], merged(old[-1], new))
+    return (merged(old[0], old[1]), *old[2:], new)
+
+
 def _of_block(value: Floats, block: Block, place: Place, columns: slice) -> Sums:
     size, width = len(block.variables), block.width + 1
     made = Sums(np.zeros(size), np.zeros((size, width)), np.zeros((size, width, width)))
