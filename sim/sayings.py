@@ -209,4 +209,7 @@ _TEXTS: Mapping[Said, Callable[[_Row], _Told]] = {
     Said.KERNEL_PANIC: _panic,
     Said.CHECK_FAILED: _on_host("health check of {host} failed", _W),
     Said.CHECKPOINT: _of_job("job {job} saves a checkpoint out of turn"),
+    Said.DISK_ERROR: _on_host("blk_update_request: I/O error, dev nvme1n1, op 0x0:(READ)", _C),
+    Said.MOUNT_LOST: _on_host("nfs: server storage not responding, timed out", _W),
+    Said.TRANSPORT_ERROR: _on_host("mlx5_0: transport retry counter exceeded on a queue pair", _W),
 }

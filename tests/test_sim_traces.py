@@ -269,7 +269,11 @@ def test_a_job_larger_than_the_cluster_is_refused_by_default(tmp_path: Path) -> 
         ("head.csv", GENERIC.encode(), "it holds no job to replay"),
         ("jobs.xlsx", b"PK", "its ending '.xlsx' is none of .csv"),
         ("latin.csv", GENERIC.encode() + b"\xe9,0,1,1,\n", "0xe9 that is not UTF-8"),
-        ("cut.csv.gz", gzip.compress(GENERIC.encode() * 9, mtime=0)[:-20], "compressed file is damaged"),
+        (
+            "cut.csv.gz",
+            gzip.compress(GENERIC.encode() * 9, mtime=0)[:-20],
+            "compressed file is damaged",
+        ),
         ("not.parquet", b"no", "it is no parquet file"),
         (
             "cut.json",

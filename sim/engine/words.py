@@ -243,3 +243,6 @@ class Said(IntEnum):
     KERNEL_PANIC = 29
     CHECK_FAILED = 30
     CHECKPOINT = 31
+    DISK_ERROR = 32
+    MOUNT_LOST = 33
+    TRANSPORT_ERROR = 34

@@ -16,13 +16,10 @@ from sim.truth import FaultRecord
 NO_FAULT = "none"
 _LIKELY = 0.5
 # What shows of them is what shows of a fault of their job: every reading and event is the same as
-# of a hang in the job's own program, or the error is in the job's log alone and names no node.
+# of a hang in the job's own program.
 ONLY_THE_JOB: Mapping[str, str] = {
     "gpu_hang": "job_hang",
     "driver_fault": "job_hang",
-    "host_disk": "storage_error",
-    "filesystem_mount": "storage_error",
-    "infiniband_error": "network_error",
 }
 _DOMAINS = (Scope.POWER, Scope.COOLING)
 
