@@ -64,7 +64,7 @@ def leading(ranking: Ranking) -> list[Hypothesis]:
     if not ranking.kept or ranking.share[0] <= ranking.unknown:
         return []
     pairs = zip(ranking.kept, ranking.share.tolist(), strict=True)
-    return [item for item, share in pairs if share > ranking.unknown or item.value(Kind.SECOND) > 0]
+    return [item for item, share in pairs if share > ranking.unknown or item.beside]
 
 
 def ruled_out(ranking: Ranking, weights: Weights) -> tuple[RuledOut, ...]:

@@ -12,7 +12,7 @@ from rca.account import calm, checks, leading, paths, ruled_out
 from rca.faults.catalogue import FAULTS, Sign, persistence
 from rca.knowledge import DEFAULT, Knowledge
 from rca.posterior.case import Case, open_case
-from rca.posterior.hypothesis import Hypothesis, Kind
+from rca.posterior.hypothesis import Hypothesis
 from rca.posterior.impact import explained_share, impacts
 from rca.posterior.rank import rank
 from rca.posterior.standing import Spans
@@ -99,7 +99,7 @@ def _cause(item: Hypothesis, share: float, weights: Weights) -> Cause:
         evidence=item.evidence(weights.of),
         kind=FAULTS[item.fault].kind,
         persistent=persistence(item.fault, signs),
-        beside=item.value(Kind.SECOND) > 0,
+        beside=item.beside,
     )
 
 

@@ -135,8 +135,7 @@ def say_root(diagnosis: Diagnosis) -> str:
         case Verdict.SEVERAL:
             both = together(diagnosis)
             return f"{len(both)} independent causes: " + "; ".join(
-                f"{say_cause(cause)}, {cause.impact or 0:.0%} of the symptom".replace("%", " %")
-                for cause in both
+                f"{say_cause(cause)}{_say_part(cause)}" for cause in both
             )
         case Verdict.UNCERTAIN:
             return f"not certain; likeliest {say_cause(causes[0])}{_say_nature(causes[0])}"
@@ -144,6 +143,10 @@ def say_root(diagnosis: Diagnosis) -> str:
             return f"nothing is broken (p = {diagnosis.no_fault:.2f}): {diagnosis.calm or _CALM}"
         case Verdict.UNKNOWN:
             return _say_unknown(diagnosis)
+
+
+def _say_part(cause: Cause) -> str:
+    return "" if cause.impact is None else f", {100 * cause.impact:.0f} % of the symptom"
 
 
 def _say_unknown(diagnosis: Diagnosis) -> str:
@@ -249,10 +252,12 @@ def _say_method(diagnosis: Diagnosis) -> str:
 def _say_impact(incident: Incident, diagnosis: Diagnosis, state: ClusterState | None) -> str:
     """Say whom it hurts, for how long, and how much of the symptom the cause accounts for."""
     hurt, first = say_jobs(incident, state), diagnosis.likeliest
-    if first is None or first.impact is None:
+    if first is None:
         return hurt
     both = together(diagnosis)
     if len(both) > 1:
         share = sum(cause.impact or 0.0 for cause in both)
         return f"{hurt}; together they account for {100 * min(share, 1):.0f} % of the symptom"
+    if first.impact is None:
+        return hurt
     return f"{hurt}; the cause accounts for {100 * first.impact:.0f} % of the symptom"

@@ -34,10 +34,11 @@ def together(diagnosis: Diagnosis) -> tuple[Cause, ...]:
 
     A rival is none of them: it would explain what the first does.
     """
-    first = diagnosis.causes[:1]
-    at_work = (*first, *(cause for cause in diagnosis.causes[1:] if cause.beside))
-    found = tuple(cause for cause in at_work if (cause.impact or 0.0) >= _OWN_IMPACT)
-    return found if len(found) > 1 else first
+    found = diagnosis.causes[:1]
+    for cause in diagnosis.causes[1:]:
+        if cause.beside and cause.impact is not None and cause.impact >= _OWN_IMPACT:
+            found += (cause,)
+    return found
 
 
 def blamed(diagnosis: Diagnosis) -> tuple[Cause, ...]:

@@ -41,7 +41,10 @@ def test_rivals_are_not_taken_for_two_causes_at_once() -> None:
     assert together(several()) == (first, second)
     assert together(replace(several(), causes=rivals)) == rivals[:1]
     assert together(replace(several(), causes=elsewhere)) == (first,)
-    assert together(replace(several(), causes=unmeasured)) == unmeasured[:1]
+    assert together(replace(several(), causes=unmeasured)) == unmeasured
+    said = explain(slow_job(), replace(several(), causes=unmeasured))
+    assert "(p = 0.50); " in said.root_cause
+    assert said.impact.endswith("together they account for 38 % of the symptom")
 
 
 def test_a_rival_between_two_causes_at_once_is_told_as_another_cause() -> None:

@@ -70,7 +70,7 @@ def accusing(case: Case, metric: str, row: int = 0, *, beside: bool = False) -> 
     variable = case.graph.span(metric).start + row
     found = Hypothesis(case.graph.target(variable), "gpu_slow", np.array([variable]))
     if beside:
-        found.add(Kind.SECOND, "stands by itself", 1.0)
+        found.add(Kind.SECOND, "stands by itself", 0.0)
     return found
 
 

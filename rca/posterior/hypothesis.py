@@ -68,6 +68,11 @@ class Hypothesis:
         """Return what makes two hypotheses one."""
         return (self.target, self.fault)
 
+    @property
+    def beside(self) -> bool:
+        """Say whether it stands beside the best one: no other cause explains what it shows."""
+        return any(note.kind is Kind.SECOND for note in self.notes)
+
     def add(
         self, kind: Kind, text: str, value: float, *, stays: float | None = None, of: str = ""
     ) -> None:

@@ -59,12 +59,35 @@ def impacts(case: Case, hypotheses: Sequence[Hypothesis]) -> tuple[float | None,
     """
     if _failed(case):
         return tuple(1.0 if _ended_it(item) else None for item in hypotheses)
-    alone = _share(case, [item.variables for item in hypotheses])
-    beside = [n for n, item in enumerate(hypotheses) if n == 0 or item.value(Kind.SECOND) > 0]
-    measured = [number for number in beside if alone[number] is not None]
-    for number, share in _divided(case, hypotheses, measured).items():
-        alone[number] = share
-    return tuple(alone)
+    beside = [n for n, item in enumerate(hypotheses) if n == 0 or item.beside]
+    sets = _coalitions(beside)
+    found = _share(
+        case,
+        [item.variables for item in hypotheses]
+        + [np.concatenate([hypotheses[number].variables for number in each]) for each in sets],
+    )
+    alone, brought = found[: len(hypotheses)], found[len(hypotheses) :]
+    worth = dict(zip(sets, (share or 0.0 for share in brought), strict=True))
+    return tuple(
+        _shapley(number, beside, worth) if number in beside and share is not None else share
+        for number, share in enumerate(alone)
+    )
+
+
+def _coalitions(players: Sequence[int]) -> list[tuple[int, ...]]:
+    sizes = range(1, len(players) + 1)
+    return [each for size in sizes for each in combinations(players, size)]
+
+
+def _shapley(player: int, players: Sequence[int], worth: Mapping[tuple[int, ...], float]) -> float:
+    """Return what a player adds to each coalition, over all orders in which they could join."""
+    total = 0.0
+    for each in worth:
+        if player in each:
+            others = tuple(one for one in each if one != player)
+            orders = factorial(len(others)) * factorial(len(players) - len(each))
+            total += orders * (worth[each] - worth.get(others, 0.0))
+    return total / factorial(len(players))
 
 
 def _failed(case: Case) -> bool:
@@ -80,29 +103,6 @@ def _failed(case: Case) -> bool:
 def _ended_it(item: Hypothesis) -> bool:
     """Say whether what was said speaks for the fault, or for what follows from it."""
     return item.value(Kind.EVENT) > 0 or item.value(Kind.EXPLAINED) > 0
-
-
-def _divided(
-    case: Case, hypotheses: Sequence[Hypothesis], players: Sequence[int]
-) -> Mapping[int, float]:
-    """Return Shapley's value of each player; exact, over all coalitions of the few there are."""
-    if len(players) < 2:
-        return {}
-    coalitions = [c for size in range(1, len(players) + 1) for c in combinations(players, size)]
-    joined = [np.concatenate([hypotheses[number].variables for number in c]) for c in coalitions]
-    brought = dict(zip(coalitions, (share or 0.0 for share in _share(case, joined)), strict=True))
-    brought[()] = 0.0
-    return {
-        number: sum(
-            (brought[c] - brought[tuple(n for n in c if n != number)])
-            * factorial(len(c) - 1)
-            * factorial(len(players) - len(c))
-            / factorial(len(players))
-            for c in coalitions
-            if number in c
-        )
-        for number in players
-    }
 
 
 def _share(case: Case, accused: Sequence[Ints]) -> list[float | None]:
@@ -152,6 +152,8 @@ def _carry(case: Case, mine: Floats, upstream: Bools) -> None:
     for each in _by_effect(graph):
         links = each[upstream[graph.effect[each]]]
         links = links[mine[graph.cause[links]].any(axis=1)]
+        if not len(links):
+            continue
         plain, joined = links[~barrier[links]], links[barrier[links]]
         np.add.at(mine, graph.effect[plain], share[plain, None] * mine[graph.cause[plain]])
         _join(graph, mine, joined, adds)
