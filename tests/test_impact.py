@@ -8,8 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.cluster import ClusterState
 from core.target import Target
-from core.types import Event, Floats, Incident, Severity
+from core.types import Diagnosis, Event, Floats, Incident, Severity
+from rca.diagnose import DiagnoseSettings, diagnose
+from rca.explain import explain
 from rca.graph.causal_graph import CausalGraph, build_graph
 from rca.graph.mechanisms import Mechanisms
 from rca.knowledge import DEFAULT
@@ -17,7 +20,18 @@ from rca.posterior.case import Case
 from rca.posterior.hypothesis import Hypothesis, Kind
 from rca.posterior.impact import explained_share, impacts
 from rca.posterior.standing import Spans, Standing
-from tests.rca_scenes import NOW_S, anomaly, incident_of
+from rca.verdict import Verdict, together, verdict_of
+from tests.rca_scenes import (
+    NOW_S,
+    Readings,
+    Scene,
+    anomaly,
+    incident_of,
+    node_cooling,
+    port_errors,
+    scene,
+    slow_gpu,
+)
 
 JOB = Target(job="j1")
 RANKS = tuple(Target(node="n", gpu=f"g{at}", job="j1", rank=str(at)) for at in range(3))
@@ -187,3 +201,41 @@ def test_shares_are_shares_and_add_up_to_what_all_bring(
     assert all(-1e-9 <= share <= 1 + 1e-9 for share in found)
     together = explained_share(case, at_once)
     assert sum(found[: len(at_once)]) == pytest.approx(together, abs=1e-9)
+
+
+def asked(found: Scene) -> Diagnosis:
+    return diagnose(
+        found.incident, found.windows, found.state, now_s=NOW_S, settings=DiagnoseSettings()
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_fault_accounts_for_the_whole_of_a_slow_job(seed: int) -> None:
+    made = scene(slow_gpu, seed)
+
+    found = asked(made)
+
+    assert found.causes[0].target == made.truth
+    assert found.causes[0].impact == pytest.approx(1.0, abs=0.1)
+    said = explain(made.incident, replace(found, unknown=0.0), made.state).impact
+    assert "the cause accounts for" in said
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_two_faults_at_once_are_told_with_their_parts(seed: int) -> None:
+    def hot_node_and_bad_port(
+        raw: Readings, rng: np.random.Generator, state: ClusterState
+    ) -> tuple[Target, str]:
+        node_cooling(raw, rng, state)
+        return port_errors(raw, rng, state)
+
+    made = scene(hot_node_and_bad_port, seed)
+    down = Event(made.truth, NOW_S - 300, "link_down", "", "link_down", Severity.CRITICAL)
+
+    found = asked(replace(made, incident=replace(made.incident, events=(down,))))
+
+    assert verdict_of(found) is Verdict.SEVERAL
+    both = together(found)
+    assert {cause.fault for cause in both} == {"network_link_down", "cooling_degraded"}
+    assert all(cause.impact is not None and cause.impact > 0.2 for cause in both)
+    assert sum(cause.impact or 0.0 for cause in both) == pytest.approx(found.explained)
