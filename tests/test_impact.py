@@ -160,14 +160,17 @@ def test_where_nothing_is_measured_no_share_is_made_up() -> None:
 def test_what_ended_a_job_accounts_for_all_of_it() -> None:
     failed = Event(JOB, NOW_S, "job_failed", "1", "exit code 1", Severity.CRITICAL)
     case = replace(slow_ranks(1.0, 0.0, 0.0, job=2.0), incident=incident_of(events=(failed,)))
-    said = Hypothesis(RANKS[0], "gpu_off_bus")
+    said = Hypothesis(RANKS[0], "gpu_fallen_off_bus")
     said.add(Kind.EVENT, "Xid 79", 4.0)
 
     slow = accusing(case, PARTS[0])
     heat = Hypothesis(Target(node="n"), "cooling_degraded")
     heat.add(Kind.EXPLAINED, "explains that the GPU fell off the bus", 2.0)
+    around, other = (Hypothesis(Target(node="n"), f) for f in ("gpu_slow", "gpu_power_fault"))
 
     assert impacts(case, [heat, said, slow]) == (1.0, 1.0, None)
+    assert impacts(case, [said, around, other]) == (1.0, 1.0, None)
+    assert impacts(case, [around, other]) == (None, None)
     assert explained_share(case, [slow, said]) == 1.0
     assert explained_share(case, [slow]) is None
 

@@ -15,6 +15,7 @@ import numpy as np
 from core.target import TargetKind
 from core.types import Floats, Ints
 from core.units import CATALOG
+from rca.faults.catalogue import FAULTS
 from rca.graph.causal_graph import CausalGraph
 from rca.graph.mechanisms import barrier_wait, beyond_training, pushes
 from rca.posterior.case import Case
@@ -24,6 +25,7 @@ from rca.posterior.standing import ODD_Z, Bools, Standing
 # A job's speed hurts; its goodput and its counts follow from that.
 _HURTS = ("job_step_time_s", "job_latency_p99_s")
 _FAILED = "job_failed"  # kind of event
+_PLACES = frozenset({TargetKind.NODE, TargetKind.RACK, TargetKind.SWITCH, TargetKind.CLUSTER})
 
 
 def goal_of(case: Case) -> int | None:
@@ -46,7 +48,7 @@ def explained_share(case: Case, hypotheses: Sequence[Hypothesis]) -> float | Non
     what was said, accounts for all of it, and of anything else nothing is known.
     """
     if _failed(case):
-        return max((1.0 for item in hypotheses if _ended_it(item)), default=None)
+        return max((1.0 for item in hypotheses if _ended_it(case, item, hypotheses)), default=None)
     accused = [item.variables for item in hypotheses if len(item.variables)]
     return _share(case, [np.concatenate(accused)])[0] if accused else None
 
@@ -58,7 +60,7 @@ def impacts(case: Case, hypotheses: Sequence[Hypothesis]) -> tuple[float | None,
     up to what they bring together; a rival has what it would bring alone.
     """
     if _failed(case):
-        return tuple(1.0 if _ended_it(item) else None for item in hypotheses)
+        return tuple(1.0 if _ended_it(case, item, hypotheses) else None for item in hypotheses)
     beside = [n for n, item in enumerate(hypotheses) if n == 0 or item.beside]
     sets = _coalitions(beside)
     found = _share(
@@ -100,9 +102,20 @@ def _failed(case: Case) -> bool:
     return not slow or case.graph.target(goal).job in failed
 
 
-def _ended_it(item: Hypothesis) -> bool:
-    """Say whether what was said speaks for the fault, or for what follows from it."""
-    return item.value(Kind.EVENT) > 0 or item.value(Kind.EXPLAINED) > 0
+def _ended_it(case: Case, item: Hypothesis, found: Sequence[Hypothesis]) -> bool:
+    """Say whether what was said speaks for the fault, or for one that it has brought.
+
+    That is one which it explains, or one of its class within its place: a hot GPU of a hot node.
+    """
+    if item.value(Kind.EVENT) > 0 or item.value(Kind.EXPLAINED) > 0:
+        return True
+    place = set(case.nodes_of(item.target).tolist())
+    return item.target.kind in _PLACES and any(
+        other.value(Kind.EVENT) > 0
+        and FAULTS[other.fault].kind is FAULTS[item.fault].kind
+        and set(case.nodes_of(other.target).tolist()) <= place
+        for other in found
+    )
 
 
 def _share(case: Case, accused: Sequence[Ints]) -> list[float | None]:
