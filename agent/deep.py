@@ -1,10 +1,11 @@
-"""DoWhy's opinion of an incident: three questions in worker processes, each with its own answer."""
+"""DoWhy's opinion of an incident, beside ours: three questions, each to a worker process."""
 
 import asyncio
 from typing import Any
 
 from agent.forecast_table import Workers
 from core.errors import GpumedicError, WorkerFailed
+from rca.attribute import attribute
 from rca.reference.questions import Answers, Questions
 
 ATTRIBUTE = "rca.reference.gcm:attribute"
@@ -21,7 +22,7 @@ async def ask(pool: Workers, asked: Questions) -> Answers:
     )
     problems = tuple(str(each) for each in found if isinstance(each, GpumedicError))
     first, second, third = (None if isinstance(each, GpumedicError) else each for each in found)
-    return Answers(first, second, third, problems)
+    return Answers(first, second, third, problems, own=attribute(asked.attribution))
 
 
 async def _run(pool: Workers, function: str, task: object) -> Any:

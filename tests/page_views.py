@@ -504,6 +504,7 @@ class FakeControls:
             attribution=Attribution(names, (2.5, -0.1), "fake attribution"),
             what_if=WhatIf(names[1:], 3.0, 2.0, (2.2,), (2.1,), "fake counterfactual"),
             change=ChangeShares(names, (0.25, 0.75), 1.0, "fake change"),
+            own=Attribution(names, (2.75, 0.0), "fake closed form"),
         )
 
     async def path(self, incident_id: str) -> tuple[HopSeries, ...]:

@@ -69,6 +69,8 @@ async def test_dowhy_answers_in_a_worker_what_it_can(app: Assembly) -> None:
     assert found.attribution.names[0].startswith("node_memory_used_ratio")
     assert np.isfinite(found.attribution.contribution).all()
     assert found.attribution.ranked()[0][1] > 0
+    assert found.own is not None
+    assert found.own.ranked()[0][0].startswith("node_pressure_memory_ratio")
     assert found.what_if is not None
     assert found.what_if.now > found.what_if.normal
     assert found.change is None

@@ -104,6 +104,8 @@ def _say_deep(deep: dict[str, Any], diagnosis: dict[str, Any] | None) -> None:
     from rca.reference.what_if import WhatIf
 
     say(f"DoWhy, in {deep['run_s']:.1f} s", style="bold")
+    if given := deep.get("own"):
+        _say_attribution(from_json(Attribution, given), None)
     if given := deep.get("attribution"):
         _say_attribution(from_json(Attribution, given), diagnosis)
     if given := deep.get("what_if"):

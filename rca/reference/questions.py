@@ -26,12 +26,16 @@ class Questions:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What DoWhy says to the questions; None where it could not, and ``problems`` says why."""
+    """What DoWhy says to the questions; None where it could not, and ``problems`` says why.
+
+    own: what gpumedic's closed form says to the first of them
+    """
 
     attribution: Attribution | None
     what_if: WhatIf | None
     change: ChangeShares | None
     problems: tuple[str, ...] = ()
+    own: Attribution | None = None
 
 
 def questions(case: Case, diagnosis: Diagnosis) -> Questions:
