@@ -71,6 +71,30 @@ def test_what_lasts_is_large_and_bad_is_a_warning() -> None:
     assert one.end_s - one.start_s >= 300
 
 
+@pytest.mark.parametrize(
+    ("sigma", "severity"), [(0.13, Severity.INFO), (0.01, Severity.WARNING)], ids=["470", "6000"]
+)
+def test_a_jump_of_hundreds_of_sigmas_is_told_of_a_lone_series(
+    sigma: float, severity: Severity
+) -> None:
+    value = 1.3 + sigma * np.random.default_rng(1).standard_normal((1, KNOWN_STEPS))
+    value[0, -24:] = 62.7
+
+    (one,) = watch(value, AnomalyDetector(), metric="job_latency_p99_s")[-1]
+
+    assert one.severity is severity
+
+
+def test_a_few_requests_that_wait_for_the_first_time_are_no_news() -> None:
+    value = np.zeros((2, NEEDED + 24))
+    value[0, -24:] = 3.0
+    value[1, -24:] = 52_000.0
+
+    told = watch(value, AnomalyDetector(), metric="job_queue_depth")[-1]
+
+    assert {(one.target.node, one.severity) for one in told} == {("node-1", Severity.WARNING)}
+
+
 def test_what_lasts_in_the_good_direction_is_info() -> None:
     value = history(120, steps=KNOWN_STEPS)
     value[2, -24:] -= 12.0
@@ -226,6 +250,19 @@ def test_surprise_is_the_rank_in_the_series_own_past() -> None:
         high += (surprise >= 2) & (k >= 1000)
 
     assert np.all(np.abs(high / 5000 - 0.01) < 0.005)
+
+
+def test_further_out_is_rarer_unless_the_series_has_been_far_out_before() -> None:
+    state, nobody = rank.empty(2, 1), np.zeros(2, np.bool_)
+    for score in np.abs(np.random.default_rng(0).standard_normal((2000, 2))):
+        rank.surprise(score[None].astype(np.float32), state, nobody)
+    rank.surprise(np.array([[np.nan, 1e5]], np.float32), state, nobody)
+
+    near, _ = rank.surprise(np.full((1, 2), 60.0, np.float32), state, ~nobody)
+    far, _ = rank.surprise(np.full((1, 2), 6e4, np.float32), state, ~nobody)
+
+    assert far[0] > near[0] + 2
+    assert far[1] == near[1]
 
 
 def test_the_threshold_lets_as_much_through_as_is_stated() -> None:

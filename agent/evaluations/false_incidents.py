@@ -3,10 +3,12 @@
 Two kinds of busy cluster, on several seeds each: one of long training jobs that start, save, stop
 for their own bugs, start again and end; and one where a queue of short jobs and a service share the
 nodes. Everything is read, looked at by all detectors and grouped as in ``grouping``. An incident
-that shows a job's own bug is that bug's; all others count. The short form takes less than the four
+that shows a job's own bug is that bug's, and one that shows a service beyond its objective is its
+load's; all others count. The short form takes less than the four
 hours after which a series is judged by its own past.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
@@ -15,6 +17,7 @@ from agent.evaluations.grouping_truth import belongs, causes_of
 from agent.evaluations.play import Play
 from core.figures import Row, at_most
 from core.types import Incident
+from detectors.progress.lateness import LATENCY
 from sim.library import scenario
 from sim.scenario import Scenario
 from sim.world import World
@@ -64,4 +67,17 @@ def _without_cause(cluster: Scenario, seed: int, hours: float) -> list[Incident]
     topology = world.topology()
     play.run(hours * 3600.0)
     causes = causes_of(world.truth, topology)
-    return [incident for incident in play.seen.values() if not belongs(incident, causes)]
+    return [
+        incident
+        for incident in play.seen.values()
+        if not belongs(incident, causes) and not _overloaded(incident, cluster)
+    ]
+
+
+def _overloaded(incident: Incident, cluster: Scenario) -> bool:
+    """Say whether a service of the cluster was late by what its users were promised."""
+    promised_s = {job.id: job.service.objective_s for job in cluster.jobs if job.service}
+    return any(
+        each.metric == LATENCY and each.value > promised_s.get(each.target.job, math.inf)
+        for each in incident.anomalies
+    )

@@ -39,7 +39,8 @@ WARN_RARER = 100.0
 BAND_SIGMAS = 3.0
 FRESH_S = 120.0
 CLOCK = "gpu_sm_clock_hz"
-LEAST_SHARE = 1e-3  # a thousandth of what there is: less of a share is no news
+# What hardly counts: a thousandth of what there is, and one request that waits; else rounding.
+_LEAST_SIGMA = {"ratio": 1e-3, "": 1.0}
 _SAID_ELSEWHERE = (
     "gpu_memory_used_bytes",
     "node_memory_used_bytes",
@@ -169,8 +170,8 @@ class AnomalyDetector:
 
 
 def _new(metric: str) -> Series:
-    share = metric in CATALOG and CATALOG[metric].unit == "ratio"
-    return Series(LEAST_SHARE if share else 1e-9)
+    known = metric in CATALOG
+    return Series(_LEAST_SIGMA.get(CATALOG[metric].unit, 1e-9) if known else 1e-9)
 
 
 def _anomaly(

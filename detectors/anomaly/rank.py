@@ -7,7 +7,8 @@ at most p, whatever their law.) The scores of each series are counted in 32 bins
 wide, one cache line a series; when a series has ``FULL`` of them all counts are halved, so that old
 ones fade. Where fewer than ``ANCHOR`` scores were as high, the tail is taken for Pareto's above
 them, with the exponent of those (Hill 1975): a rank alone would know nothing rarer than 1 in FULL,
-and would know less after each halving.
+and would know less after each halving. The last bin has no end; a first score beyond it is as rare
+as the tail says.
 """
 
 from typing import Any
@@ -62,7 +63,7 @@ def _surprise(scores: Array, arrays: tuple[Array, Array, Array], out: Array, mos
             place = _place(scores[k, i])
             found = _rarity(counts[i, k], total[i, k], place)
             if not held[i]:
-                total[i, k] = _count(counts[i, k], total[i, k], int(place))
+                total[i, k] = _count(counts[i, k], total[i, k], min(int(place), BINS - 1))
             if found > first:
                 first, second = found, first
                 most[i] = k
@@ -80,12 +81,20 @@ def _place(score: float) -> Any:
     if score < LEAST:
         return np.float32(max(score, 0.0) / LEAST)
     octaves = np.log2(score * np.float32(1.0 / LEAST))
-    return min(np.float32(1.0) + np.float32(A_OCTAVE) * octaves, np.float32(BINS - 0.01))
+    return np.float32(1.0) + np.float32(A_OCTAVE) * octaves
 
 
 @compiled
-def _rarity(counts: Array, total: int, place: float) -> Any:
-    """Return the surprise of a score at its place among the counts."""
+def _rarity(counts: Array, total: int, place: Any) -> Any:
+    """Return the surprise of a score at its place among the counts.
+
+    How far a series has been in the last bin, which has no end, is not known: only one that has
+    never been there is surprised by more.
+    """
+    if place >= BINS:
+        if counts[BINS - 1] == 0:
+            return _tail_rarity(counts, total, place)
+        place = np.float32(BINS - 0.01)
     at = int(place)
     below = 0
     for b in range(at + 1):  # most scores are low: fewer bins than from the top
