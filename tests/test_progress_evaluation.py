@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from agent.evaluations import peer_rules, slow_ranks
+from agent.evaluations import late_services, peer_rules, slow_ranks
 from agent.evaluations.job_worlds import hangs
 from agent.evaluations.slow_ranks import COLLECTIVE, HISTORY, OWN, Case
 from core.types import Floats, Window
@@ -71,3 +71,12 @@ def test_every_job_of_a_world_hangs_once() -> None:
         hung = steps.time_s > hang.onset_s + 1
         assert len(np.unique(count[hang.job][hung & np.isfinite(count[hang.job])])) == 1
         assert len(np.unique(count[hang.job][~hung])) > 1
+
+
+def test_late_services_are_found_and_their_noise_is_not() -> None:
+    rows = list(late_services.rows(quick=True, progress=lambda *_: None))
+
+    value = {row.metric: row.value for row in rows}
+    assert value['late_service_recall{scenario="inference-surge"}'] == 1
+    assert value['late_service_false_per_day{set="noise"}'] == 0
+    assert all(row.ok for row in rows if row.goal)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.evaluations import job_worlds, slow_ranks
+from agent.evaluations import job_worlds, late_services, slow_ranks
 from agent.evaluations.job_worlds import Hang
 from agent.evaluations.peer_rules import RULES
 from agent.evaluations.slow_ranks import EVERY_S, HISTORY, STRETCH, Case
@@ -36,6 +36,7 @@ def rows(recorded: Path | None, *, quick: bool, progress: Progressed) -> Sequenc
         *_hang_rows(seeds, progress),
         *_straggler_rows(2 if quick else 8, progress),
         _false_row(12.0 if quick else 96.0, progress),
+        *late_services.rows(quick=quick, progress=progress),
         *_recorded_rows(recorded),
     )
 
