@@ -14,8 +14,11 @@ from agent.evaluations.services.rows import System, scored
 from agent.evaluations.services.topologies import case
 from core.types import Floats
 from rca.frames import diagnose
+from rca.frames.evidence import NAMES, evidence, farthest
 from rca.frames.front import answer
 from rca.frames.inputs import Tables
+from rca.frames.oddness import oddness
+from rca.frames.reach import reached
 
 CHAIN = ("store", "stock", "basket", "shop")
 
@@ -68,11 +71,42 @@ def test_nobody_is_named_where_nothing_is_wrong() -> None:
 
 def test_an_empty_answer_says_why_and_still_shows_whom_it_would_suspect() -> None:
     each = chain(np.random.default_rng(5))
-    found = answer(as_tables(replace(each, abnormal=each.normal[90:100])))
+    abnormal = each.normal[90:100].copy()
+    abnormal[:, each.columns.index("store|requests")] += 10.0  # two of its standard deviations
+    found = answer(as_tables(replace(each, abnormal=abnormal)))
 
     assert not found.named
     assert "fault-free with probability" in found.why
     assert found.suspects
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_nobody_is_named_where_no_column_is_odd(seed: int) -> None:
+    each = chain(np.random.default_rng(seed))
+    found = answer(as_tables(replace(each, abnormal=each.normal[90:100])))
+
+    assert not found.named
+    assert "the oddest column" in found.why
+
+
+def test_one_reading_far_outside_all_normal_ones_is_seen() -> None:
+    each = chain(np.random.default_rng(19), busy="stock")
+    abnormal = each.abnormal.copy()
+    abnormal[:, each.columns.index("store|requests")] += 15.0
+    odd = farthest(oddness(as_tables(replace(each, abnormal=abnormal))))
+
+    assert odd[each.columns.index("stock|cpu")] > 10.0
+    assert odd[each.columns.index("basket|cpu")] < 2.0
+
+
+def test_without_a_graph_nothing_is_held_against_the_end_of_the_chain() -> None:
+    each = chain(np.random.default_rng(20), busy="stock")
+    read = as_tables(replace(each, links=None))
+    table = evidence(read, oddness(read), reached(len(read.components), read.links)).table
+
+    assert not table[:, NAMES.index("unexplained")].any()
+    assert not table[:, NAMES.index("watched")].any()
+    assert table[read.components.index("stock"), NAMES.index("leads_in")] > 0.0
 
 
 def test_other_names_and_another_order_change_nothing() -> None:

@@ -17,11 +17,15 @@ if TYPE_CHECKING:
 
 NO_VALUE = frozenset(("", "na", "n/a", "<na>", "nan", "nat", "null", "none", "-"))
 MOST_OF_A_CELL = 40
+# The largest float is 1.8e308: sums of the squares of larger readings would be infinite.
+LARGEST = 1e150
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Readings:
-    """value (V, T) of V columns, each named once, NaN where nothing was scraped; never infinite.
+    """value (V, T) of V columns, each named once, NaN where nothing was scraped.
+
+    No reading is beyond LARGEST.
 
     time_s: (T,) seconds since the epoch, strictly increasing
     notes: what was mended or guessed, each beginning with the table's name
@@ -59,9 +63,12 @@ def readings(frame: "pd.DataFrame", name: str) -> Readings:
         )
     notes: list[str] = []
     value, time_s = _cells(frame, name), _times(frame.index, name, notes)
-    endless = np.isinf(value)
+    endless = np.abs(value) > LARGEST
     if endless.any():
-        notes.append(f"infinite readings, which count as not scraped: {int(endless.sum())}")
+        notes.append(
+            f"readings that are infinite or beyond {LARGEST:g}, which count as not scraped: "
+            f"{int(endless.sum())}"
+        )
         value[endless] = np.nan
     timed = np.isfinite(time_s)
     if not timed.all():
@@ -116,11 +123,11 @@ def _cells(frame: "pd.DataFrame", name: str) -> Floats:
         [types.is_numeric_dtype(kind) and not types.is_complex_dtype(kind) for kind in frame.dtypes]
     )
     value = np.empty(frame.shape, np.float64)
-    numbers = frame.iloc[:, np.flatnonzero(plain)]
+    numbers: pd.DataFrame = frame.iloc[:, np.flatnonzero(plain).tolist()]
     value[:, plain] = numbers.to_numpy(dtype=np.float64, na_value=np.nan)
-    for at in np.flatnonzero(~plain):
+    for at in np.flatnonzero(~plain).tolist():
         cells = np.asarray(frame.iloc[:, at].to_numpy(dtype=object))
-        value[:, at] = _numbers(cells, frame, int(at), name)
+        value[:, at] = _numbers(cells, frame, at, name)
     return value
 
 

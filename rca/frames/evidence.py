@@ -8,33 +8,34 @@ from core.types import Floats, Ints
 from rca.frames.inputs import Tables
 from rca.frames.kinds import Kind
 from rca.frames.load import beyond_load
-from rca.frames.oddness import CLEAR, MOST_ODD, Bools, Oddness
+from rca.frames.oddness import CLEAR, MOST_ODD, Bools, Oddness, median
 
 NAMES = (
     "largest",  # its oddest column, logarithm of scales
     "leads",  # 1 where no component has an odder one
+    "leads_in",  # share of the metrics of which it has the oddest column
+    "farthest",  # its farthest reading beside the farthest normal one, logarithm
     "beyond_load",  # its oddest resource once its own load is accounted for, logarithm
     "resource_change",  # how many times (logarithm) a resource rose
-    "trouble_change",  # how many times (logarithm) what is passed on got worse
     "fallen",  # share of its columns that collapsed or are no longer scraped
-    "unexplained",  # its worsening less the worst of its causes', share of the worst there is
-    "passed_on",  # the smaller of its own and its causes' trouble: it has it from them
+    "unexplained",  # own worsening beyond its worst cause's, share of the worst; 0 without graph
     "explains",  # share of all trouble that lies downstream of it
     "spared",  # how many components lie downstream of it and are well
-    "watched",  # 1 for the component whose trouble was noticed
+    "watched",  # 1 for the component whose trouble was noticed; 0 without graph
 )
+LEAST_LEAD = 1.0  # scales: the oddest of columns that are all as usual leads in nothing
 SURE = 4.0  # scales at which trouble counts half; a normal window in thousands is so far out
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evidence:
     """table: (C, len(NAMES)); trouble: (C,) oddness of what is passed on, on the bad side;
-    beyond: (V,) oddness that own load does not explain
+    change: (C,) largest clear change of a resource or of what is passed on, logarithm of times
     """
 
     table: Floats
     trouble: Floats
-    beyond: Floats
+    change: Floats
 
 
 def evidence(tables: Tables, odd: Oddness, reached: Bools) -> Evidence:
@@ -43,29 +44,54 @@ def evidence(tables: Tables, odd: Oddness, reached: Bools) -> Evidence:
     reached: (C, C) whether trouble of the first can come to the second; False on the diagonal
     """
     size = np.minimum(np.abs(odd.z), MOST_ODD)
-    beyond = beyond_load(tables, odd)
     top = _most(tables, odd.own)
     trouble = _most(tables, np.where(odd.trouble & odd.bad, size, 0.0))
     measured = _most(tables, odd.trouble.astype(float)) > 0
     hit, spared = _downstream(reached, trouble, measured)
     resource = np.array([each is Kind.RESOURCE for each in odd.kinds]) & (odd.z > 0)
+    risen = _most(tables, np.where(resource, odd.change, 0.0))
+    worse = _most(tables, np.where(odd.trouble & odd.bad, odd.change, 0.0))
     columns = np.bincount(tables.component, minlength=len(tables.components))
     fallen = np.bincount(tables.component, odd.fallen, len(tables.components))
     table = {
         "largest": np.log1p(top),
         "leads": (top >= top.max()) & (top > 0),
-        "beyond_load": np.log1p(_most(tables, beyond)),
-        "resource_change": _most(tables, np.where(resource, odd.change, 0.0)),
-        "trouble_change": _most(tables, np.where(odd.trouble & odd.bad, odd.change, 0.0)),
+        "leads_in": _leads_in(tables, odd),
+        "farthest": np.log1p(_most(tables, farthest(odd))),
+        "beyond_load": np.log1p(_most(tables, beyond_load(tables, odd))),
+        "resource_change": risen,
         "fallen": fallen / np.maximum(columns, 1),
-        "unexplained": _unexplained(tables, odd),
-        "passed_on": np.log1p(np.minimum(trouble, worst_cause(tables.links, trouble))),
+        # Without a graph all that callers have from callees would look like their own.
+        "unexplained": _unexplained(tables, odd) * tables.has_graph,
         "explains": hit,
         "spared": spared,
-        "watched": np.arange(top.size) == tables.component[tables.target],
+        "watched": (np.arange(top.size) == tables.component[tables.target]) & tables.has_graph,
     }
     stacked = np.stack([np.asarray(table[name], dtype=float) for name in NAMES], axis=1)
-    return Evidence(stacked, trouble, beyond)
+    return Evidence(stacked, trouble, np.maximum(risen, worse))
+
+
+def farthest(odd: Oddness) -> Floats:
+    """Return (V,) the farthest reading from the median, in distances of the farthest normal one.
+
+    0 for constant columns: nothing says how far they may stray.
+    """
+    centre = np.nan_to_num(median(odd.normal))[:, None]
+    usual, now = (
+        np.nan_to_num(np.abs(value - centre)).max(axis=1, initial=0.0)
+        for value in (odd.normal, odd.abnormal)
+    )
+    ratio = np.divide(now, usual, out=np.zeros_like(now), where=usual > 0)
+    return np.asarray(np.minimum(ratio, MOST_ODD))
+
+
+def _leads_in(tables: Tables, odd: Oddness) -> Floats:
+    """Return (C,) of how many of the metrics a component has the oddest column, share of all."""
+    most = np.zeros(int(odd.names.max()) + 1)
+    np.maximum.at(most, odd.names, odd.own)
+    leads = (odd.own >= most[odd.names]) & (odd.own > LEAST_LEAD)
+    count = np.bincount(tables.component, leads, len(tables.components))
+    return np.asarray(count / most.size)
 
 
 def worst_cause(links: Ints, value: Floats) -> Floats:

@@ -83,9 +83,14 @@ def _suspect(
 
 
 def _why(read: Tables, odd: Oddness, no_fault: float) -> str:
+    most = int(np.argmax(np.abs(odd.z)))
+    if np.abs(odd.z[most]) <= CLEAR and not odd.fallen.any():
+        return (
+            f"Nothing is clearly wrong: the oddest column, {read.columns[most]}, is "
+            f"{abs(odd.z[most]):.1f} scales of a normal window from normal; {CLEAR:g} are usual."
+        )
     if no_fault <= QUIET_ABOVE:
         return ""
-    most = int(np.argmax(np.abs(odd.z)))
     return (
         f"Nothing is clearly wrong: a window like this is fault-free with probability "
         f"{no_fault:.2f}, above {QUIET_ABOVE:g}. {read.columns[read.target]} is "

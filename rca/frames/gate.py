@@ -3,7 +3,6 @@
 import numpy as np
 
 from core.types import Floats
-from rca.frames.evidence import NAMES as OF_COMPONENT
 from rca.frames.evidence import Evidence
 from rca.frames.inputs import Tables
 from rca.frames.oddness import MOST_ODD, Oddness
@@ -24,13 +23,12 @@ def signs(tables: Tables, odd: Oddness, found: Evidence, score: Floats) -> Float
 
     score: (C,) of the components, by rca.frames.weights.SUSPECT
     """
-    column = {name: found.table[:, k] for k, name in enumerate(OF_COMPONENT)}
     windows = tables.normal.shape[1] / tables.abnormal.shape[1]
     return np.array(
         [
             np.log1p(min(abs(odd.z[tables.target]), MOST_ODD)),
             np.log1p(found.trouble.max()),
-            max(column["resource_change"].max(), column["trouble_change"].max()),
+            found.change.max(),
             np.log(np.clip(windows, 1.0, MOST_COMPARED)),
             np.log(odd.z.size),
             score.max(),

@@ -31,11 +31,14 @@ WORDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
         ("error", "err", "fail", "fault", "5xx", "4xx", "exception", "drop", "retrans", "timeout",
          "abort", "reject"),
     ),
-    (Kind.LATENCY, ("latency", "lat", "duration", "delay", "time", "rtt", "response")),
+    (
+        Kind.LATENCY,
+        ("latency", "lat", "duration", "delay", "time", "rtt", "response", "age", "lag"),
+    ),
     (
         Kind.LOAD,
         ("request", "req", "rps", "qps", "ops", "workload", "throughput", "calls", "tps",
-         "invocations"),
+         "invocations", "messages", "msgs", "records"),
     ),
     (Kind.RESOURCE, ("cpu", "processor", "mem", "memory", "disk", "syscall")),
     (

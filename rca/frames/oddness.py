@@ -66,7 +66,7 @@ def oddness(tables: Tables) -> Oddness:
     before_log, after_log = _logarithms(before, after, latency)
     z = _distances(before_log, after_log, tables)
     names = _names(tables)
-    level, now = _median(before), _mean(after)
+    level, now = median(before), _mean(after)
     fallen = _fallen(before, after, z, names)
     bad = np.where(_is(kinds, (Kind.SUCCESS,)), z < 0, (z > 0) | _is(kinds, (Kind.UNNAMED,)))
     return Oddness(
@@ -135,14 +135,14 @@ def _logarithms(before: Floats, after: Floats, latency: Bools) -> tuple[Floats, 
 def _distances(before: Floats, after: Floats, tables: Tables) -> Floats:
     rows, length = before.shape[1], after.shape[1]
     means = window_means(before, length)
-    centre, now = _median(means), _mean(after)
+    centre, now = median(means), _mean(after)
     scale = scales(before, means, length)
     middle = tables.abnormal_s.mean()
     near = np.argsort(np.abs(tables.normal_s - middle), kind="stable")
-    least, all_rows = now - centre, _median(before)
+    least, all_rows = now - centre, median(before)
     for count in (max(NEAR * length, LEAST_NEAR), max(length, LEAST_NEXT)):
         if count < rows:
-            level = _median(before[:, near[:count]])
+            level = median(before[:, near[:count]])
             moved = now - np.where(np.isnan(level), centre, centre + level - all_rows)
             nearer = np.where(np.abs(least) < np.abs(moved), least, moved)
             least = np.where(least * moved > 0, nearer, 0.0)
@@ -167,7 +167,7 @@ def window_means(value: Floats, length: int) -> Floats:
 def scales(value: Floats, means: Floats, length: int) -> Floats:
     """Return (V,) what the mean of ``length`` rows is expected to differ by, with its floors."""
     spread = np.maximum(_sd(means), _sd(value) / np.sqrt(min(length, MOST_INDEPENDENT)))
-    floor = FLOOR * np.abs(np.nan_to_num(_median(value))) + 1e-12
+    floor = FLOOR * np.abs(np.nan_to_num(median(value))) + 1e-12
     return np.asarray(np.maximum(np.maximum(spread, floor), _quantum(value) / 2))
 
 
@@ -195,7 +195,7 @@ def _change(level: Floats, now: Floats) -> Floats:
 
 
 def _fallen(before: Floats, after: Floats, z: Floats, names: Ints) -> Bools:
-    level = _median(before)
+    level = median(before)
     steady = (_percentile(before, 5) > STEADY * level) & (level > 0)
     collapsed = (_mean(after) < COLLAPSED * level) & steady & (np.abs(z) > CLEAR)
     lost = np.isnan(after).mean(axis=1) - np.isnan(before).mean(axis=1) > GONE
@@ -203,7 +203,8 @@ def _fallen(before: Floats, after: Floats, z: Floats, names: Ints) -> Bools:
     return np.asarray(collapsed | (lost & (together[names] <= COMMON)), dtype=np.bool_)
 
 
-def _median(value: Floats) -> Floats:
+def median(value: Floats) -> Floats:
+    """Return (V,) medians of what there is, NaN where there is nothing."""
     return _percentile(value, 50)
 
 

@@ -13,30 +13,30 @@ from core.types import Floats
 
 # In natural logarithms of odds, for one unit of rca.frames.evidence.NAMES.
 SUSPECT: dict[str, float] = {
-    "largest": 0.59,
-    "leads": 0.64,
-    "beyond_load": 0.57,
-    "resource_change": 0.71,
-    "trouble_change": 0.25,
-    "fallen": 1.86,
-    "unexplained": 0.81,
-    "passed_on": -0.28,
-    "explains": 2.00,
-    "spared": -0.21,
-    "watched": 0.60,
+    "largest": 0.35,
+    "leads": 0.77,
+    "leads_in": 1.46,
+    "farthest": 0.70,
+    "beyond_load": 0.09,
+    "resource_change": 1.38,
+    "fallen": 5.12,
+    "unexplained": 1.41,
+    "explains": 5.07,
+    "spared": -0.26,
+    "watched": 1.37,
 }
 # In natural logarithms of odds, for one unit of rca.frames.gate.NAMES.
 FAULT: dict[str, float] = {
-    "watched": 0.84,
-    "trouble": 0.10,
-    "change": 0.47,
+    "watched": 1.17,
+    "trouble": -0.05,
+    "change": 0.91,
     "windows": 0.21,
-    "columns": -0.23,
-    "suspect": 0.56,
+    "columns": -0.25,
+    "suspect": 0.47,
 }
-FAULT_ALONE = -2.21
+FAULT_ALONE = -2.46
 # A window is called fault-free above this probability: 0.83 of random fault-free windows are.
-QUIET_ABOVE = 0.60
+QUIET_ABOVE = 0.64
 
 
 def weighed(table: Floats, names: tuple[str, ...], weights: dict[str, float]) -> Floats:

@@ -16,6 +16,7 @@ HOG, LEAK, DELAY, LOSS, ERRORS, DISK, CRASH, SURGE = (
     "surge",
 )
 SHAPES = ("web", "chain", "fan", "mesh")
+QUEUES = "queues"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +24,8 @@ class Family:
     """What the systems of one family have in common.
 
     size: fewest and most components
-    shape: "web" random layers, "chain" deep, "fan" one entry calls most, "mesh" many shared stores
+    shape: "web" random layers, "chain" deep, "fan" one entry calls most, "mesh" many shared stores,
+        "queues" stages that feed each other, the last one watched
     step_s, normal, abnormal: seconds between rows, fewest and most rows of each window
     metrics: what is measured -> share of the components that have it
     target: the metric that is watched at the entry, or at an extra client of it
@@ -36,6 +38,9 @@ class Family:
     season: swing of the load, share of it; strength: least and most, of any fault
     counters: metrics that are running totals; buckets: latencies come from a histogram
     burst: share of the latencies that are slow for no reason
+    held: fewest and most rows for which a reading stands until the next scrape
+    wander: log sd by which every column strays for some hundred rows
+    spikes: share of the rows in which a resource doubles for no reason
     """
 
     name: str
@@ -60,6 +65,9 @@ class Family:
     counters: tuple[str, ...] = ()
     buckets: bool = False
     burst: float = 0.0
+    held: tuple[int, int] = (1, 1)
+    wander: float = 0.0
+    spikes: float = 0.0
 
 
 # Processor hogs, delays and errors are what fault injectors do most.
@@ -249,6 +257,7 @@ HELD_OUT = (
     ),
 )
 
+MANY = 60  # abnormal rows: so many are scraped faster than they change
 LOCAL = ("cpu", "mem", "disk", "socket", "io_wait", "rx", "tx", "load")
 ENDS = (("latency|Average", "latency|p90"), ("latency_p50", "latency_p90"), ("response_time",))
 
@@ -265,8 +274,8 @@ def mixed(rng: np.random.Generator) -> Family:
         metrics[str(rng.choice(["requests", "workload"]))] = float(rng.uniform(0.5, 1.0))
     for name in rng.choice(LOCAL, size=int(rng.integers(0, 6)), replace=False):
         metrics[str(name)] = float(rng.uniform(0.7, 1.0))
-    normal = int(np.exp(rng.uniform(np.log(60), np.log(500))))
-    most = int(min(np.exp(rng.uniform(np.log(4), np.log(60))), normal / 2))
+    normal = int(np.exp(rng.uniform(np.log(60), np.log(600))))
+    most = int(min(np.exp(rng.uniform(np.log(4), np.log(400))), normal))
     return Family(
         "mixed",
         (20, 45) if large else (5, 16),
@@ -289,4 +298,7 @@ def mixed(rng: np.random.Generator) -> Family:
         burst=float(max(0.0, rng.uniform(-0.03, 0.03))),
         counters=tuple(name for name in ("rx", "tx", "disk") if rng.random() < 0.2),
         buckets=bool(rng.random() < 0.2),
+        held=(1, int(rng.choice([1, 1, 1, 15]))) if most > MANY else (1, 1),
+        wander=float(max(0.0, rng.uniform(-0.1, 0.2))),
+        spikes=float(max(0.0, rng.uniform(-0.02, 0.02))),
     )

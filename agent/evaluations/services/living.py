@@ -10,6 +10,7 @@ from agent.evaluations.services.families import (
     HOG,
     LEAK,
     LOSS,
+    QUEUES,
     SURGE,
     Family,
 )
@@ -20,8 +21,8 @@ from core.types import Floats
 OUTSIDE = 0.3
 
 
-def _smooth(rng: np.random.Generator, shape: tuple[int, ...], keep: float = 0.8) -> Floats:
-    """Noise of unit variance that remembers ``keep`` of the step before."""
+def smooth(rng: np.random.Generator, shape: tuple[int, ...], keep: float = 0.8) -> Floats:
+    """Return noise of unit variance that remembers ``keep`` of the step before."""
     fresh = rng.standard_normal(shape) * np.sqrt(1 - keep**2)
     fresh[..., 0] /= np.sqrt(1 - keep**2)
     for t in range(1, shape[-1]):
@@ -39,7 +40,7 @@ def run(
     name, hit, strength, on = fault
     count, steps = len(system.names), on.size
     users = 20 * (1 + family.season * np.sin(np.arange(steps) / steps * rng.uniform(3, 20)))
-    users = users * np.exp(0.08 * _smooth(rng, (steps,)))
+    users = users * np.exp(0.08 * smooth(rng, (steps,)))
     hog, delay, loss, errors, leak, disk, gone = (np.zeros((count, steps)) for _ in range(7))
     ramp = np.cumsum(on) / max(1.0, on.sum())
     if name == SURGE:
@@ -57,8 +58,9 @@ def run(
     between = delay * (rng.random() < OUTSIDE)  # only callers see it
     faults = (hog, delay - between, loss, errors, leak, gone, between)
     back = np.zeros(steps)
+    flow = queue_flow if family.shape == QUEUES else _flow
     for _ in range(2 if family.closed else 1):  # users who wait send less
-        state = _flow(family, system, users / (1 + back), faults, rng)
+        state = flow(family, system, users / (1 + back), faults, rng)
         usual = np.median(state["latency"][0][on == 0])
         back = np.maximum(0, state["latency"][0] / usual - 1) * 0.5
     state["disk"] = (
@@ -87,11 +89,11 @@ def _flow(
         load += system.calls[k][:, None] * sent * np.exp(0.05 * rng.standard_normal((count, steps)))
     usual = np.median(load, axis=1, keepdims=True) + 1e-9
     use = np.clip(
-        system.busy[:, None] * load / usual * np.exp(0.05 * _smooth(rng, (count, steps))), 0, 1
+        system.busy[:, None] * load / usual * np.exp(0.05 * smooth(rng, (count, steps))), 0, 1
     )
     busy = np.clip(use + hog * (1 - use), 0, 0.98)
     own = system.own_s[:, None] * (1 + 0.6 * busy / (1 - busy)) * (1 + 0.5 * leak) + delay
-    own *= np.exp(family.noise * _smooth(rng, (count, steps), 0.4))
+    own *= np.exp(family.noise * smooth(rng, (count, steps), 0.4))
     if family.burst:  # lone slow readings
         own *= np.where(rng.random(own.shape) < family.burst, rng.uniform(2, 20, own.shape), 1.0)
     latency, error = own + between, own_error.copy()
@@ -102,3 +104,39 @@ def _flow(
         error[k] = 1 - (1 - error[k]) * passed.prod(axis=0)
         latency[k] *= 1 - 0.3 * error[k]  # a failed request is short
     return {"load": load, "busy": busy, "latency": latency - between, "error": error}
+
+
+def queue_flow(
+    family: Family,
+    system: System,
+    users: Floats,
+    faults: tuple[Floats, ...],
+    rng: np.random.Generator,
+) -> dict[str, Floats]:
+    """Let messages flow through stages with queues: a slow stage fills its own and starves others.
+
+    The first component is the last stage; ``system.calls`` says which stage is fed by which.
+    """
+    hog, delay, _, errors, leak, gone, between = faults
+    count, steps = hog.shape
+    load, queue, age = (np.zeros((count, steps)) for _ in range(3))
+    spare = rng.uniform(1.3, 3.0, (count,))
+    own = system.own_s[:, None] * np.exp(family.noise * smooth(rng, (count, steps), 0.4))
+    slow = 1 + 3 * hog + 0.5 * leak + (delay + between) / system.own_s[:, None]
+    sent = np.zeros((count, steps))
+    for k in range(count - 1, -1, -1):  # feeders first
+        feeders = np.flatnonzero(system.calls[k])
+        load[k] = sent[feeders].sum(axis=0) if feeders.size else users
+        load[k] *= np.exp(0.05 * rng.standard_normal(steps))
+        able = spare[k] * np.median(load[k]) / slow[k] * (1 - gone[k])
+        waiting = 0.0
+        for t in range(steps):
+            done = min(able[t], waiting + load[k, t])
+            waiting += load[k, t] - done
+            queue[k, t], sent[k, t] = waiting, done * (1 - errors[k, t])
+        wait = family.step_s * queue[k] / np.maximum(able, 0.05 * np.median(load[k]))
+        age[k] = age[feeders].max(axis=0, initial=0.0) + own[k] * slow[k] + wait
+    use = system.busy[:, None] * load / np.median(load, axis=1, keepdims=True)
+    busy = np.clip(use * np.exp(0.05 * smooth(rng, (count, steps))) + hog, 0, 0.98)
+    queue += rng.poisson(2.0, queue.shape)
+    return {"load": load, "busy": busy, "latency": age, "error": errors, "queue": queue}

@@ -5,9 +5,14 @@ from collections.abc import Callable
 import numpy as np
 
 from agent.evaluations.services.families import Family
+from agent.evaluations.services.living import smooth
 from agent.evaluations.services.wiring import System
 from core.types import Floats
 
+SLOWLY = 0.99  # of a wander is still there a row later
+USERS_SEE = (
+    "latency", "error", "availability", "response", "duration", "success", "5xx", "message_age",
+)  # fmt: skip
 MOVED_SD = 3.0  # standard deviations at which users notice
 
 
@@ -17,13 +22,15 @@ def measure(
     """Return V column names and (T, V) readings of what the family measures."""
     count, steps = state["load"].shape
     names, columns = [], []
-    for metric, share in family.metrics.items():
+    astray = _astray(family, (len(family.metrics), count, steps), rng)
+    for row, (metric, share) in enumerate(family.metrics.items()):
         for k in range(count):
             watched = k == 0 and metric == family.target
             client_only = family.client and k == 0 and not _seen_by_users(metric)
             if (rng.random() > share and not watched) or client_only:
                 continue
             value = _reading(metric, system, {key: x[k] for key, x in state.items()}, k, rng)
+            value = _lived(family, metric, value * astray[row, k], rng)
             if metric in family.counters:
                 value = np.cumsum(np.maximum(value, 0))
             elif rng.random() < family.shifts and not watched:
@@ -56,7 +63,7 @@ def watched(columns: tuple[str, ...], value: Floats, normal: int, usual: str) ->
 
 
 def _seen_by_users(metric: str) -> bool:
-    return any(word in metric for word in ("latency", "error", "availability", "response"))
+    return any(word in metric for word in USERS_SEE)
 
 
 def _reading(
@@ -74,14 +81,46 @@ def _reading(
     return np.asarray(own["load"] * system.bytes[k] * jitter * slowed)
 
 
+def _astray(family: Family, shape: tuple[int, ...], rng: np.random.Generator) -> Floats:
+    """Return the factor by which every column strays for no reason; shares do not."""
+    if not family.wander:
+        return np.ones(shape)
+    factor = np.exp(family.wander * smooth(rng, shape, SLOWLY))
+    for row, metric in enumerate(family.metrics):
+        if "avail" in metric or "success" in metric:
+            factor[row] = 1.0
+    return np.asarray(factor)
+
+
+def _lived(family: Family, metric: str, value: Floats, rng: np.random.Generator) -> Floats:
+    """Let a resource spike, and hold each reading until the next scrape."""
+    if family.spikes and not _seen_by_users(metric):
+        value = np.where(rng.random(value.size) < family.spikes, 2 * value, value)
+    if family.held[1] > 1:
+        held = int(rng.integers(family.held[0], family.held[1] + 1))
+        at = np.maximum(np.arange(value.size) - rng.integers(held), 0) // held * held
+        value = value[at]
+    return np.asarray(value)
+
+
 Reader = Callable[[dict[str, Floats], Floats], Floats]
 READ: tuple[tuple[tuple[str, ...], Reader], ...] = (
-    (("p9",), lambda own, jitter: own["latency"] * 2.5 * jitter),
-    (("latency", "response"), lambda own, jitter: own["latency"] * jitter),
-    (("availability",), lambda own, jitter: np.round(100 * (1 - own["error"] * jitter), 2)),
+    (("p9", "Maximum"), lambda own, jitter: own["latency"] * 2.5 * jitter),
+    (
+        ("latency", "response", "duration", "message_age"),
+        lambda own, jitter: own["latency"] * jitter,
+    ),
+    (
+        ("availability", "success"),
+        lambda own, jitter: np.round(100 * (1 - own["error"] * jitter), 2),
+    ),
     (("errors|Sum",), lambda own, jitter: own["error"] * jitter * own["load"]),
-    (("error",), lambda own, jitter: own["error"] * jitter),
-    (("requests", "rps", "workload"), lambda own, jitter: np.round(own["load"] * jitter * 60) / 60),
+    (("error", "5xx"), lambda own, jitter: own["error"] * jitter),
+    (("queue",), lambda own, jitter: np.round(own["queue"] * jitter)),
+    (
+        ("requests", "rps", "workload", "calls", "messages"),
+        lambda own, jitter: np.round(own["load"] * jitter * 60) / 60,
+    ),
     (("cpu",), lambda own, jitter: 100 * own["busy"] * jitter),
     (("load",), lambda own, jitter: np.round(4 * own["busy"] * jitter, 2)),
     (

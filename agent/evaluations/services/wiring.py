@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from agent.evaluations.services.families import SURGE, Family
+from agent.evaluations.services.families import QUEUES, SURGE, Family
 from core.types import Floats
 
 
@@ -74,11 +74,20 @@ def _mesh(count: int, rng: np.random.Generator) -> Floats:
     return calls
 
 
+def _queues(count: int, rng: np.random.Generator) -> Floats:
+    """Return which stage is fed by which; the first is the last of the pipeline."""
+    fed = np.zeros((count, count))
+    for k in range(1, count):
+        fed[max(0, k - int(rng.integers(1, 3))), k] = 1.0
+    return fed
+
+
 SHAPES: Mapping[str, Callable[[int, np.random.Generator], Floats]] = {
     "web": _web,
     "chain": _chain,
     "fan": _fan,
     "mesh": _mesh,
+    QUEUES: _queues,
 }
 
 
