@@ -17,6 +17,7 @@ NAMES = (
     "farthest",  # its farthest reading beside the farthest normal one, logarithm
     "beyond_load",  # its oddest resource once its own load is accounted for, logarithm
     "resource_change",  # how many times (logarithm) a resource rose
+    "trouble_change",  # how many times what is passed on got worse; 0 with a graph
     "fallen",  # share of its columns that collapsed or are no longer scraped
     "unexplained",  # own worsening beyond its worst cause's, share of the worst; 0 without graph
     "explains",  # share of all trouble that lies downstream of it
@@ -60,6 +61,8 @@ def evidence(tables: Tables, odd: Oddness, reached: Bools) -> Evidence:
         "farthest": np.log1p(_most(tables, farthest(odd))),
         "beyond_load": np.log1p(_most(tables, beyond_load(tables, odd))),
         "resource_change": risen,
+        # With a graph ``unexplained`` says it better: a caller's time holds its callees'.
+        "trouble_change": worse * (not tables.has_graph),
         "fallen": fallen / np.maximum(columns, 1),
         # Without a graph all that callers have from callees would look like their own.
         "unexplained": _unexplained(tables, odd) * tables.has_graph,

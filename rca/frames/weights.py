@@ -13,28 +13,29 @@ from core.types import Floats
 
 # In natural logarithms of odds, for one unit of rca.frames.evidence.NAMES.
 SUSPECT: dict[str, float] = {
-    "largest": 0.35,
-    "leads": 0.77,
-    "leads_in": 1.46,
-    "farthest": 0.70,
-    "beyond_load": 0.09,
-    "resource_change": 1.38,
-    "fallen": 5.12,
-    "unexplained": 1.41,
-    "explains": 5.07,
+    "largest": 0.31,
+    "leads": 0.72,
+    "leads_in": 1.38,
+    "farthest": 0.65,
+    "beyond_load": 0.13,
+    "resource_change": 1.44,
+    "trouble_change": 0.53,
+    "fallen": 5.19,
+    "unexplained": 1.56,
+    "explains": 5.03,
     "spared": -0.26,
-    "watched": 1.37,
+    "watched": 1.35,
 }
 # In natural logarithms of odds, for one unit of rca.frames.gate.NAMES.
 FAULT: dict[str, float] = {
-    "watched": 1.17,
-    "trouble": -0.05,
-    "change": 0.91,
+    "watched": 1.15,
+    "trouble": -0.06,
+    "change": 0.81,
     "windows": 0.21,
     "columns": -0.25,
-    "suspect": 0.47,
+    "suspect": 0.51,
 }
-FAULT_ALONE = -2.46
+FAULT_ALONE = -2.54
 # A window is called fault-free above this probability: 0.83 of random fault-free windows are.
 QUIET_ABOVE = 0.64
 
