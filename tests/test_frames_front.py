@@ -191,6 +191,14 @@ def test_three_abnormal_rows_are_enough_for_a_plain_fault() -> None:
     assert named(short)[0] == "basket"
 
 
+@pytest.mark.parametrize("slow", CHAIN)
+def test_a_watched_metric_of_an_unknown_name_is_passed_on_too(slow: str) -> None:
+    each = chain(np.random.default_rng(21), slow=slow)
+    columns = tuple(column.replace("latency", "gloom") for column in each.columns)
+
+    assert named(replace(each, columns=columns, target="shop|gloom"))[0] == slow
+
+
 def test_data_frames_and_a_graph_are_taken_as_they_are() -> None:
     nx, pd = pytest.importorskip("networkx"), pytest.importorskip("pandas")
     each = chain(np.random.default_rng(14), busy="store")

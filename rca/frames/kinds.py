@@ -49,8 +49,12 @@ WORDS: tuple[tuple[Kind, tuple[str, ...]], ...] = (
 LONGEST_WHOLE = 3  # letters: a word this short must stand alone, "ok" is not in "token"
 
 
-def kind(metric: str) -> Kind:
-    """Return what a metric measures, by the words of its name; RESOURCE where none is known."""
+def kind(metric: str, watched: str | None = None) -> Kind:
+    """Return what a metric measures, by the words of its name; RESOURCE where none is known.
+
+    watched: metric whose trouble was noticed. Where its name says nothing, it is passed on like
+        any trouble, and may be bad on either side.
+    """
     if not metric:
         return Kind.UNNAMED
     apart = re.sub(r"([a-z])([A-Z])", r"\1 \2", metric)
@@ -58,7 +62,7 @@ def kind(metric: str) -> Kind:
     for found, known in WORDS:
         if any(_is(word, each) for word in words for each in known):
             return found
-    return Kind.RESOURCE
+    return Kind.UNNAMED if metric == watched else Kind.RESOURCE
 
 
 def _is(word: str, known: str) -> bool:

@@ -60,7 +60,8 @@ class Oddness:
 
 def oddness(tables: Tables) -> Oddness:
     """Return how odd each column is, and in which way."""
-    kinds = tuple(kind(metric) for metric in tables.metric)
+    watched = tables.metric[tables.target]
+    kinds = tuple(kind(metric, watched) for metric in tables.metric)
     before, after = _known(*_rates(tables))
     latency = _is(kinds, (Kind.LATENCY,))
     before_log, after_log = _logarithms(before, after, latency)
