@@ -15,6 +15,7 @@ from detectors.faults.catalogue import sxid, xids
 from detectors.faults.counters import FLAGS, GROWTHS
 from detectors.faults.recurrence import SUSPECT
 from detectors.progress.hang import DETECTOR as HANG
+from detectors.progress.lateness import DETECTOR as LATE
 from detectors.progress.loss import NAN, SPIKE
 from detectors.progress.slowdown import PARTS
 from detectors.progress.straggler import DETECTOR as STRAGGLER
@@ -147,7 +148,7 @@ def test_every_kind_that_a_detector_says_is_known(kind: str) -> None:
 
 
 def test_detectors_that_a_sign_names_are_there() -> None:
-    there = {HANG, STRAGGLER, NAN, SPIKE, *(part.detector for part in PARTS)}
+    there = {HANG, LATE, STRAGGLER, NAN, SPIKE, *(part.detector for part in PARTS)}
 
     assert set(SIGNS.anomalies) == there
 

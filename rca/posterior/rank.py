@@ -104,11 +104,11 @@ def rank(case: Case, weights: Weights) -> Ranking:
     kept = found[:_MOST_CAUSES]
     scores = [item.score(weights.of) for item in kept]
     quiet = [item.score(weights.of) + weights.calm * (item.fault == NOTHING) for item in calm]
-    share = softmax([*scores, *quiet, unknown])
+    share = softmax([*scores, *quiet, unknown]) * (1 - weights.lapse)
     return Ranking(
         kept=tuple(kept),
         share=share[: len(kept)],
-        unknown=float(share[-1]),
+        unknown=float(share[-1]) + weights.lapse,
         no_fault=float(share[len(kept) : -1].sum()),
         calm=tuple(calm),
         missing=missing,

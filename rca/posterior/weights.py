@@ -16,11 +16,14 @@ class Weights:
     of:      multiplies the nats of each kind of evidence
     unknown: score of "none of these" with nothing missing, nats
     calm:    score of "nothing is broken" before its evidence, nats
+    lapse:   share of answers, however plain, that are wrong for a reason that no evidence shows;
+             it goes to "unknown"
     """
 
     of: Mapping[Kind, float]
     unknown: float
     calm: float
+    lapse: float
 
 
 @lru_cache(maxsize=1)
@@ -32,4 +35,5 @@ def fitted() -> Weights:
         of={kind: float(data["weight"].get(kind.value, 1.0)) for kind in KINDS},
         unknown=float(data["unknown"]),
         calm=float(data["calm"]),
+        lapse=float(data["lapse"]),
     )

@@ -15,7 +15,8 @@ from agent.evaluations.rca.cases import Unnoticed, blocks
 from agent.evaluations.rca.judging import Judged, judged
 from core.figures import Row
 
-SEEDS, QUICK_SEEDS = range(8), range(1)
+# Not 0 and 1: their answers were looked at while the posterior was built.
+SEEDS, QUICK_SEEDS = range(2, 6), range(2, 3)
 # One attribution takes seconds.
 REFERENCES, QUICK_REFERENCES = 60, 6
 PROCESSES = 2
@@ -24,7 +25,7 @@ PROCESSES = 2
 def rows(suite: str, *, quick: bool, progress: Callable[[str, int, int], None]) -> Sequence[Row]:
     """Return top-1, top-3, quietness and calibration with what other methods reach.
 
-    The short form makes every fault once in every kind of cluster, the full one eight times and
+    The short form makes every fault once in every kind of cluster, the full one four times and
     adds the table for each class.
     """
     todo = blocks(suite, QUICK_SEEDS if quick else SEEDS)
