@@ -30,7 +30,6 @@ _TAG: Mapping[str, Any] = {
     "bbox": {"boxstyle": "round,pad=0.3", "fc": ARROW, "ec": "none"},
 }
 _AS_IT_IS: Mapping[str, Any] = {"parse_math": False}  # a job may have a $ in its name
-_LATEST = 5  # readings whose median is what is read now
 _SIZES = {"ratio": (100.0, "%"), "Hz": (1e-6, "MHz"), "bytes": (2.0**-30, "GiB")}
 
 
@@ -141,10 +140,8 @@ def _dates(axes: Any) -> None:
 
 
 def _in_short(hop: HopSeries) -> str:
-    """Return what is usual and what is read at the end, and since when."""
-    known = hop.value[np.isfinite(hop.value)]
-    latest = float(np.median(known[-_LATEST:])) if known.size else None
-    change = say_change(hop.metric, (hop.lower + hop.upper) / 2, latest)
+    """Return from what to what it moved, in the words of the explanation, and since when."""
+    change = say_change(hop.metric, hop.usual, hop.level)
     began = "" if hop.began_s is None else f"from {say_clock(hop.began_s)} on"
     return ", ".join(filter(None, (change, began)))
 

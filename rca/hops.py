@@ -19,6 +19,7 @@ class HopSeries:
     time_s, value: (T,) in the metric's unit, a counter's a second; NaN where nothing was read
     lower, upper:  the band of normal times; NaN with too few readings to say
     began_s:       when it left the band; None where that is not known
+    usual, level:  what it was and became, as the diagnosis has it
     """
 
     target: Target
@@ -29,6 +30,8 @@ class HopSeries:
     lower: float
     upper: float
     began_s: float | None
+    usual: float | None
+    level: float | None
 
 
 def hop_series(
@@ -54,6 +57,8 @@ def hop_series(
         lower=lower,
         upper=upper,
         began_s=hop.began_s,
+        usual=hop.usual,
+        level=hop.level,
     )
 
 

@@ -55,10 +55,11 @@ def test_a_counter_is_followed_by_its_rate() -> None:
     count = np.cumsum(np.where(time_s >= ONSET_S, 30.0, 0.0))
     port = Target(node="n1", port="mlx5_0")
     window = Window("port_errors_total", (port,), time_s, count[None])
-    hop = Hop(port, "port_errors_total", 30.0, ONSET_S)
+    hop = Hop(port, "port_errors_total", 30.0, ONSET_S, usual=0.0, level=2.0)
 
     found = hop_series(hop, window, normal_until_s=ONSET_S, shown_from_s=ONSET_S - 300)
 
     assert found.value[-1] == pytest.approx(2.0)
     assert found.lower < 0 < found.upper < 2.0
     assert found.time_s[0] == ONSET_S - 300
+    assert (found.usual, found.level) == (0.0, 2.0)
