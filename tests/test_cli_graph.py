@@ -58,10 +58,10 @@ async def test_show_has_a_users_links_and_draws_them(tmp_path: Path) -> None:
 
 
 async def test_show_says_that_no_link_has_a_metric(tmp_path: Path) -> None:
-    said = await gpumedic("graph", "show", "--metric", "nope", folder=tmp_path)
+    said = await gpumedic("graph", "show", "--metric", "gpu_power_wats", folder=tmp_path)
 
     assert said.code == 1
-    assert "no link has a metric of that name" in said.err
+    assert "no link has a metric of that name; the nearest are gpu_power_watts" in said.err
     assert said.plain
 
 

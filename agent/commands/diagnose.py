@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.commands.console import AsJson, err, print_json, say, tell
+from agent.commands.console import AsJson, err, print_json, say, write_plot
 
 if TYPE_CHECKING:
     from rca.frames.answer import Answer, Suspect
@@ -58,24 +58,12 @@ def diagnose(
     if plot is not None:
         from agent.diagnosing.plot import answer_png
 
-        _write(plot, answer_png(read, found))
+        write_plot(plot, answer_png(read, found))
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
     app.command(rich_help_panel="Start here")(diagnose)
-
-
-def _write(path: Path, png: bytes) -> None:
-    from core.errors import InputError
-
-    try:
-        path.write_bytes(png)
-    except OSError as error:
-        raise InputError(
-            f"Writing the plot to {path}: {error.strerror}. Name a file in a folder you may write."
-        ) from error
-    tell(f"plot: {path}")
 
 
 def _print(found: "Answer") -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -40,9 +41,12 @@ def show(
     links = _links(config)
     shown = [link for link in links if metric is None or metric in (link.cause, link.effect)]
     if not shown:
+        names = sorted({name for link in links for name in (link.cause, link.effect)})
+        near = get_close_matches(str(metric), names, n=3)
+        hint = f"; the nearest are {', '.join(near)}" if near else ""
         raise InputError(
-            f"showing the links of {metric}: no link has a metric of that name. Leave --metric out "
-            "to see all of them."
+            f"showing the links of {metric}: no link has a metric of that name{hint}. Leave "
+            "--metric out to see all of them."
         )
     if plot is not None:
         from agent.graph_plot import graph_png
