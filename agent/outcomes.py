@@ -25,7 +25,7 @@ class Outcomes:
 
     _lessons: dict[str, Lesson] = field(default_factory=dict)
     _shifts: Mapping[str, float] = field(default_factory=dict)
-    _as_of: tuple[int, int] = (0, 0)  # lessons and day that the shifts are of
+    _as_of: tuple[int, int] | None = None  # lessons and day that the shifts are of
     _told: int = 0
 
     def note(

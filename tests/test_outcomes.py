@@ -124,6 +124,13 @@ def test_what_was_learned_survives_a_restart_and_is_not_learned_again(tmp_path: 
     assert after.learned(NOW_S) == before.learned(NOW_S)
 
 
+def test_what_was_learned_counts_from_the_first_day_of_a_clock_on() -> None:
+    first_day_s = 3600.0
+    taken = Outcomes.remembering(taught(plan(PlanState.DONE, verified=True)).state())
+
+    assert taken.shifts(first_day_s)
+
+
 def test_nothing_learned_is_kept_and_taken_up_as_nothing(tmp_path: Path) -> None:
     write_memory(tmp_path / "learned.npz", {"outcomes": Outcomes().state()})
 
