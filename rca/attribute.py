@@ -1,4 +1,4 @@
-"""Our own attribution beside DoWhy's: the same question and score, in milliseconds."""
+"""Our own attribution beside DoWhy's: the same question and score, in closed form."""
 
 import numpy as np
 

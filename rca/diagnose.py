@@ -1,4 +1,4 @@
-"""An incident to its diagnosis, in milliseconds and without ever failing on odd data."""
+"""An incident to its diagnosis, whatever its readings hold; each answer says how long it took."""
 
 import time
 from collections.abc import Mapping

@@ -65,7 +65,8 @@ def _loudest(case: Case) -> tuple[str, float]:
         z = float(np.abs(case.standing.own[at[0]])) if len(at) else float("nan")
         z = z if not beyond(anomaly) else max(z, _BEYOND_Z)
         now = weight_of(z) if np.isfinite(z) else weight_of(ODD_Z * (0.5 + anomaly.score))
-        said.append((f"{anomaly.metric} of {say_target(anomaly.target)} is {z:.1f} sigma off", now))
+        far = f"{z:.1f} sigma off" if np.isfinite(z) else "out of order"
+        said.append((f"{anomaly.metric} of {say_target(anomaly.target)} is {far}", now))
     said += [
         (f"{breach.metric} is expected to cross its limit", _CRITICAL * breach.probability)
         for breach in case.incident.breaches

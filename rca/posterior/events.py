@@ -65,8 +65,8 @@ def said_of(case: Case) -> Iterator[Said]:
             yield Said(anomaly.target, anomaly.start_s, text, Kind.DETECTOR, signs)
 
 
-def _in_time(event: Event) -> tuple[float, str, str, Target]:
-    return (event.time_s, event.kind, event.code, event.target)
+def _in_time(event: Event) -> tuple[float, str, str, Target, str]:
+    return (event.time_s, event.kind, event.code, event.target, event.text)
 
 
 def _timely(case: Case, event: Event) -> bool:

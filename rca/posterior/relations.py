@@ -29,7 +29,6 @@ _OWN = (
 )
 # What a synchronous job does, all of its ranks do: they wait for the slowest of them.
 _WAITS = frozenset({"rank_collective_time_s", "rank_data_wait_s"})
-_OF_JOB = frozenset({TargetKind.JOB, TargetKind.RANK})
 
 
 def mark_explained(case: Case, found: Sequence[Hypothesis]) -> None:
