@@ -59,7 +59,7 @@ def all_signs() -> list[str]:
     return [sign.fault for signs in (*told, *SIGNS.anomalies.values()) for sign in signs]
 
 
-@pytest.mark.parametrize("kind", set(FaultClass) - {FaultClass.UNKNOWN})
+@pytest.mark.parametrize("kind", sorted(set(FaultClass) - {FaultClass.UNKNOWN}))
 def test_every_class_has_a_fault(kind: FaultClass) -> None:
     assert any(fault.kind is kind for fault in FAULTS.values())
 
