@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 # Three questions of a minute each (forecast.time_limit); a queue of fits may be before them.
 DEEP_LIMIT_S = 300.0
 LEAST_SHARE = 0.01  # less is not printed
+MOST_SHARE = 1.5  # of a symptom; beyond it what shares it out is as small as the noise
 Deep = Annotated[bool, typer.Option("--deep", help="Also ask DoWhy, in a worker: a minute.")]
 Plot = Annotated[
     Path | None,
@@ -143,6 +144,9 @@ def _say_shares(rows: Sequence[tuple[str, float, str]]) -> None:
     """Print a line for each variable with a share of 1 % or more, and how many have less."""
     from rca.explain import say_plain
 
+    if any(abs(share) > MOST_SHARE for _, share, _ in rows):
+        say("  not told: the symptom is hardly there in these readings, so shares of it run away.")
+        return
     large = [row for row in rows if abs(row[1]) >= LEAST_SHARE]
     for name, share, size in large:
         say(f"  {size}{100 * share:5.0f} %  {say_plain(name)}")

@@ -63,7 +63,7 @@ def _loudest(case: Case) -> tuple[str, float]:
         span = case.graph.span(anomaly.metric)
         at = at[(at >= span.start) & (at < span.stop)]
         z = float(np.abs(case.standing.own[at[0]])) if len(at) else float("nan")
-        z = z if not beyond(anomaly) else max(z, _BEYOND_Z)
+        z = z if not beyond(anomaly) else float(np.fmax(z, _BEYOND_Z))
         now = weight_of(z) if np.isfinite(z) else weight_of(ODD_Z * (0.5 + anomaly.score))
         far = f"{z:.1f} sigma off" if np.isfinite(z) else "out of order"
         said.append((f"{anomaly.metric} of {say_target(anomaly.target)} is {far}", now))
