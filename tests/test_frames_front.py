@@ -171,6 +171,27 @@ def test_a_constant_column_that_moves_by_its_rounding_is_no_suspect() -> None:
     assert named(table)[0] == "stock"
 
 
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (50.0, "store|requests went up from 5 to 50, more than 1,000 scales of a normal window."),
+        (0.4, "1 of its 3 columns fell below 20% of the normal level."),
+        ((np.nan,) * 9 + (5.0,), "1 of its 3 columns lost most of the readings."),
+        (np.nan, "1 of its 3 columns gave no reading at all."),
+    ],
+    ids=["constant", "fallen", "few", "silent"],
+)
+def test_what_became_of_a_column_is_told(end: float | tuple[float, ...], said: str) -> None:
+    each = chain(np.random.default_rng(11), busy="store")
+    normal, abnormal = each.normal.copy(), each.abnormal.copy()
+    column = each.columns.index("store|requests")
+    normal[:, column], abnormal[:, column] = 5.0, end
+    table = replace(each, normal=normal, abnormal=abnormal)
+    store = next(each for each in answer(as_tables(table)).suspects if each.name == "store")
+
+    assert said in store.evidence
+
+
 def test_a_counter_is_judged_by_its_rate() -> None:
     each = chain(np.random.default_rng(12), busy="stock")
     whole = np.cumsum(1e4 + np.arange(210) % 7)[:, None]

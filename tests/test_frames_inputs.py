@@ -227,12 +227,26 @@ def test_constant_columns_and_one_abnormal_row_are_read() -> None:
         (NORMAL, ABNORMAL.iloc[:, :0], "Reading abnormal: found 5 rows and 0 columns"),
         (NORMAL * np.nan, ABNORMAL, "Reading normal: 0 of its 20 rows hold a reading"),
         (NORMAL, ABNORMAL * np.nan, "Reading abnormal: 0 of its 5 rows hold a reading"),
-        (NORMAL, NORMAL, "0 of its 0 rows, less 20 that the other table has too, hold a reading"),
+        (NORMAL.iloc[:9], NORMAL, "abnormal holds all 9 rows of normal too"),
+        (NORMAL, NORMAL.iloc[2:], r"2 of its 2 rows \(without 18 that the other table has"),
+        (NORMAL, NORMAL, "both tables hold the same rows. Give as normal"),
         (NORMAL, ABNORMAL.add_suffix("_s"), "none of the 4 columns of normal .* 4 of abnormal"),
         ([1.0], ABNORMAL, "found list. It must be a pandas.DataFrame"),
         (NORMAL, NORMAL["queue"], "found Series. It must be a pandas.DataFrame"),
     ],
-    ids=["row", "rows", "columns", "nan", "nan-abnormal", "same", "overlap", "list", "series"],
+    ids=[
+        "row",
+        "rows",
+        "columns",
+        "nan",
+        "nan-abnormal",
+        "inside",
+        "few",
+        "same",
+        "overlap",
+        "list",
+        "series",
+    ],
 )
 def test_tables_that_cannot_be_compared_are_refused(normal: Any, abnormal: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):

@@ -101,8 +101,9 @@ def test_a_file_of_one_series_is_read_cell_by_cell(tmp_path: Path) -> None:
     [
         ("", "it is empty"),
         ("a\0b,c,d\n1,2,3\n", "it is binary, not CSV or Parquet"),
-        ("time,a,b\n", "found 1 rows of 3 columns"),
+        ("time,a,b\n", "found 0 rows below its header"),
         ("time,a,b\n0,x,y\n", "none that was asked for holds numbers beside the time 'time'"),
+        (",a,b\nsoon,1,2\nlater,3,4\n", r"the column \(no name\) holds 'soon'"),
         (WIDE.replace("a,b", "a,a"), "are there more than once, such as 'a'"),
         ("0,1,2\n60,3,4\n", "its first row holds numbers"),
         (
@@ -113,7 +114,7 @@ def test_a_file_of_one_series_is_read_cell_by_cell(tmp_path: Path) -> None:
         ("time,a,b\nsoon,1,2\nlater,3,4\n", "holds 'soon', which is no time"),
         ("time,a,b\n0,1,2\n2023-01-01,3,4\n", "all of one kind"),
         ("node,time_of,b\n" + "0,1,2\n" * 9, "1 distinct times in 9 rows"),
-        ("series,time,value\n", "found 1 rows"),
+        ("series,time,value\n", "found 0 rows"),
     ],
 )
 def test_a_table_that_cannot_be_used_says_what_it_has(tmp_path: Path, text: str, said: str) -> None:

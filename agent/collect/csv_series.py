@@ -20,6 +20,11 @@ TIME_NAMES = ("time", "timestamp", "time_s", "ts", "date", "datetime", "ds", "ep
 GAP_STEPS = 1.5
 
 
+def called(name: str) -> str:
+    """Return a column's name for a message; an index that was written along often has none."""
+    return repr(name) if name else "(no name)"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class CsvSeries:
     """time_s (N,) strictly increasing, value (N,) finite; ``notes`` say what was done to the file.

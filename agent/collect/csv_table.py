@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.collect.csv_series import delimiter_of, is_cell, number
+from agent.collect.csv_series import called, delimiter_of, is_cell, number
 from core.errors import InputError
 
 if TYPE_CHECKING:
@@ -58,9 +58,11 @@ def head_of(path: Path) -> Head:
     """Look at the start of a CSV file with a header; InputError where it is none."""
     head = start_of(path)
     if len(head.names) < 2 or not head.rows:
+        rows = len(head.rows) + (not head.named)
+        wide = f" of {len(head.names)} columns" if rows else " below its header"
         raise InputError(
-            f"reading {path}: found {1 + len(head.rows)} rows of {len(head.names)} columns. It "
-            "needs a header, and rows of a time and values."
+            f"reading {path}: found {rows} rows{wide}. It needs a header, and rows of a time and "
+            "values."
         )
     if not head.named:
         raise InputError(
@@ -132,8 +134,8 @@ def _csv_trouble(said: str, head: Head) -> str:
         name = head.names[int(mixed[1])]
         row = f" in line {mixed[2]}" if mixed[2] else ""
         return (
-            f"the column {name!r} mixes numbers and text, such as {mixed[3][:40]!r}{row}. Correct "
-            "it, or leave the column out with --columns."
+            f"the column {called(name)} mixes numbers and text, such as {mixed[3][:40]!r}{row}. "
+            "Correct it, or leave the column out with --columns."
         )
     wide = re.search(r"Expected (\d+) columns, got (\d+)", said)
     if wide:

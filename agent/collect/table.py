@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.collect.csv_series import TIME_NAMES, read_csv_series
+from agent.collect.csv_series import TIME_NAMES, called, read_csv_series
 from agent.collect.csv_table import head_of, read_csv, start_of
 from agent.collect.table_times import check_distinct, times_of
 from agent.even_grid import Values
@@ -179,10 +179,12 @@ def _choose(
     values = tuple(name for name in names if kinds[name] and name != time and chosen(name))
     others = tuple(n for n in names if not kinds[n] and n != time and chosen(n))
     if not values:
-        shown = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+        shown = ", ".join(name or called(name) for name in names[:5]) + (
+            ", ..." if len(names) > 5 else ""
+        )
         raise InputError(
             f"reading {path}: of its {len(names)} columns ({shown}) none that was asked for holds "
-            f"numbers beside the time {time!r}. Name others with --columns, or the time with "
+            f"numbers beside the time {called(time)}. Name others with --columns, or the time with "
             "--time."
         )
     return _Columns(time, values, left_out=others)
@@ -190,8 +192,9 @@ def _choose(
 
 def _time_of(path: Path, names: Sequence[str], wanted: str | None) -> str:
     if wanted is not None and wanted not in names:
+        shown = ", ".join(name or called(name) for name in names[:9])
         raise InputError(
-            f"reading {path}: it has no column {wanted!r}, only {', '.join(names[:9])}"
+            f"reading {path}: it has no column {wanted!r}, only {shown}"
             f"{' ...' if len(names) > 9 else ''}. Name the time column with --time."
         )
     lower = {name.lower(): name for name in reversed(names)}

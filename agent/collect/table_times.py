@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.collect.csv_series import iso, number, utc_s
+from agent.collect.csv_series import called, iso, number, utc_s
 from core.epoch import in_seconds
 from core.errors import InputError
 from core.types import Floats
@@ -28,8 +28,8 @@ def times_of(path: Path, name: str, column: Any) -> tuple[Floats, tuple[str, ...
         return in_seconds(np.asarray(column.to_numpy(), np.float64))
     if not (kinds.is_string(column.type) or kinds.is_large_string(column.type)):
         raise InputError(
-            f"reading {path}: the column {name!r} holds {column.type}, which is no time. Name the "
-            "time column with --time."
+            f"reading {path}: the column {called(name)} holds {column.type}, which is no time. "
+            "Name the time column with --time."
         )
     coded = column.combine_chunks().dictionary_encode()
     texts = [text or "" for text in coded.dictionary.to_pylist()]
@@ -50,8 +50,8 @@ def _parsed(path: Path, name: str, texts: Sequence[str]) -> tuple[Floats, tuple[
     wrong = [t for t, date in zip(texts, dates, strict=True) if t and date is None]
     if wrong:
         raise InputError(
-            f"reading {path}: the column {name!r} holds {wrong[0][:40]!r}, which is no time. Times "
-            "are epoch seconds or ISO 8601, all of one kind; name their column with --time."
+            f"reading {path}: the column {called(name)} holds {wrong[0][:40]!r}, which is no time. "
+            "Times are epoch seconds or ISO 8601, all of one kind; name their column with --time."
         )
     zoneless = any(date is not None and date.tzinfo is None for date in dates)
     note = ("times without a zone were taken as UTC",) if zoneless else ()
@@ -64,7 +64,7 @@ def check_distinct(path: Path, name: str, time_s: Floats) -> None:
     distinct = len(np.unique(known))
     if distinct < LEAST_DISTINCT * len(known) or not distinct:
         raise InputError(
-            f"reading {path}: the column {name!r} has {distinct} distinct times in {len(time_s)} "
-            "rows, so it is not the time of a row. Name the time column with --time; a table of a "
-            "reading a row needs the columns series, time and value."
+            f"reading {path}: the column {called(name)} has {distinct} distinct times in "
+            f"{len(time_s)} rows, so it is not the time of a row. Name the time column with --time; "
+            "a table of a reading a row needs the columns series, time and value."
         )

@@ -12,7 +12,7 @@ from rca.frames.gate import signs
 from rca.frames.inputs import Tables, tables
 from rca.frames.oddness import CLEAR, Oddness, oddness
 from rca.frames.reach import path, reached
-from rca.frames.sentences import sentences
+from rca.frames.sentences import sentences, size
 from rca.frames.weights import FAULT, FAULT_ALONE, QUIET_ABOVE, SUSPECT, weighed
 
 if TYPE_CHECKING:
@@ -87,13 +87,13 @@ def _why(read: Tables, odd: Oddness, no_fault: float) -> str:
     if np.abs(odd.z[most]) <= CLEAR and not odd.fallen.any():
         return (
             f"Nothing is clearly wrong: the oddest column, {read.columns[most]}, is "
-            f"{abs(odd.z[most]):.1f} scales of a normal window from normal; {CLEAR:g} are usual."
+            f"{size(odd.z[most])} scales of a normal window from normal; {CLEAR:g} are usual."
         )
     if no_fault <= QUIET_ABOVE:
         return ""
     return (
         f"Nothing is clearly wrong: a window like this is fault-free with probability "
         f"{no_fault:.2f}, above {QUIET_ABOVE:g}. {read.columns[read.target]} is "
-        f"{abs(odd.z[read.target]):.1f} scales of a normal window from normal, the oddest column, "
-        f"{read.columns[most]}, {abs(odd.z[most]):.1f}."
+        f"{size(odd.z[read.target])} scales of a normal window from normal, the oddest column, "
+        f"{read.columns[most]}, {size(odd.z[most])}."
     )

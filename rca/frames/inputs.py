@@ -73,6 +73,7 @@ def tables(
     before, after = (_on(columns, each) for each in read)
     at = _target(text(target), columns, before, after)
     apart, cut = _without_shared(before, after)
+    _check_apart(apart, before, after)
     _check_readings(apart, LEAST_NORMAL_ROWS, cut=len(before.time_s) - len(apart.time_s))
     _check_readings(after, 1, cut=0)
     parts = [_parts(column) for column in columns]
@@ -159,10 +160,25 @@ def _without_shared(normal: Readings, abnormal: Readings) -> tuple[Readings, tup
     return left, tuple(notes)
 
 
+def _check_apart(apart: Readings, normal: Readings, abnormal: Readings) -> None:
+    """Refuse tables of which normal has no row of its own."""
+    if len(apart.time_s) == 0:
+        equal = len(normal.time_s) == len(abnormal.time_s)
+        same = (
+            "both tables hold the same rows"
+            if equal
+            else f"abnormal holds all {len(normal.time_s)} rows of normal too"
+        )
+        raise InputError(
+            f"Comparing normal and abnormal: {same}. Give as normal what was read while nothing "
+            f"was wrong, at least {LEAST_NORMAL_ROWS} rows."
+        )
+
+
 def _check_readings(table: Readings, least: int, *, cut: int) -> None:
     read = int((~np.isnan(table.value)).any(axis=0).sum())
     if read < least:
-        shared = f", less {cut} that the other table has too," if cut else ""
+        shared = f" (without {cut} that the other table has too)" if cut else ""
         raise InputError(
             f"Reading {table.name}: {read} of its {len(table.time_s)} rows{shared} hold a reading. "
             f"It needs at least {least}: give it a longer time."
