@@ -65,6 +65,6 @@ def check_distinct(path: Path, name: str, time_s: Floats) -> None:
     if distinct < LEAST_DISTINCT * len(known) or not distinct:
         raise InputError(
             f"reading {path}: the column {called(name)} has {distinct} distinct times in "
-            f"{len(time_s)} rows, so it is not the time of a row. Name the time column with --time; "
-            "a table of a reading a row needs the columns series, time and value."
+            f"{len(time_s)} rows, so it is not the time of a row. Name the time column with "
+            "--time; a table of a reading a row needs the columns series, time and value."
         )
