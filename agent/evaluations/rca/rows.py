@@ -18,7 +18,7 @@ from core.figures import Row
 # Not 0 and 1: their answers were looked at while the posterior was built.
 SEEDS, QUICK_SEEDS = range(2, 6), range(2, 3)
 # One attribution takes seconds.
-REFERENCES, QUICK_REFERENCES = 60, 6
+REFERENCES, QUICK_REFERENCES = 60, 3
 PROCESSES = 2
 
 
