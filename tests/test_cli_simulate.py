@@ -87,7 +87,7 @@ async def test_ctrl_c_keeps_what_is_finished(tmp_path: Path) -> None:
         cwd=tmp_path, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"},
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
-    async with asyncio.timeout(240):
+    async with asyncio.timeout(60):
         while not kept(tmp_path):  # noqa: ASYNC110 - another process writes it
             await asyncio.sleep(0.05)
         process.send_signal(signal.SIGINT)
