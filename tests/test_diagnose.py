@@ -293,7 +293,7 @@ def test_an_explanation_says_all_that_a_person_needs() -> None:
     text = "\n".join(explain(case.incident, asked(case), case.state).lines())
 
     assert "GPU-" in text
-    assert "cooling is degraded (p = 0." in text
+    assert "cooling is degraded (p = 0.8" in text
     assert "64 GPUs" in text
     assert "°C, normally" in text
     for heading in ("Root cause", "Critical failure", "Impact", "For", "Against", "Missing"):
