@@ -1,4 +1,4 @@
-"""What a policy chooses from about one incident: the whole menu, the same in life and simulation."""
+"""What a policy chooses from about one incident: the same menu in life and in simulation."""
 
 from enum import IntEnum
 
