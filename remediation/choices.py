@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from core.cluster import ClusterState, JobPhase, JobState, NodeCondition
 from core.target import Target
 from core.types import Action, Cause, Diagnosis, Floats, Incident, Plan, Scalar
-from remediation.catalog import (
+from remediation.catalogue import (
     CATALOG,
     CHECKPOINT_NOW,
     CORDON,

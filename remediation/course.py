@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from core.types import Action, Outcome, OutcomeStatus, Plan, PlanRecord, PlanState
-from remediation.catalog import CATALOG, inverse_of
+from remediation.catalogue import CATALOG, inverse_of
 
 _BAD = frozenset({OutcomeStatus.FAILED, OutcomeStatus.TIMED_OUT, OutcomeStatus.REFUSED})
 

@@ -16,7 +16,7 @@ from core.cluster import ClusterState
 from core.errors import ActionFailed
 from core.target import Target
 from core.types import Action, Cause, Diagnosis, Incident, IncidentState, Severity
-from remediation.catalog import CATALOG, REBOOT_NODE
+from remediation.catalogue import CATALOG, REBOOT_NODE
 from sim.catalogue import CAUSES
 from sim.engine import surrogate
 from sim.scenario import (

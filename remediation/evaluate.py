@@ -8,7 +8,7 @@ import numpy as np
 from core.cluster import ClusterState
 from core.figures import Row
 from core.types import Diagnosis, Floats, Incident, Plan
-from remediation.catalog import first_obstacle
+from remediation.catalogue import first_obstacle
 from remediation.choices import Choice, candidates, plan_of
 from remediation.episode import Episode, EpisodeSettings
 from remediation.policy import Policy

@@ -20,7 +20,7 @@ from core.types import (
     PlanState,
     Refusal,
 )
-from remediation.catalog import CATALOG, Effect, first_obstacle
+from remediation.catalogue import CATALOG, Effect, first_obstacle
 from remediation.course import in_flight
 from remediation.subject import job_of, nodes_of
 from remediation.symptoms import newest_s

@@ -2,7 +2,7 @@
 
 from core.cluster import OWNER, ClusterState, JobPhase, NodeCondition
 from core.types import Action, OutcomeStatus, PlanRecord
-from remediation.catalog import CATALOG, Effect
+from remediation.catalogue import CATALOG, Effect
 from remediation.course import in_flight, turning_point
 from remediation.subject import job_of, nodes_of
 

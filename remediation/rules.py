@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from core.cluster import ClusterState, JobPhase, JobState, NodeCondition
 from core.target import Target
 from core.types import Action, Cause, Diagnosis, Incident, Plan, Scalar
-from remediation.catalog import (
+from remediation.catalogue import (
     CATALOG,
     CHECKPOINT_NOW,
     CORDON,

@@ -21,7 +21,7 @@ from core.types import (
     PlanState,
     Refusal,
 )
-from remediation.catalog import CATALOG, Effect
+from remediation.catalogue import CATALOG, Effect
 from remediation.course import (
     course,
     end_state,

@@ -5,7 +5,7 @@ from enum import StrEnum
 
 from core.cluster import ClusterState, JobPhase, JobState
 from core.types import Action, Incident, PlanRecord
-from remediation.catalog import CATALOG
+from remediation.catalogue import CATALOG
 from remediation.costs import recompute_s
 from remediation.subject import job_of
 from remediation.symptoms import Symptom, symptoms

@@ -26,7 +26,7 @@ from core.types import (
     Scalar,
     Severity,
 )
-from remediation.catalog import make
+from remediation.catalogue import make
 from remediation.guards import GuardSettings
 from remediation.rules import RulesPolicy
 from remediation.run import Runner, RunSettings

@@ -11,7 +11,7 @@ from core.errors import ActionFailed
 from core.ports import Cluster
 from core.target import Target
 from core.types import Action, Scalar
-from remediation.catalog import CATALOG, make
+from remediation.catalogue import CATALOG, make
 from remediation.rules import spare_for
 from sim.library import scenario
 from sim.port import SimulatedCluster

@@ -9,7 +9,7 @@ import pytest
 from core.cluster import ClusterState
 from core.errors import InputError
 from core.types import Diagnosis, Incident, Plan
-from remediation.catalog import SWAP_NODE, first_obstacle
+from remediation.catalogue import SWAP_NODE, first_obstacle
 from remediation.choices import FEATURES, Choice, candidates, features, mask
 from remediation.episode import Decision, Episode, EpisodeSettings, scenario_of
 from remediation.evaluate import (

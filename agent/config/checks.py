@@ -17,7 +17,7 @@ from core.errors import ConfigError, InputError
 from core.units import CATALOG as METRICS
 from rca.graph.links import joins_of
 from rca.graph.templates import Join
-from remediation.catalog import CATALOG
+from remediation.catalogue import CATALOG
 
 # A series of this length takes 400 kB; beyond it the history of a large cluster fills the memory.
 MAX_READINGS = 100_000

@@ -25,7 +25,7 @@ from agent.staging import Stage, StageSettings, drive, stage
 from core.clock import ManualClock
 from core.errors import GpumedicError
 from core.types import Diagnosis, Incident, OutcomeStatus, PlanRecord, PlanState
-from remediation.catalog import first_obstacle
+from remediation.catalogue import first_obstacle
 from remediation.episode import Episode
 from remediation.learned import LearnedPolicy
 from remediation.policy import Policy
