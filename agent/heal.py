@@ -22,7 +22,9 @@ from core.types import (
     PlanRecord,
     PlanState,
 )
-from remediation.policy import Policy
+from remediation.chooser import Chooser
+from remediation.decided import Decided, decided, entry
+from remediation.policy import Decision, Past, Policy
 from remediation.run import Runner
 
 log = structlog.get_logger()
@@ -43,6 +45,7 @@ class Heal:
     """Keeps the newest plans at hand; the store has them all.
 
     autonomy: (action kind, node group) -> how far gpumedic may go
+    shadow: is asked beside the policy at every decision, and only its answer is kept
     """
 
     policy: Policy
@@ -50,9 +53,11 @@ class Heal:
     store: Store
     metrics: Metrics
     autonomy: AutonomyOf
+    shadow: Chooser | None = None
     plans: dict[str, PlanRecord] = field(default_factory=dict)
     _counted: set[str] = field(default_factory=set)
     _part_of: dict[str, str] = field(default_factory=dict)
+    _decided: dict[str, Decided] = field(default_factory=dict)
     _asked: int = 0
 
     async def load(self) -> None:
@@ -92,10 +97,16 @@ class Heal:
             and (diagnosis := diagnoses.get(incident.id))
             and not self._had_its_turn(incident, diagnosis, world)
         ]
+        past = Past(
+            records=tuple(self.plans.values()),
+            incidents=tuple(incidents.values()),
+            diagnoses=diagnoses,
+            guards=self.runner.settings.guards,
+        )
         for incident, diagnosis in waiting:
             if self._asked >= MAX_PROPOSALS:
                 break
-            doing = self._propose(incident, diagnosis, world)
+            doing = self._propose(incident, diagnosis, world, past)
             said.append(await _tried(f"incident {incident.id}", doing))
         return tuple(sentence for sentence in said if sentence)
 
@@ -162,12 +173,21 @@ class Heal:
             key = self._part_of[key]
         return key
 
-    async def _propose(self, incident: Incident, diagnosis: Diagnosis, world: World) -> str:
+    async def _propose(
+        self, incident: Incident, diagnosis: Diagnosis, world: World, past: Past
+    ) -> str:
         if world.state is None:
             return ""
-        plan = self.policy.decide(
-            incident, diagnosis, world.state, now_s=world.now_s, plan_id=uuid.uuid4().hex[:8]
+        decision = self.policy.decide(
+            incident,
+            diagnosis,
+            world.state,
+            now_s=world.now_s,
+            plan_id=uuid.uuid4().hex[:8],
+            past=past,
         )
+        await self._journal(decision, incident, diagnosis, world.now_s)
+        plan = decision.plan
         if plan is None:
             return ""
         self._asked += 1
@@ -179,6 +199,19 @@ class Heal:
             for refusal in record.refusals:
                 self.metrics.guard_refusals_total.labels(refusal.guard).inc()
         return _said(record) if is_new else ""
+
+    async def _journal(
+        self, decision: Decision, incident: Incident, diagnosis: Diagnosis, now_s: float
+    ) -> None:
+        """Write a decision down, with the shadow's; one that stays only now and then."""
+        made = decided(
+            decision, incident, diagnosis, by=self.policy, shadow=self.shadow, now_s=now_s
+        )
+        last = self._decided.get(incident.id)
+        if last is not None and _same(last, made) and 0 <= now_s - last.time_s < RETRY_AFTER_S:
+            return
+        self._decided[incident.id] = made
+        await self.store.journal([entry(made)])
 
     def _had_its_turn(self, incident: Incident, diagnosis: Diagnosis, world: World) -> bool:
         """Say whether a plan is live, ended a moment ago, or was too unsure for this diagnosis.
@@ -235,6 +268,13 @@ class Heal:
             if record.state.final:
                 del self.plans[record.plan.id]
                 self._counted.difference_update(_key(outcome) for outcome in record.outcomes)
+
+
+def _same(a: Decided, b: Decided) -> bool:
+    """Say whether two decisions chose alike, of the same menu, by the same policies."""
+    return replace(a, time_s=0.0, plan_id="", facts=()) == replace(
+        b, time_s=0.0, plan_id="", facts=()
+    )
 
 
 async def _tried(what: str, doing: Awaitable[str]) -> str:

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from core import choice as menu
 from core.cluster import ClusterState
 from core.figures import Row
-from core.types import Diagnosis, Floats, Incident, Plan
+from core.types import Diagnosis, Floats, Incident
 from remediation.catalogue import first_obstacle
 from remediation.choices import Choice, candidates, plan_of
 from remediation.episode import Episode, EpisodeSettings
-from remediation.policy import Policy
+from remediation.policy import Decision, Past, Policy
 
 # Training draws its seeds below 2**31, so none of these is ever trained on.
 HELD_OUT = 3_000_000_000
@@ -42,9 +43,10 @@ class NoPolicy:
         *,
         now_s: float,
         plan_id: str,
-    ) -> Plan | None:
-        """Return None."""
-        return None
+        past: Past,
+    ) -> Decision:
+        """Return waiting."""
+        return Decision(menu.Choice.WAIT, None)
 
 
 class StaticPolicy:
@@ -67,11 +69,12 @@ class StaticPolicy:
         *,
         now_s: float,
         plan_id: str,
-    ) -> Plan | None:
-        """Return the first choice's plan, or None where none can be carried out."""
+        past: Past,
+    ) -> Decision:
+        """Return the first choice's plan; none where none can be carried out."""
         offered = candidates(incident, diagnosis, state, plan_id=plan_id)
         choice = next((one for one in self._choices if one in offered), Choice.WAIT)
-        return plan_of(
+        plan = plan_of(
             choice,
             offered[choice],
             incident=incident,
@@ -81,6 +84,7 @@ class StaticPolicy:
             plan_id=plan_id,
             policy=(self.name, self.version),
         )
+        return Decision(menu.Choice[choice.name], plan)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,8 +109,13 @@ def lost_by(policy: Policy, settings: EpisodeSettings, *, seed: int) -> tuple[fl
     episode, decisions = Episode.drawn(settings, seed=seed), 0
     while (now := episode.next_decision()) is not None:
         plan = policy.decide(
-            now.incident, now.diagnosis, now.state, now_s=now.now_s, plan_id=now.plan_id
-        )
+            now.incident,
+            now.diagnosis,
+            now.state,
+            now_s=now.now_s,
+            plan_id=now.plan_id,
+            past=Past(),
+        ).plan
         possible = plan is not None and first_obstacle(plan.actions, now.state) is None
         episode.act(plan.actions if plan is not None and possible else ())
         decisions += 1

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from core import choice as menu
 from core.cluster import ClusterState
 from core.errors import InputError
-from core.types import Diagnosis, Floats, Incident, Plan
+from core.types import Diagnosis, Floats, Incident
 from remediation.choices import FEATURES, Bools, Choice, candidates, features, mask, plan_of
-from remediation.policy import Policy
+from remediation.policy import Decision, Past, Policy
 
 FORMAT = 1
 _MOST_OUTSIDE = 0.1  # a feature this far beyond what training saw is not extrapolated
@@ -78,14 +79,17 @@ class LearnedPolicy:
         *,
         now_s: float,
         plan_id: str,
-    ) -> Plan | None:
-        """Return the chosen plan, None for waiting; the fallback's where this was never trained."""
+        past: Past,
+    ) -> Decision:
+        """Return the chosen plan, none for waiting; the fallback's where this was never trained."""
         seen = features(incident, diagnosis, state, now_s=now_s)
         if not diagnosis.causes or (seen < self._low).any() or (seen > self._high).any():
-            return self._fallback.decide(incident, diagnosis, state, now_s=now_s, plan_id=plan_id)
+            return self._fallback.decide(
+                incident, diagnosis, state, now_s=now_s, plan_id=plan_id, past=past
+            )
         offered = candidates(incident, diagnosis, state, plan_id=plan_id)
         choice = self._network.best(seen, mask(offered))
-        return plan_of(
+        plan = plan_of(
             choice,
             offered[choice],
             incident=incident,
@@ -95,6 +99,7 @@ class LearnedPolicy:
             plan_id=plan_id,
             policy=(self.name, self.version),
         )
+        return Decision(menu.Choice[choice.name], plan)
 
 
 def save(path: Path, network: Network, training: Training) -> None:

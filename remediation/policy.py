@@ -1,13 +1,53 @@
-"""What every policy is: from a diagnosis and the cluster as it is now, a plan or none."""
+"""What every policy is: from a diagnosis, the cluster and the past, a choice and its plan."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from core.choice import Choice
 from core.cluster import ClusterState
-from core.types import Diagnosis, Incident, Plan
+from core.types import Diagnosis, Incident, Plan, PlanRecord
+from remediation.chooser import Moment
+from remediation.guards import GuardSettings
+
+# Plans that ended longer ago say nothing of a decision that is due: the span over which lemon
+# nodes are told from others (Kokolis et al., 28 days).
+PAST_S = 28 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Past:
+    """What is known beside the incident itself.
+
+    records:   plans that are live or ended within PAST_S, this incident's among them
+    incidents: open ones and those resolved lately
+    diagnoses: of these incidents, by their ids
+    guards:    the bounds in force
+    """
+
+    records: tuple[PlanRecord, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    diagnoses: Mapping[str, Diagnosis] = field(default_factory=dict)
+    guards: GuardSettings = field(default_factory=GuardSettings)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decision:
+    """What a policy decided.
+
+    plan:       None: nothing is done, or people are asked
+    moment:     what it was chosen from; None where the policy looked at the diagnosis alone
+    propensity: probability with which the policy chooses this at such a moment
+    """
+
+    choice: Choice
+    plan: Plan | None
+    moment: Moment | None = None
+    propensity: float = 1.0
 
 
 class Policy(Protocol):
-    """Proposes; guards dispose. The same input gives the same plan."""
+    """Proposes; guards dispose. The same input gives the same decision."""
 
     name: str
     version: str
@@ -20,6 +60,7 @@ class Policy(Protocol):
         *,
         now_s: float,
         plan_id: str,
-    ) -> Plan | None:
-        """Return what to do about the incident, or None for nothing but telling."""
+        past: Past,
+    ) -> Decision:
+        """Return what to do about the incident now."""
         ...

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from core.choice import Choice
 from core.cluster import ClusterState, JobPhase, JobState, NodeCondition
 from core.target import Target
 from core.types import Action, Cause, Diagnosis, Incident, Plan, Scalar
@@ -15,6 +16,7 @@ from remediation.catalogue import (
     make,
 )
 from remediation.costs import recompute_s, restart_s
+from remediation.policy import Decision, Past
 from remediation.subject import gpus_on
 
 # A proposal older than this describes a cluster that is gone; a person who was away sees a new one.
@@ -73,21 +75,22 @@ class RulesPolicy:
         *,
         now_s: float,
         plan_id: str,
-    ) -> Plan | None:
-        """Return the runbook's plan, or None where there is no rule or nothing to be done."""
+        past: Past,
+    ) -> Decision:
+        """Return the runbook's plan; none where there is no rule or nothing to be done."""
         cause = diagnosis.likeliest
         runbook = None if cause is None else RUNBOOKS.get(cause.fault)
         if cause is None or runbook is None:
-            return None
+            return Decision(Choice.WAIT, None)
         case = _case(cause, state)
         steps = runbook.steps(case) if case.node else ()
         if not steps:
-            return None
+            return Decision(Choice.WAIT, None)
         actions = tuple(
             make(kind, target, params, plan_id=plan_id, step=number)
             for number, (kind, target, params) in enumerate(steps)
         )
-        return Plan(
+        plan = Plan(
             id=plan_id,
             incident_id=incident.id,
             made_at_s=now_s,
@@ -100,6 +103,12 @@ class RulesPolicy:
             policy=self.name,
             policy_version=self.version,
         )
+        return Decision(_choice_of(actions), plan)
+
+
+def _choice_of(actions: tuple[Action, ...]) -> Choice:
+    kinds = {action.kind for action in actions}
+    return Choice.RESTART if RESTART_JOB in kinds else Choice.SWAP
 
 
 def spare_for(node: str, state: ClusterState) -> str:

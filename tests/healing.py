@@ -28,6 +28,7 @@ from core.types import (
 )
 from remediation.catalogue import make
 from remediation.guards import GuardSettings
+from remediation.policy import Past
 from remediation.rules import RulesPolicy
 from remediation.run import Runner, RunSettings
 from tests.fakes import FakeCluster, RecordingAnnouncer
@@ -234,8 +235,18 @@ class Bench:
         """Propose a plan; without one the runbook's for a hot node."""
         await self.store.put(self.incident)
         state = await self.cluster.state()
-        made = plan or RulesPolicy().decide(
-            self.incident, diagnosis(), state, now_s=self.clock.now_s(), plan_id="p1"
+        made = (
+            plan
+            or RulesPolicy()
+            .decide(
+                self.incident,
+                diagnosis(),
+                state,
+                now_s=self.clock.now_s(),
+                plan_id="p1",
+                past=Past(),
+            )
+            .plan
         )
         assert made is not None
         return await self.runner.propose(made, self.incident, mode, state=state)

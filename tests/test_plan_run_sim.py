@@ -8,6 +8,7 @@ from core.clock import ManualClock
 from core.cluster import JobPhase
 from core.target import Target
 from core.types import Autonomy, Cause, Diagnosis, Incident, IncidentState, PlanState, Severity
+from remediation.policy import Past
 from remediation.rules import RulesPolicy
 from remediation.run import Runner, RunSettings
 from sim.library import scenario
@@ -55,12 +56,17 @@ async def test_a_simulated_fault_is_healed(fault: str, cause: str, actions: list
     await store.put(incident)
     causes = (Cause(Target(node=NODE), cause, 0.9),)
     state = await cluster.state()
-    plan = RulesPolicy().decide(
-        incident,
-        Diagnosis("i1", now_s, causes, 0.1, "test"),
-        state,
-        now_s=now_s,
-        plan_id="p1",
+    plan = (
+        RulesPolicy()
+        .decide(
+            incident,
+            Diagnosis("i1", now_s, causes, 0.1, "test"),
+            state,
+            now_s=now_s,
+            plan_id="p1",
+            past=Past(),
+        )
+        .plan
     )
     assert plan is not None
 

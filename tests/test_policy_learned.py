@@ -6,9 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from core import choice as menu
 from core.cluster import ClusterState
 from core.errors import InputError
 from core.types import Diagnosis, Incident, Plan
+from remediation import policy as decided_by
 from remediation.catalogue import SWAP_NODE, first_obstacle
 from remediation.choices import FEATURES, Choice, candidates, features, mask
 from remediation.episode import Decision, Episode, EpisodeSettings, scenario_of
@@ -24,7 +26,7 @@ from remediation.evaluate import (
     rows,
 )
 from remediation.learned import LearnedPolicy, Network, Training, load, save
-from remediation.policy import Policy
+from remediation.policy import Past, Policy
 from remediation.rules import RulesPolicy
 
 SETTINGS = EpisodeSettings(nodes=6, spares=1, hours=3.0)
@@ -55,8 +57,8 @@ def first_decision(seed: int = 0) -> Decision:
 
 def decided(policy: LearnedPolicy, now: Decision) -> Plan | None:
     return policy.decide(
-        now.incident, now.diagnosis, now.state, now_s=now.now_s, plan_id=now.plan_id
-    )
+        now.incident, now.diagnosis, now.state, now_s=now.now_s, plan_id=now.plan_id, past=Past()
+    ).plan
 
 
 class Remembers:
@@ -75,9 +77,10 @@ class Remembers:
         *,
         now_s: float,
         plan_id: str,
-    ) -> Plan | None:
+        past: Past,
+    ) -> decided_by.Decision:
         self.asked += 1
-        return None
+        return decided_by.Decision(menu.Choice.WAIT, None)
 
 
 @pytest.mark.parametrize("seed", range(8))

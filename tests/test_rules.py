@@ -9,7 +9,7 @@ from core.cluster import ClusterState, JobPhase, NodeCondition
 from core.target import Target
 from core.types import Cause, Diagnosis, Plan
 from remediation.guards import GuardContext, check
-from remediation.policy import Policy
+from remediation.policy import Past, Policy
 from remediation.rules import PROPOSAL_LIFE_S, RUNBOOKS, RulesPolicy, spare_for
 from tests.fakes import FakeCluster
 from tests.healing import GONE, HOT, LEAK, NOW_S, diagnosis, guards, incident
@@ -23,7 +23,10 @@ def cluster() -> FakeCluster:
 async def decide(cluster: FakeCluster, found: Diagnosis | None = None) -> Plan | None:
     state = await cluster.state()
     policy: Policy = RulesPolicy()
-    return policy.decide(incident(), found or diagnosis(), state, now_s=NOW_S, plan_id="p1")
+    decided = policy.decide(
+        incident(), found or diagnosis(), state, now_s=NOW_S, plan_id="p1", past=Past()
+    )
+    return decided.plan
 
 
 def steps(plan: Plan | None) -> list[str]:

@@ -28,7 +28,7 @@ from core.types import Diagnosis, Incident, OutcomeStatus, PlanRecord, PlanState
 from remediation.catalogue import first_obstacle
 from remediation.episode import Episode
 from remediation.learned import LearnedPolicy
-from remediation.policy import Policy
+from remediation.policy import Past, Policy
 from remediation.rules import RulesPolicy
 from sim.truth import FaultRecord
 from sim.world import World
@@ -110,8 +110,13 @@ def _decided(spec: RunSpec) -> tuple[Sampler, Healing]:
             sampler.look()
             continue
         plan = policy.decide(
-            now.incident, now.diagnosis, now.state, now_s=now.now_s, plan_id=now.plan_id
-        )
+            now.incident,
+            now.diagnosis,
+            now.state,
+            now_s=now.now_s,
+            plan_id=now.plan_id,
+            past=Past(),
+        ).plan
         if plan is not None and first_obstacle(plan.actions, now.state) is None:
             episode.act(plan.actions)
             plans.append(plan.rationale)
