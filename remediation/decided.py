@@ -26,6 +26,7 @@ class Decided:
     open:       the numbers of the choices that were open
     propensity: probability with which the policy chooses this at such a moment
     shadow:     the name of the policy that was asked beside it; "" for none
+    shadow_propensity: probability with which the acting policy makes the shadow's choice
     """
 
     time_s: float
@@ -41,6 +42,7 @@ class Decided:
     shadow_choice: int | None = None
     shadow: str = ""
     shadow_version: str = ""
+    shadow_propensity: float = 0.0
 
 
 def decided(
@@ -64,12 +66,13 @@ def decided(
         facts=() if seen is None else tuple(float(fact) for fact in seen.facts),
         open=() if seen is None else tuple(int(c) for c in Choice if seen.open[c]),
         choice=int(decision.choice),
-        propensity=decision.propensity,
+        propensity=decision.chance(decision.choice),
         policy=by.name,
         policy_version=by.version,
         shadow_choice=None if beside is None else int(beside),
         shadow="" if shadow is None else shadow.name,
         shadow_version="" if shadow is None else shadow.version,
+        shadow_propensity=0.0 if beside is None else decision.chance(beside),
     )
 
 

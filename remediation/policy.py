@@ -35,15 +35,20 @@ class Past:
 class Decision:
     """What a policy decided.
 
-    plan:       None: nothing is done, or people are asked
-    moment:     what it was chosen from; None where the policy looked at the diagnosis alone
-    propensity: probability with which the policy chooses this at such a moment
+    plan:    None: nothing is done
+    moment:  what it was chosen from; None where the policy looked at the diagnosis alone
+    chances: (len(Choice),) probability with which the policy makes each choice at such a moment;
+             empty: it makes this one
     """
 
     choice: Choice
     plan: Plan | None
     moment: Moment | None = None
-    propensity: float = 1.0
+    chances: tuple[float, ...] = ()
+
+    def chance(self, choice: Choice) -> float:
+        """Return the probability with which the policy makes that choice at such a moment."""
+        return self.chances[choice] if self.chances else float(choice is self.choice)
 
 
 class Policy(Protocol):
