@@ -381,11 +381,15 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A guard's no: ``remedy`` says what would allow it."""
+    """A guard's no: ``remedy`` says what would allow it.
+
+    allowed_s: when waiting alone makes that guard say yes; None where it never does, or not known
+    """
 
     guard: str
     reason: str
     remedy: str
+    allowed_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

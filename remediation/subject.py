@@ -15,6 +15,11 @@ def nodes_of(action: Action) -> tuple[str, ...]:
     return tuple(name for name in named if name)
 
 
+def taken_out(action: Action) -> tuple[str, ...]:
+    """Return the nodes that are out of service by our hand once the action is done."""
+    return (action.target.node,) if action.kind in ("cordon", "swap_node") else ()
+
+
 def gpus_on(state: ClusterState, node: str) -> int:
     """Return how many GPUs the topology knows on the node."""
     return len(state.topology.gpus_of_node(node))

@@ -1,0 +1,107 @@
+"""The guards: pure functions that say no to a plan, or to its next action, and what would allow it.
+
+They bound what any policy may do. A guard blocks taking a node out and stopping a job. Putting back
+is refused by nobody but people: the owner of a node, or those who are at work on it.
+"""
+
+from core.types import Action, Plan, Refusal
+from remediation.catalogue import CATALOG, Effect
+from remediation.guards.bounds import (
+    nodes_out,
+    nodes_out_limit,
+    spares_left,
+    within_nodes_out,
+    within_rack,
+    within_switch,
+)
+from remediation.guards.grounds import fresh, on_known_links, probable, still_open
+from remediation.guards.hands import (
+    ASKS_A_PERSON,
+    agreed,
+    alone,
+    maintained,
+    not_turned_down,
+    owned,
+    paused,
+    within_job_size,
+)
+from remediation.guards.lately import is_lemon, returned_s, trusted
+from remediation.guards.pace import cooled, within_hour
+from remediation.guards.question import Guard, GuardContext, Question, performed
+from remediation.guards.settings import HOUR_S, GuardSettings, Maintenance
+from remediation.guards.work import possible, recoverable, saved
+
+__all__ = [
+    "ASKS_A_PERSON",
+    "HOUR_S",
+    "GuardContext",
+    "GuardSettings",
+    "Maintenance",
+    "check",
+    "check_action",
+    "is_lemon",
+    "nodes_out",
+    "nodes_out_limit",
+    "performed",
+    "returned_s",
+]
+
+_PUTTING_BACK: tuple[Guard, ...] = (maintained, owned)
+_HARMLESS: tuple[Guard, ...] = (
+    paused,
+    maintained,
+    not_turned_down,
+    owned,
+    alone,
+    agreed,
+    possible,
+    within_hour,
+)
+_DISRUPTING: tuple[Guard, ...] = (
+    paused,
+    maintained,
+    not_turned_down,
+    owned,
+    still_open,
+    probable,
+    on_known_links,
+    fresh,
+    alone,
+    agreed,
+    within_job_size,
+    possible,
+    recoverable,
+    saved,
+    spares_left,
+    trusted,
+    cooled,
+    within_nodes_out,
+    within_rack,
+    within_switch,
+    within_hour,
+)
+
+
+def check(plan: Plan, context: GuardContext, settings: GuardSettings) -> tuple[Refusal, ...]:
+    """Return every guard's no to the whole plan before its first step; empty means go."""
+    return _ask(Question(plan, plan.actions), context, settings)
+
+
+def check_action(
+    action: Action, plan: Plan, context: GuardContext, settings: GuardSettings
+) -> tuple[Refusal, ...]:
+    """Return every guard's no to one action of the plan right before it is done."""
+    return _ask(Question(plan, (action,)), context, settings)
+
+
+def _ask(question: Question, context: GuardContext, settings: GuardSettings) -> tuple[Refusal, ...]:
+    found = (guard(question, context, settings) for guard in _guards_for(question))
+    return tuple(refusal for refusal in found if refusal is not None)
+
+
+def _guards_for(question: Question) -> tuple[Guard, ...]:
+    if question.disruptive:
+        return _DISRUPTING
+    if all(CATALOG[action.kind].effect is Effect.PUTS_BACK for action in question.actions):
+        return _PUTTING_BACK
+    return _HARMLESS

@@ -1,0 +1,63 @@
+"""Whether what is known is ground enough to disrupt anything: fresh, likely, and still true."""
+
+from core.types import IncidentState, Refusal
+from remediation.guards.question import GuardContext, Question
+from remediation.guards.settings import GuardSettings
+from remediation.symptoms import newest_s
+
+
+def fresh(question: Question, context: GuardContext, settings: GuardSettings) -> Refusal | None:
+    """Refuse on stale evidence: of the incident before the first step, of the cluster always.
+
+    Evidence from the future is as stale: then a clock was set, and nobody knows how old it is.
+    """
+    looks = {"the cluster was last seen": context.now_s - context.state.observed_s}
+    if question.first:
+        newest = max(context.incident.updated_s, newest_s(context.incident))
+        looks["the incident's newest symptom was seen"] = context.now_s - newest
+    for what, age_s in looks.items():
+        if not abs(age_s) <= settings.evidence_max_age_s:
+            return Refusal(
+                "evidence_max_age",
+                f"{question.not_doing}: {what} {age_s:.0f} s ago, at most "
+                f"{settings.evidence_max_age_s:.0f} s are allowed.",
+                "Wait for newer readings; `gpumedic doctor` says which source is late.",
+            )
+    return None
+
+
+def still_open(question: Question, context: GuardContext, _: GuardSettings) -> Refusal | None:
+    """Refuse to disrupt for an incident that is over."""
+    if context.incident.state is IncidentState.OPEN:
+        return None
+    return Refusal(
+        "incident_over",
+        f"{question.not_doing}: incident {context.incident.id} is resolved.",
+        "Nothing needs to be done.",
+    )
+
+
+def probable(question: Question, _: GuardContext, settings: GuardSettings) -> Refusal | None:
+    """Refuse to disrupt on a cause that is not likely enough; NaN is not likely."""
+    cause = question.plan.cause
+    if cause.probability >= settings.min_probability:
+        return None
+    return Refusal(
+        "min_probability",
+        f"{question.not_doing}: {cause.fault} on {cause.target} has a probability of "
+        f"{cause.probability:.2f}, at least {settings.min_probability:.2f} is needed.",
+        "More evidence, or a lower guards.min_probability, would allow it.",
+    )
+
+
+def on_known_links(question: Question, _: GuardContext, __: GuardSettings) -> Refusal | None:
+    """Refuse to disrupt on a cause that only links learned from readings tie to the symptom."""
+    cause = question.plan.cause
+    if not cause.conjectured:
+        return None
+    return Refusal(
+        "learned_link",
+        f"{question.not_doing}: only a link that readings suggest leads from {cause.fault} on "
+        f"{cause.target} to the symptom.",
+        "If the mechanism is a real one, take `learned = true` off its [[diagnose.link]].",
+    )

@@ -1,0 +1,128 @@
+"""What happened to a node of late: one that came back a short time ago is not trusted yet."""
+
+from core.cluster import NodeCondition
+from core.types import OutcomeStatus, PlanState, Refusal
+from remediation.catalogue import CATALOG, REBOOT_NODE, Effect
+from remediation.guards.question import (
+    GuardContext,
+    Question,
+    is_above_others,
+    put_in,
+    walked,
+)
+from remediation.guards.settings import DAY_S, GuardSettings
+from remediation.subject import job_of, nodes_of, taken_out
+
+# What repairs a node where it stands; after it fails a second time people must look at it.
+REPAIRS = frozenset({REBOOT_NODE})
+LEMON = "lemon"
+_PUT_BACK = frozenset({OutcomeStatus.SUCCEEDED, OutcomeStatus.REVERTED})
+
+
+def taken_s(node: str, context: GuardContext, *, but: str = "") -> tuple[float, ...]:
+    """Return when each plan took the node out, in order of time; one without that id.
+
+    A plan that was taken back found the node innocent.
+    """
+    return tuple(
+        sorted(
+            min(times)
+            for record in context.records
+            if record.plan.id != but and record.state is not PlanState.ROLLED_BACK
+            if (
+                times := [
+                    outcome.ended_s
+                    for outcome in record.outcomes
+                    if outcome.status is OutcomeStatus.SUCCEEDED
+                    and node in taken_out(outcome.action)
+                ]
+            )
+        )
+    )
+
+
+def returned_s(node: str, context: GuardContext, *, but: str = "") -> float | None:
+    """Return when the node last came back after a plan, not of that id, had taken it out.
+
+    None where none has, or where it is still out.
+    """
+    taken = taken_s(node, context, but=but)
+    if not taken:
+        return None
+    back = [
+        outcome.ended_s
+        for record in context.records
+        for outcome in record.outcomes
+        if CATALOG[outcome.action.kind].effect is Effect.PUTS_BACK
+        and outcome.action.target.node == node
+        and outcome.status in _PUT_BACK
+        and outcome.ended_s >= taken[-1]
+    ]
+    known = context.state.node(node)
+    if known is not None and known.condition is NodeCondition.READY:
+        return max(taken[-1], known.since_s, *back)
+    return max(back, default=None)
+
+
+def is_lemon(node: str, context: GuardContext, settings: GuardSettings, *, but: str = "") -> bool:
+    """Say whether the node was taken out so often of late that it will fail again."""
+    known = context.state.node(node)
+    if known is not None and known.mark == LEMON:
+        return True
+    return len(_counted(node, context, settings, but)) >= settings.lemon_after
+
+
+def trusted(question: Question, context: GuardContext, settings: GuardSettings) -> Refusal | None:
+    """Refuse to reboot a node again on probation, or to put it under the most important job."""
+    for action, state in walked(question, context):
+        job = state.job(job_of(action))
+        repaired = nodes_of(action) if action.kind in REPAIRS else ()
+        above = job is not None and is_above_others(job, state)
+        given = sorted(put_in(action, state)) if above else []
+        for node in (*repaired, *given):
+            why = "job of the highest priority" if node in given else ""
+            if found := _on_probation(node, why, question, context, settings):
+                return found
+    return None
+
+
+def _on_probation(
+    node: str, of: str, question: Question, context: GuardContext, settings: GuardSettings
+) -> Refusal | None:
+    doing = f"and is no spare for the {of}" if of else "and a reboot has not mended it"
+    instead = "Take another spare" if of else "Quarantine it, so that people look at it"
+    if is_lemon(node, context, settings, but=question.plan.id):
+        times = _counted(node, context, settings, question.plan.id)
+        frees_s = _frees_s(times, settings)
+        return Refusal(
+            "lemon",
+            f"{question.not_doing}: {node} was taken out {len(times)} times in "
+            f"{settings.lemon_span_s / DAY_S:.0f} days {doing}.",
+            f"{instead}, or raise guards.lemon_after (now {settings.lemon_after}) and reload.",
+            allowed_s=frees_s,
+        )
+    back_s = returned_s(node, context, but=question.plan.id)
+    if back_s is None or context.now_s - back_s >= settings.probation_s:
+        return None
+    wait_s = settings.probation_s - (context.now_s - back_s)
+    return Refusal(
+        "probation",
+        f"{question.not_doing}: {node} came back {context.now_s - back_s:.0f} s ago {doing}.",
+        f"{instead}, wait {wait_s:.0f} s, or lower guards.probation (now "
+        f"{settings.probation_s:.0f} s) and reload.",
+        allowed_s=back_s + settings.probation_s,
+    )
+
+
+def _counted(
+    node: str, context: GuardContext, settings: GuardSettings, but: str
+) -> tuple[float, ...]:
+    since_s = context.now_s - settings.lemon_span_s
+    return tuple(at_s for at_s in taken_s(node, context, but=but) if at_s > since_s)
+
+
+def _frees_s(times: tuple[float, ...], settings: GuardSettings) -> float | None:
+    """Return when the node is no lemon any more; None for one that people have marked."""
+    if len(times) < settings.lemon_after:
+        return None
+    return times[len(times) - settings.lemon_after] + settings.lemon_span_s

@@ -1,0 +1,61 @@
+"""How often: a target cools down, an hour has room for so many actions."""
+
+from core.types import Refusal
+from remediation.catalogue import CATALOG
+from remediation.course import in_flight
+from remediation.guards.question import GuardContext, Question, performed
+from remediation.guards.settings import HOUR_S, GuardSettings
+
+
+def cooled(question: Question, context: GuardContext, settings: GuardSettings) -> Refusal | None:
+    """Refuse to disrupt a target again soon after another plan has."""
+    targets = {action.target for action in question.disruptive}
+    hot = [
+        (outcome.ended_s, outcome.action.kind, str(outcome.action.target))
+        for record in context.records
+        if record.plan.id != question.plan.id
+        for outcome in performed(record)
+        if CATALOG[outcome.action.kind].disruptive
+        and outcome.action.target in targets
+        and context.now_s - outcome.ended_s < settings.cooldown_s
+    ]
+    if not hot:
+        return None
+    ended_s, kind, target = max(hot)
+    wait_s = settings.cooldown_s - (context.now_s - ended_s)
+    return Refusal(
+        "cooldown",
+        f"{question.not_doing}: {kind} was done on {target} {context.now_s - ended_s:.0f} s ago.",
+        f"Wait {wait_s:.0f} s, or lower guards.cooldown (now {settings.cooldown_s:.0f} s) and "
+        "reload.",
+        allowed_s=ended_s + settings.cooldown_s,
+    )
+
+
+def within_hour(
+    question: Question, context: GuardContext, settings: GuardSettings
+) -> Refusal | None:
+    """Refuse to act more often in an hour than the bound."""
+    since_s = context.now_s - HOUR_S
+    done = sorted(
+        outcome.started_s
+        for record in context.records
+        for outcome in performed(record)
+        if outcome.started_s > since_s
+    )
+    flying = sum(in_flight(record) is not None for record in context.records)
+    over = len(done) + flying + len(question.actions) - settings.max_actions_per_hour
+    if over <= 0:
+        return None
+    # So many of those that are done must be more than an hour ago; one in flight has no end yet.
+    frees_s = done[over - 1] + HOUR_S if over <= len(done) else None
+    wait = "Wait" if frees_s is None else f"Wait {frees_s - context.now_s:.0f} s"
+    if len(question.actions) > settings.max_actions_per_hour:
+        wait = "Shorten the plan"
+    return Refusal(
+        "max_actions_per_hour",
+        f"{question.not_doing}: {len(done) + flying} actions in the last hour and "
+        f"{len(question.actions)} more would pass the bound of {settings.max_actions_per_hour}.",
+        f"{wait}, or raise guards.max_actions_per_hour and reload.",
+        allowed_s=frees_s,
+    )

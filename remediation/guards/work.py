@@ -1,0 +1,65 @@
+"""Whether a plan can be carried out to its end, and what work it would lose."""
+
+from core.cluster import JobPhase, JobState
+from core.types import Action, Refusal
+from remediation.catalogue import CATALOG, CHECKPOINT_NOW, first_obstacle
+from remediation.costs import recompute_s
+from remediation.guards.question import GuardContext, Question, walked
+from remediation.guards.settings import HOUR_S, GuardSettings
+from remediation.subject import job_of
+
+_SERVICE = "service"  # answers requests and has nothing to resume from
+
+
+def possible(question: Question, context: GuardContext, _: GuardSettings) -> Refusal | None:
+    """Refuse a plan that could not be carried out from end to end."""
+    return first_obstacle(question.actions, context.state)
+
+
+def recoverable(question: Question, context: GuardContext, _: GuardSettings) -> Refusal | None:
+    """Refuse to stop a job that has no checkpoint to return to and will not have one by then."""
+    for action, state in walked(question, context):
+        job = _stopped(action, state.job(job_of(action)))
+        if job is not None and job.checkpoint_s is None:
+            return Refusal(
+                "checkpoint",
+                f"Not doing {action.kind} on {action.target}: job {job.id} has no valid checkpoint "
+                f"to resume from.",
+                "Save one first; then only the work since then is lost.",
+            )
+    return None
+
+
+def saved(question: Question, context: GuardContext, settings: GuardSettings) -> Refusal | None:
+    """Refuse to stop a job that runs and would lose much work, unless saving was tried first."""
+    for action, state in walked(question, context):
+        job = _stopped(action, state.job(job_of(action)))
+        if job is None or job.phase is not JobPhase.RUNNING or _save_comes_first(question, action):
+            continue
+        unsaved_gpu_s = job.gpus * recompute_s(job, now_s=context.now_s)
+        if unsaved_gpu_s <= settings.max_unsaved_gpu_s:
+            continue
+        most = settings.max_unsaved_gpu_s / HOUR_S
+        return Refusal(
+            "unsaved_work",
+            f"Not doing {action.kind} on {action.target}: job {job.id} would lose "
+            f"{unsaved_gpu_s / HOUR_S:.1f} GPU-hours since its newest checkpoint, at most "
+            f"{most:g} may be lost.",
+            f"Save a checkpoint first, or raise guards.max_unsaved_gpu_hours (now {most:g}) and "
+            "reload.",
+        )
+    return None
+
+
+def _stopped(action: Action, job: JobState | None) -> JobState | None:
+    """Return the job that the action stops, if that job has work to lose."""
+    if job is None or not CATALOG[action.kind].stops_job or job.kind == _SERVICE:
+        return None
+    return job
+
+
+def _save_comes_first(question: Question, action: Action) -> bool:
+    """Say whether the plan tries to save the job before this step; one that hangs cannot."""
+    keys = [step.key for step in question.plan.actions]
+    before = question.plan.actions[: keys.index(action.key)] if action.key in keys else ()
+    return any(step.kind == CHECKPOINT_NOW and job_of(step) == job_of(action) for step in before)
