@@ -10,6 +10,7 @@ import pytest
 
 from agent.experiments.engines import compute
 from agent.experiments.results import Outcome, RunFailed, RunResult, RunSpec
+from agent.experiments.run import attempt
 from core.codec import to_json
 from core.errors import InputError
 from tests.experiments import spec, without_times
@@ -25,7 +26,7 @@ class Deadly:
 
 
 def computed(specs: Sequence[RunSpec], engine: str = "local", jobs: int = 2) -> list[Outcome]:
-    found = dict(compute(specs, engine=engine, jobs=jobs))
+    found = dict(compute(specs, attempt, engine=engine, jobs=jobs))
     return [found[index] for index in range(len(specs))]
 
 
@@ -109,11 +110,11 @@ def test_a_process_that_dies_loses_its_own_run_only(local: list[Any]) -> None:
 )
 def test_an_engine_that_cannot_be_used_says_so(engine: str, jobs: int, said: str) -> None:
     with pytest.raises(InputError, match=said):
-        compute(SPECS, engine=engine, jobs=jobs)
+        compute(SPECS, attempt, engine=engine, jobs=jobs)
 
 
 def test_ray_that_is_not_installed_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "ray", None)
 
     with pytest.raises(InputError, match=r"pip install 'gpumedic\[ray\]'"):
-        compute(SPECS, engine="ray", jobs=1)
+        compute(SPECS, attempt, engine="ray", jobs=1)

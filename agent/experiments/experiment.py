@@ -7,6 +7,7 @@ from pathlib import Path
 from agent.experiments.engines import compute
 from agent.experiments.folder import Folder, open_folder
 from agent.experiments.results import Outcome, RunFailed, RunResult, RunSpec
+from agent.experiments.run import attempt
 from sim.warm import warm
 
 Progress = Callable[[int, int, Outcome], None]
@@ -54,7 +55,10 @@ def conduct(
     taken, total = len(found), len(request.specs)
     missing = [index for index in range(total) if index not in found]
     outcomes = compute(
-        [request.specs[index] for index in missing], engine=request.engine, jobs=request.jobs
+        [request.specs[index] for index in missing],
+        attempt,
+        engine=request.engine,
+        jobs=request.jobs,
     )
     interrupted = False
     try:

@@ -1,11 +1,10 @@
 """Runs as tasks of a Ray cluster: the one on this machine, or the one that RAY_ADDRESS names."""
 
 import os
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
-from agent.experiments.results import Outcome, RunFailed, RunSpec
-from agent.experiments.run import attempt
+from agent.experiments.results import Labelled, RunFailed
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 if not os.environ.get("RAY_ADDRESS"):
@@ -16,8 +15,13 @@ if not os.environ.get("RAY_ADDRESS"):
 import ray
 from ray.exceptions import RayError
 
+S = TypeVar("S", bound=Labelled)
+R = TypeVar("R")
 
-def compute_on_ray(specs: Sequence[RunSpec], *, jobs: int | None) -> Iterator[tuple[int, Outcome]]:
+
+def compute_on_ray(
+    specs: Sequence[S], run: Callable[[S], R], *, jobs: int | None
+) -> Iterator[tuple[int, R | RunFailed]]:
     """Yield (index, outcome) of every run as it ends.
 
     A run whose machine is lost is computed again on another: it depends on its spec alone. gpumedic
@@ -30,7 +34,7 @@ def compute_on_ray(specs: Sequence[RunSpec], *, jobs: int | None) -> Iterator[tu
     if ours:
         _connect(jobs)
     try:
-        yield from _tasks(specs, jobs or int(ray.cluster_resources().get("CPU", 1)))
+        yield from _tasks(specs, run, jobs or int(ray.cluster_resources().get("CPU", 1)))
     finally:
         if ours:
             ray.shutdown()
@@ -43,8 +47,10 @@ def _connect(jobs: int | None) -> None:
     ray.init(**settings)
 
 
-def _tasks(specs: Sequence[RunSpec], jobs: int) -> Iterator[tuple[int, Outcome]]:
-    task = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(attempt)
+def _tasks(
+    specs: Sequence[S], run: Callable[[S], R], jobs: int
+) -> Iterator[tuple[int, R | RunFailed]]:
+    task = ray.remote(num_cpus=1, scheduling_strategy="SPREAD")(run)
     waiting = list(range(len(specs)))[::-1]
     running: dict[Any, int] = {}
     while waiting or running:
@@ -57,9 +63,8 @@ def _tasks(specs: Sequence[RunSpec], jobs: int) -> Iterator[tuple[int, Outcome]]
             yield index, _outcome(reference, specs[index])
 
 
-def _outcome(reference: Any, spec: RunSpec) -> Outcome:
+def _outcome(reference: Any, spec: Labelled) -> Any:
     try:
-        found: Outcome = ray.get(reference)
+        return ray.get(reference)
     except RayError as error:
         return RunFailed(spec.label, f"Ray could not compute it: {error}".split("\n")[0])
-    return found

@@ -4,6 +4,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import Protocol
 
 from core.codec import to_json
 from core.types import Floats, Ints
@@ -12,6 +13,15 @@ from sim.scenario import Scenario
 
 NONE = "none"
 RULES = "rules"
+
+
+class Labelled(Protocol):
+    """What a spec must have: a name for its run in messages."""
+
+    @property
+    def label(self) -> str:
+        """Return the run in words."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
