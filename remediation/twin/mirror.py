@@ -8,6 +8,7 @@ they are about, and from the settings for the others.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -87,8 +88,8 @@ class Mirror:
         _fill_nodes(tables, state, index)
         known = [job for job in state.jobs if job.phase in _PHASES]
         subject = _subject(known, moment)
-        looks, nodes = _looks(known, index, self.usual, now_s)
         each = int(tables.nodes["gpus"][0])
+        looks, nodes = _looks(known, state, self.usual, each)
         if subject != NONE:
             _fill_subject(looks[subject], facts, now_s, each)
         _fill_site(tables, facts, looks, subject)
@@ -230,10 +231,12 @@ def _subject(known: list[JobState], moment: Moment) -> int:
 
 
 def _looks(
-    known: list[JobState], index: Mapping[str, int], usual: Usual, now_s: float
+    known: list[JobState], state: ClusterState, usual: Usual, each: int
 ) -> tuple[Table, Table]:
-    """Return the jobs' LOOK rows and their nodes, one job after the other."""
-    looks, nodes = np.zeros(len(known), dtype=LOOK), []
+    """Return the jobs' LOOK rows and their nodes, one job after the other; each: GPUs of a node."""
+    index = state.topology.node_index
+    looks = np.zeros(len(known), dtype=LOOK)
+    nodes: list[int] = []
     for look, job in zip(looks, known, strict=True):
         missing = [name for name in job.nodes if name not in index]
         if missing:
@@ -242,23 +245,26 @@ def _looks(
                 "have; the choice is left to the policy within."
             )
         saved_s = job.since_s if job.checkpoint_s is None else job.checkpoint_s - usual.save_s
-        look["phase"], look["gpus"], look["asked"] = _PHASES[job.phase], job.gpus, job.gpus
-        look["least"], look["priority"], look["restarts"] = job.gpus, job.priority, job.restarts
-        look["since_s"], look["saved_s"] = job.since_s, min(saved_s, now_s)
-        look["interval_s"] = usual.interval_s
-        look["stall_s"], look["save_s"], look["pace"] = usual.stall_s, usual.save_s, 1.0
+        look["phase"], look["gpus"] = _PHASES[job.phase], job.gpus
+        look["asked"] = max(job.asked_nodes * each, job.gpus)
+        look["least"] = job.least_nodes * each or look["asked"]
+        look["priority"], look["restarts"] = job.priority, job.restarts
+        look["since_s"], look["saved_s"] = job.since_s, min(saved_s, state.observed_s)
+        look["interval_s"] = usual.interval_s if job.interval_s is None else job.interval_s
+        look["stall_s"] = usual.stall_s if job.stall_s is None else job.stall_s
+        look["save_s"] = min(usual.save_s, look["interval_s"] / 2)
+        look["pace"] = _pace(job)
         look["first"], look["count"] = len(nodes), len(job.nodes)
         nodes += [index[name] for name in job.nodes]
     return looks, np.array(nodes, dtype=np.int32)
 
 
-def _fill_subject(look: Table, facts: Floats, now_s: float, each: int) -> None:
+def _fill_subject(look: Any, facts: Floats, now_s: float, each: int) -> None:
     """Take over what the facts tell of the job that they are about."""
     interval_s, unsaved_s = float(facts[Fact.INTERVAL_S]), float(facts[Fact.UNSAVED_S])
     look["interval_s"] = interval_s if 0 < interval_s < LONG_S else math.inf
     look["stall_s"] = facts[Fact.STALL_S]
-    if look["save_s"] >= look["interval_s"]:
-        look["save_s"] = look["interval_s"] / 2
+    look["save_s"] = min(look["save_s"], look["interval_s"] / 2)
     runs = look["phase"] == Phase.RUNNING
     if unsaved_s < LONG_S:
         look["saved_s"] = (now_s if runs else look["since_s"]) - unsaved_s
@@ -278,3 +284,10 @@ def _fill_site(tables: Tables, facts: Floats, looks: Table, subject: int) -> Non
     reboot_s = facts[Fact.REBOOT_S]
     site["reboot_lo_s"], site["reboot_hi_s"] = reboot_s * 0.7, reboot_s * 1.3
     site["false_alarms"] = facts[Fact.FAULTS_A_DAY] * facts[Fact.FALSE_SHARE]
+
+
+def _pace(job: JobState) -> float:
+    """Return a job's speed as a share of its own, 1 where it is not known."""
+    if job.step_s is None or job.usual_step_s is None or not job.step_s > 0:
+        return 1.0
+    return min(job.usual_step_s / job.step_s, 1.0)
