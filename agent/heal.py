@@ -24,6 +24,8 @@ from core.types import (
 )
 from remediation.chooser import Chooser
 from remediation.decided import Decided, decided, entry
+from remediation.duties import QUIET_S, Look, due, duties
+from remediation.follow_up import is_follow_up
 from remediation.policy import Decision, Past, Policy
 from remediation.run import Runner
 
@@ -98,7 +100,7 @@ class Heal:
             and not self._had_its_turn(incident, diagnosis, world)
         ]
         past = Past(
-            records=tuple(self.plans.values()),
+            records=await self.runner.ledger.past(),
             incidents=tuple(incidents.values()),
             diagnoses=diagnoses,
             guards=self.runner.settings.guards,
@@ -108,6 +110,7 @@ class Heal:
                 break
             doing = self._propose(incident, diagnosis, world, past)
             said.append(await _tried(f"incident {incident.id}", doing))
+        said.append(await _tried("putting back", self._follow_up(world, incidents)))
         return tuple(sentence for sentence in said if sentence)
 
     def live(self) -> tuple[PlanRecord, ...]:
@@ -119,8 +122,11 @@ class Heal:
         return frozenset(
             self._now_of(record)
             for record in self.plans.values()
-            if record.state in _ACTING
-            or (record.state is PlanState.DONE and _lately(record, now_s))
+            if not is_follow_up(record.plan)
+            and (
+                record.state in _ACTING
+                or (record.state is PlanState.DONE and _lately(record, now_s))
+            )
         )
 
     def recent(self) -> tuple[PlanRecord, ...]:
@@ -173,6 +179,25 @@ class Heal:
             key = self._part_of[key]
         return key
 
+    async def _follow_up(self, world: World, incidents: Mapping[str, Incident]) -> str:
+        """Propose to put back what a plan took, where all has been well there for long enough."""
+        if world.state is None:
+            return ""
+        records = await self.runner.ledger.past()
+        guards, now_s = self.runner.settings.guards, world.now_s
+        look = Look(world.state, records, tuple(incidents.values()), guards, now_s)
+        if not duties(look):
+            return ""
+        lately = await self.store.find(Incident, since_s=now_s - QUIET_S)
+        known = {incident.id: incident for incident in lately} | dict(incidents)
+        plan = due(replace(look, incidents=tuple(known.values())), new_id=uuid.uuid4().hex[:8])
+        incident = None if plan is None else await self.store.get(Incident, plan.incident_id)
+        return (
+            ""
+            if plan is None or incident is None
+            else await self._hand_in(plan, incident, world.state)
+        )
+
     async def _propose(
         self, incident: Incident, diagnosis: Diagnosis, world: World, past: Past
     ) -> str:
@@ -187,12 +212,15 @@ class Heal:
             past=past,
         )
         await self._journal(decision, incident, diagnosis, world.now_s)
-        plan = decision.plan
-        if plan is None:
+        if decision.plan is None:
             return ""
         self._asked += 1
-        mode = self._mode(plan, world.state)
-        record = await self.runner.propose(plan, incident, mode, state=world.state)
+        return await self._hand_in(decision.plan, incident, world.state)
+
+    async def _hand_in(self, plan: Plan, incident: Incident, state: ClusterState) -> str:
+        """Give a plan to the runner and count what the guards refuse."""
+        mode = self._mode(plan, state)
+        record = await self.runner.propose(plan, incident, mode, state=state)
         is_new = record.plan.id not in self.plans
         self._note(record)
         if is_new:
@@ -221,7 +249,7 @@ class Heal:
         mine = [
             r
             for r in self.plans.values()
-            if r.plan.incident_id == incident.id
+            if (not (is_follow_up(r.plan) and r.state.final) and r.plan.incident_id == incident.id)
             or (r.state in _ACTING and self._now_of(r) == incident.id)
         ]
         made_s = diagnosis.made_at_s

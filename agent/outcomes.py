@@ -11,6 +11,7 @@ from core.types import Diagnosis, PlanRecord, PlanState
 from detectors.detector import Array, names
 from rca.faults.catalogue import FAULTS
 from rca.priors import DAY_S, FORGOTTEN_S, Lesson, Upshot, say_tally, shifts, tally, unshifted
+from remediation.follow_up import is_follow_up
 
 log = structlog.get_logger()
 
@@ -33,7 +34,7 @@ class Outcomes:
     ) -> None:
         """Learn from the plans that have ended since the last time; each teaches once."""
         for record in records:
-            upshot = upshot_of(record)
+            upshot = None if is_follow_up(record.plan) else upshot_of(record)
             if upshot is None or now_s - record.since_s >= FORGOTTEN_S:
                 continue
             # A person who denies the same proposal every ten minutes has said one thing.

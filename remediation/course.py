@@ -5,11 +5,12 @@ may have had an effect, last first. ``outcomes`` holds what has ended; ``step`` 
 started, so one more than the outcomes means that one is in flight.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from core.types import Action, Outcome, OutcomeStatus, Plan, PlanRecord, PlanState
+from core.types import Action, Outcome, OutcomeStatus, Plan, PlanRecord, PlanState, Scalar
 from remediation.catalogue import CATALOG, inverse_of
+from remediation.subject import nodes_of
 
 _BAD = frozenset({OutcomeStatus.FAILED, OutcomeStatus.TIMED_OUT, OutcomeStatus.REFUSED})
 
@@ -55,13 +56,17 @@ def end_state(record: PlanRecord) -> PlanState:
     """
     turn = turning_point(record) or 0
     forward, back = record.outcomes[:turn], record.outcomes[turn:]
-    kept = any(
+    irreversible = any(
         outcome.status is OutcomeStatus.SUCCEEDED
         and CATALOG[outcome.action.kind].disruptive
         and not outcome.action.inverse
         for outcome in forward
     )
-    if kept or any(outcome.status is not OutcomeStatus.REVERTED for outcome in back):
+    if (
+        irreversible
+        or kept(record)
+        or any(outcome.status is not OutcomeStatus.REVERTED for outcome in back)
+    ):
         return PlanState.FAILED
     if back:
         return PlanState.ROLLED_BACK
@@ -69,10 +74,25 @@ def end_state(record: PlanRecord) -> PlanState:
     return PlanState.REFUSED if refused else PlanState.FAILED
 
 
-def started(record: PlanRecord, *, now_s: float) -> PlanRecord:
-    """Return the record with its next action in flight since now."""
+def started(
+    record: PlanRecord, *, now_s: float, prior: Mapping[str, Scalar] | None = None
+) -> PlanRecord:
+    """Return the record with its next action in flight since now.
+
+    prior: parameters with the state before it, which the action carries from now on
+    """
+    actions, number = record.plan.actions, len(record.outcomes)
+    if prior and turning_point(record) is None:
+        told = {**dict(actions[number].params), **prior}
+        action = replace(actions[number], params=tuple(sorted(told.items())))
+        actions = (*actions[:number], action, *actions[number + 1 :])
     return replace(
-        record, state=PlanState.ACTING, step=len(record.outcomes) + 1, since_s=now_s, refusals=()
+        record,
+        plan=replace(record.plan, actions=actions),
+        state=PlanState.ACTING,
+        step=number + 1,
+        since_s=now_s,
+        refusals=(),
     )
 
 
@@ -92,11 +112,35 @@ def ended(
     return replace(record, outcomes=outcomes, step=len(outcomes), since_s=now_s)
 
 
+def kept(record: PlanRecord) -> tuple[Action, ...]:
+    """Return what stays done of a plan that has turned back, as its kinds say."""
+    turn = turning_point(record)
+    return () if turn is None else _staying(record.outcomes[:turn])
+
+
+def _staying(forward: Sequence[Outcome]) -> tuple[Action, ...]:
+    """Return the actions that stay done: of a plan that did not help, none does."""
+    if not forward or forward[-1].verified is False:
+        return ()
+    return tuple(
+        outcome.action
+        for outcome in forward
+        if outcome.status is OutcomeStatus.SUCCEEDED and CATALOG[outcome.action.kind].kept
+    )
+
+
 def _taking_back(plan: Plan, outcomes: Sequence[Outcome]) -> tuple[Action, ...]:
-    """Return the inverses, last first, of what had an effect, may have had one, or half of one."""
+    """Return the inverses, last first, of what had an effect, may have had one, or half of one.
+
+    What stays done keeps what was done for it: a node that was swapped out remains cordoned.
+    """
+    stays = _staying(outcomes)
+    nodes = {name for action in stays for name in nodes_of(action)}
     back = (
         inverse_of(outcome.action, plan_id=plan.id, step=step)
         for step, outcome in enumerate(outcomes)
         if outcome.status is not OutcomeStatus.REFUSED
+        and outcome.action not in stays
+        and not nodes.intersection(nodes_of(outcome.action))
     )
     return tuple(reversed([action for action in back if action is not None]))

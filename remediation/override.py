@@ -5,20 +5,36 @@ from core.types import Action, OutcomeStatus, PlanRecord
 from remediation.catalogue import CATALOG, Effect
 from remediation.course import in_flight, turning_point
 from remediation.subject import job_of, nodes_of
+from remediation.taken import taken
+
+# A cordon's parameter that says that the node was out before, whoever had taken it out.
+PRIOR_OUT = "prior_out"
 
 
-def overridden(record: PlanRecord, state: ClusterState) -> str:
-    """Return who or what took over from the plan, as a sentence; "" where nobody has."""
+def overridden(record: PlanRecord, state: ClusterState, *, automation: tuple[str, ...]) -> str:
+    """Return who or what took over from the plan, as a sentence; "" where nobody has.
+
+    automation: names of a site's own health checks, which take over nothing: guards look at them
+    """
     names = [name for action in record.plan.actions for name in nodes_of(action)]
-    found = [_taken_over(name, state) for name in names]
+    found = [_taken_over(name, state, automation) for name in names]
     found += [_put_back(name, state) for name in sorted(_held(record))]
     found += [_requeued(job, state) for job in sorted(_untouched_jobs(record))]
     return next((said for said in found if said), "")
 
 
-def _taken_over(name: str, state: ClusterState) -> str:
+def not_ours_to_return(action: Action, state: ClusterState) -> str:
+    """Return why putting back is done with: it is back already, or others hold it by now."""
+    node = state.node(action.target.node)
+    if node is not None and node.condition is not NodeCondition.READY and node.owner != OWNER:
+        return f"{node.condition} by {node.owner or 'nobody'} now, who returns it"
+    found = CATALOG[action.kind].obstacle(action, state)
+    return "" if found is None else f"nothing to do: {found.reason}"
+
+
+def _taken_over(name: str, state: ClusterState, automation: tuple[str, ...]) -> str:
     node = state.node(name)
-    if node is None or node.owner in ("", OWNER):
+    if node is None or node.owner in ("", OWNER, *automation):
         return ""
     because = f" ({node.reason})" if node.reason else ""
     return f"{name} is {node.condition} by {node.owner}{because}."
@@ -42,16 +58,18 @@ def _requeued(job_id: str, state: ClusterState) -> str:
 
 def _held(record: PlanRecord) -> frozenset[str]:
     """Return the nodes that the plan has seen out by its own hand and has not begun to put back."""
-    out = {
-        outcome.action.target.node
-        for outcome in record.outcomes
-        if outcome.status is OutcomeStatus.SUCCEEDED and CATALOG[outcome.action.kind].takes_out
-    }
-    return frozenset(out) - {
-        action.target.node
-        for action in _started(record)
-        if CATALOG[action.kind].effect is Effect.PUTS_BACK
-    }
+    done = [o.action for o in record.outcomes if o.status is OutcomeStatus.SUCCEEDED]
+    before = {name for action in done if action.param(PRIOR_OUT) for name in taken(action)}
+    out = {name for action in done for name in taken(action)}
+    return (
+        frozenset(out)
+        - before
+        - {
+            action.target.node
+            for action in _started(record)
+            if CATALOG[action.kind].effect is Effect.PUTS_BACK
+        }
+    )
 
 
 def _untouched_jobs(record: PlanRecord) -> frozenset[str]:

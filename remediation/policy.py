@@ -10,16 +10,12 @@ from core.types import Diagnosis, Incident, Plan, PlanRecord
 from remediation.chooser import Moment
 from remediation.guards import GuardSettings
 
-# Plans that ended longer ago say nothing of a decision that is due: the span over which lemon
-# nodes are told from others (Kokolis et al., 28 days).
-PAST_S = 28 * 86_400.0
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Past:
     """What is known beside the incident itself.
 
-    records:   plans that are live or ended within PAST_S, this incident's among them
+    records:   plans that are live or did something within ``ledger.PAST_S``, this incident's too
     incidents: open ones and those resolved lately
     diagnoses: of these incidents, by their ids
     guards:    the bounds in force

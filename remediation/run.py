@@ -1,7 +1,7 @@
 """Carries plans out: guarded, journaled before each effect, verified, taken back when they fail."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field, replace
 
 from core.clock import Clock
@@ -13,13 +13,13 @@ from core.types import (
     Autonomy,
     Incident,
     IncidentState,
-    JournalEntry,
     Outcome,
     OutcomeStatus,
     Plan,
     PlanRecord,
     PlanState,
     Refusal,
+    Scalar,
 )
 from remediation.catalogue import CATALOG, Effect
 from remediation.course import (
@@ -27,17 +27,26 @@ from remediation.course import (
     end_state,
     ended,
     in_flight,
+    kept,
     next_action,
     started,
     turning_point,
 )
-from remediation.guards import HOUR_S, GuardContext, GuardSettings, check, check_action
-from remediation.override import overridden
+from remediation.follow_up import is_follow_up
+from remediation.guards import (
+    ASKS_A_PERSON,
+    GuardContext,
+    GuardSettings,
+    check,
+    check_action,
+)
+from remediation.hopeless import hopeless, job_before
+from remediation.ledger import Announce, Ledger
+from remediation.override import not_ours_to_return, overridden
 from remediation.symptoms import broken
 from remediation.verify import Verdict, VerifySettings, lost_gpu_s, verify
 
 AUTO = "auto"
-Announce = Callable[[Announcement, PlanRecord, Incident], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +80,10 @@ class Runner:
         settings: RunSettings,
         announce: Announce,
     ) -> None:
-        self._store = store
         self._cluster = cluster
         self._clock = clock
         self.settings = settings
-        self._announce = announce
+        self.ledger = Ledger(store, clock=clock, announce=announce)
         self._taken: set[str] = set()
         self._first_step: dict[str, dict[str, float]] = {}
         self._refused: dict[str, PlanRecord] = {}
@@ -86,23 +94,29 @@ class Runner:
     ) -> PlanRecord:
         """Ask the guards and write the plan down; returns it proposed, approved (auto) or refused.
 
-        In observe and suggest the outcomes say what would be done, and nothing ever is. A plan that
-        meets the same refusals as the incident's last one gives that one back, unwritten.
+        In observe and suggest the outcomes say what would be done, and nothing ever is. What needs
+        a person's word waits for it, in auto too. A plan that meets the same refusals as the
+        incident's last one gives that one back, unwritten.
         """
         async with self._one_at_a_time:
             now_s = self._clock.now_s()
-            context = await self._context(incident, state)
-            refusals = check(plan, context, self.settings.guards)
-            record = PlanRecord(plan, PlanState.PROPOSED, mode, since_s=now_s, refusals=refusals)
+            record = PlanRecord(plan, PlanState.PROPOSED, mode, since_s=now_s)
+            refusals = await self._asked(record, incident, state)
+            asks = ""
+            if refusals and {refusal.guard for refusal in refusals} <= ASKS_A_PERSON:
+                asks = f" A person is asked: {refusals[0].reason}"
+                record = replace(record, mode=Autonomy.APPROVE)
+                refusals = await self._asked(record, incident, state)
+            record = replace(record, refusals=refusals)
             if refusals:
                 return await self._refuse(record, incident)
-            if mode in (Autonomy.OBSERVE, Autonomy.SUGGEST):
+            if record.mode in (Autonomy.OBSERVE, Autonomy.SUGGEST):
                 would = tuple(_would_do(action, now_s) for action in plan.actions)
                 record = replace(record, outcomes=would)
             steps = ", ".join(f"{action.kind} {action.target}" for action in plan.actions)
-            text = f"proposed ({mode}): {steps}. {plan.rationale}"
-            await self._write(record, incident, text, Announcement.PLAN_PROPOSED)
-            if mode is Autonomy.AUTO:
+            text = f"proposed ({record.mode}): {steps}. {plan.rationale}{asks}"
+            await self.ledger.write(record, incident, text, Announcement.PLAN_PROPOSED)
+            if record.mode is Autonomy.AUTO:
                 record = await self._approved(record, incident, by=AUTO)
             return record
 
@@ -140,11 +154,11 @@ class Runner:
         While paused no action is started but what puts nodes back.
         """
         async with self._one_at_a_time:
-            kept = await self._store.get(PlanRecord, record.plan.id)
-            record = await self._rebased(kept or record)
+            kept = await self.ledger.store.get(PlanRecord, record.plan.id)
+            record = await self.ledger.rebased(kept or record)
             age_s = self._clock.now_s() - state.observed_s
             fresh = abs(age_s) <= self.settings.guards.evidence_max_age_s
-            if fresh and not record.state.final and (said := overridden(record, state)):
+            if fresh and not record.state.final and (said := self._overridden(record, state)):
                 return await self._ended(record, incident, PlanState.OVERRIDDEN, said)
             if record.state is PlanState.PROPOSED:
                 return await self._wait(record, incident)
@@ -160,7 +174,7 @@ class Runner:
 
     async def _wait(self, record: PlanRecord, incident: Incident) -> PlanRecord:
         """Keep a proposal until somebody decides, it is too old, or the incident is over."""
-        if incident.state is IncidentState.RESOLVED:
+        if incident.state is IncidentState.RESOLVED and not is_follow_up(record.plan):
             return await self._ended(record, incident, PlanState.EXPIRED, "the incident is over")
         if self._clock.now_s() >= record.plan.expires_s:
             text = f"nobody decided in time (mode {record.mode}); nothing was done"
@@ -181,14 +195,19 @@ class Runner:
             status = OutcomeStatus.REVERTED if back else OutcomeStatus.SUCCEEDED
             record = ended(record, status, f"done in {took_s:.0f} s", now_s=now_s, lost_gpu_s=lost)
             told = Announcement.ACTION_REVERTED if back else Announcement.ACTION_SUCCEEDED
-            await self._write(record, incident, f"{_named(action)}: done", told)
+            await self.ledger.write(record, incident, f"{_named(action)}: done", told)
             return record
+        if why := hopeless(action, state, ordered_s=record.since_s):
+            text = f"its effect will not come: {why}"
+            return await self._failed(record, incident, OutcomeStatus.FAILED, text)
         if took_s >= action.deadline_s:
             text = f"no effect was seen within its {action.deadline_s:.0f} s"
             return await self._failed(record, incident, OutcomeStatus.TIMED_OUT, text)
         if action.key in self._taken:
             return record
-        await self._note(record, "action.again", f"{_named(action)}: ordered again, the same key")
+        await self.ledger.note(
+            record, "action.again", f"{_named(action)}: ordered again, the same key"
+        )
         return await self._order(record, incident, action)
 
     async def _go_on(
@@ -203,10 +222,10 @@ class Runner:
         if action is None:
             return await self._finish(record, incident)
         puts_back = CATALOG[action.kind].effect is Effect.PUTS_BACK
-        if puts_back and CATALOG[action.kind].obstacle(action, state) is not None:
-            record = await self._nothing_to_do(record, incident)
+        if puts_back and (why := not_ours_to_return(action, state)):
+            record = await self._nothing_to_do(record, incident, why)
             return await self._go_on(record, incident, state, paused=paused)
-        context = replace(await self._context(incident, state), paused=paused)
+        context = await self._context(record, incident, state, paused=paused)
         refusals = check_action(action, record.plan, context, self.settings.guards)
         if puts_back:
             refusals += self._kept_out(action, incident)
@@ -215,19 +234,19 @@ class Runner:
         if refusals:
             record = await self._blocked(record, incident, refusals)
             return await self._go_on(record, incident, state, paused=paused)
-        record = started(record, now_s=now_s)
+        record = started(record, now_s=now_s, prior=_prior(action, state))
+        action = course(record)[len(record.outcomes)]
         text = f"{_named(action)}: ordered"
-        await self._write(record, incident, text, Announcement.ACTION_STARTED)
+        await self.ledger.write(record, incident, text, Announcement.ACTION_STARTED)
         return await self._order(record, incident, action)
 
-    async def _nothing_to_do(self, record: PlanRecord, incident: Incident) -> PlanRecord:
-        """Count a node that is in service as put back."""
+    async def _nothing_to_do(self, record: PlanRecord, incident: Incident, text: str) -> PlanRecord:
+        """Count as put back what is back already, or what others hold by now."""
         back = turning_point(record) is not None
         status = OutcomeStatus.REVERTED if back else OutcomeStatus.SUCCEEDED
-        text = "in service already"
         record = ended(record, status, text, now_s=self._clock.now_s())
         record = replace(record, state=PlanState.ACTING)
-        await self._write(record, incident, f"{_named(record.outcomes[-1].action)}: {text}")
+        await self.ledger.write(record, incident, f"{_named(record.outcomes[-1].action)}: {text}")
         return record
 
     def _kept_out(self, action: Action, incident: Incident) -> tuple[Refusal, ...]:
@@ -246,7 +265,7 @@ class Runner:
         text = refusals[0].reason
         record = ended(record, OutcomeStatus.REFUSED, text, now_s=self._clock.now_s())
         record = replace(record, state=PlanState.ACTING, refusals=refusals)
-        await self._write(record, incident, text, Announcement.PLAN_REFUSED)
+        await self.ledger.write(record, incident, text, Announcement.PLAN_REFUSED)
         return record
 
     async def _order(self, record: PlanRecord, incident: Incident, action: Action) -> PlanRecord:
@@ -259,13 +278,13 @@ class Runner:
         except ActionFailed as error:
             return await self._failed(record, incident, OutcomeStatus.FAILED, str(error))
         except GpumedicError as error:
-            await self._note(record, "action.unheard", f"{_named(action)}: {error}")
+            await self.ledger.note(record, "action.unheard", f"{_named(action)}: {error}")
             return record
         if answered:
             self._taken.add(action.key)
         else:
             text = f"no answer within {self.settings.perform_timeout_s:g} s"
-            await self._note(record, "action.unheard", f"{_named(action)}: {text}")
+            await self.ledger.note(record, "action.unheard", f"{_named(action)}: {text}")
         return record
 
     async def _failed(
@@ -273,7 +292,9 @@ class Runner:
     ) -> PlanRecord:
         action = course(record)[len(record.outcomes)]
         record = ended(record, status, text, now_s=self._clock.now_s())
-        await self._write(record, incident, f"{_named(action)}: {text}", Announcement.ACTION_FAILED)
+        await self.ledger.write(
+            record, incident, f"{_named(action)}: {text}", Announcement.ACTION_FAILED
+        )
         return record
 
     async def _verify(
@@ -306,30 +327,35 @@ class Runner:
             return await self._ended(record, incident, PlanState.DONE, f"verified: {found.text}")
         record = self._moved(record, PlanState.ACTING)
         text = f"it did not help: {found.text}; taking back what can be"
-        await self._write(record, incident, text, Announcement.ACTION_FAILED)
+        await self.ledger.write(record, incident, text, Announcement.ACTION_FAILED)
         return record
 
     async def _finish(self, record: PlanRecord, incident: Incident) -> PlanRecord:
         """Begin to verify what went well; end what turned back."""
         if turning_point(record) is None:
             record = self._moved(record, PlanState.VERIFYING)
-            await self._write(record, incident, "all actions are done; looking whether they helped")
+            await self.ledger.write(
+                record, incident, "all actions are done; looking whether they helped"
+            )
             return record
-        return await self._ended(record, incident, end_state(record), "turned back, at its end")
+        text = "turned back, at its end"
+        if stays := kept(record):
+            text += f"; done and kept: {', '.join(_named(action) for action in stays)}"
+        return await self._ended(record, incident, end_state(record), text)
 
     async def _ended(
         self, record: PlanRecord, incident: Incident, state: PlanState, text: str
     ) -> PlanRecord:
         """Write down a plan's final state and forget what was only kept in memory for it."""
         record = self._moved(record, state)
-        await self._write(record, incident, f"{state}: {text}", Announcement.INCIDENT_UPDATED)
+        await self.ledger.write(record, incident, f"{state}: {text}", Announcement.INCIDENT_UPDATED)
         self._first_step.pop(record.plan.id, None)
         self._taken -= {key for key in self._taken if key.startswith(f"{record.plan.id}:")}
         return record
 
     async def _approved(self, record: PlanRecord, incident: Incident, *, by: str) -> PlanRecord:
         record = self._moved(record, PlanState.APPROVED, decided_by=by)
-        await self._write(record, incident, f"approved by {by}", Announcement.PLAN_APPROVED)
+        await self.ledger.write(record, incident, f"approved by {by}", Announcement.PLAN_APPROVED)
         return record
 
     async def _refuse(self, record: PlanRecord, incident: Incident) -> PlanRecord:
@@ -344,12 +370,12 @@ class Runner:
             return last
         record = self._moved(record, PlanState.REFUSED)
         text = " ".join(f"{refusal.reason} {refusal.remedy}" for refusal in record.refusals)
-        await self._write(record, incident, text, Announcement.PLAN_REFUSED)
+        await self.ledger.write(record, incident, text, Announcement.PLAN_REFUSED)
         self._refused[incident.id] = record
         return record
 
     async def _waiting(self, plan_id: str, verb: str) -> tuple[PlanRecord, Incident]:
-        record = await self._store.get(PlanRecord, plan_id)
+        record = await self.ledger.store.get(PlanRecord, plan_id)
         if record is None:
             raise InputError(
                 f"Trying to {verb} plan {plan_id}: there is none of that id. `gpumedic plan` lists "
@@ -361,7 +387,7 @@ class Runner:
                 f"Trying to {verb} plan {plan_id}: it is {record.state}{by} already. Only a "
                 f"proposed plan waits for a decision."
             )
-        incident = await self._store.get(Incident, record.plan.incident_id)
+        incident = await self.ledger.store.get(Incident, record.plan.incident_id)
         if incident is None:
             raise InputError(
                 f"Trying to {verb} plan {plan_id}: incident {record.plan.incident_id} is not in "
@@ -369,28 +395,28 @@ class Runner:
             )
         return record, incident
 
-    async def _rebased(self, record: PlanRecord) -> PlanRecord:
-        """Count time limits from now on where the wall clock was set back behind their start."""
-        now_s = self._clock.now_s()
-        if record.state.final or record.since_s <= now_s:
-            return record
-        record = replace(record, since_s=now_s)
-        await self._store.put(record)
-        return record
+    def _overridden(self, record: PlanRecord, state: ClusterState) -> str:
+        return overridden(record, state, automation=self.settings.guards.automation)
 
-    async def _context(self, incident: Incident, state: ClusterState) -> GuardContext:
-        """Gather what the guards look at: live plans, and ended ones as far back as they count."""
-        now_s = self._clock.now_s()
-        since_s = min(now_s - max(HOUR_S, self.settings.guards.cooldown_s), incident.opened_s)
-        records = {
-            record.plan.id: record
-            for found in (
-                await self._store.find(PlanRecord, since_s=since_s),
-                await self._store.find(PlanRecord, live=True),
-            )
-            for record in found
-        }
-        return GuardContext(state, incident, now_s, records=tuple(records.values()))
+    async def _asked(
+        self, record: PlanRecord, incident: Incident, state: ClusterState
+    ) -> tuple[Refusal, ...]:
+        """Return the guards' no to a whole plan."""
+        context = await self._context(record, incident, state)
+        return check(record.plan, context, self.settings.guards)
+
+    async def _context(
+        self, record: PlanRecord, incident: Incident, state: ClusterState, *, paused: bool = False
+    ) -> GuardContext:
+        """Gather what the guards look at."""
+        return GuardContext(
+            state,
+            incident,
+            self._clock.now_s(),
+            records=await self.ledger.past(),
+            paused=paused,
+            attended=record.mode is not Autonomy.AUTO,
+        )
 
     async def _within(self, order: Awaitable[None]) -> bool:
         """Wait for the cluster's answer as long as it may take; say whether there was one."""
@@ -414,28 +440,14 @@ class Runner:
             decided_by=decided_by or record.decided_by,
         )
 
-    async def _write(
-        self,
-        record: PlanRecord,
-        incident: Incident,
-        text: str,
-        announcement: Announcement | None = None,
-    ) -> None:
-        """Tell, keep and journal one transition, in that order: a crash between tells it again."""
-        if announcement is not None:
-            await self._announce(announcement, record, incident)
-        await self._store.put(record)
-        await self._note(record, f"plan.{record.state}", text)
-
-    async def _note(self, record: PlanRecord, kind: str, text: str) -> None:
-        entry = JournalEntry(
-            self._clock.now_s(), record.plan.incident_id, record.plan.id, kind, text
-        )
-        await self._store.journal([entry])
-
 
 def _guards(record: PlanRecord) -> tuple[str, ...]:
     return tuple(refusal.guard for refusal in record.refusals)
+
+
+def _prior(action: Action, state: ClusterState) -> Mapping[str, Scalar]:
+    """Return the state before an action, which is kept with its order: that is what is restored."""
+    return {**CATALOG[action.kind].prior(action, state), **job_before(action, state)}
 
 
 def _would_do(action: Action, now_s: float) -> Outcome:

@@ -7,8 +7,14 @@ from core.cluster import ClusterState, JobPhase, JobState
 from core.types import Action, Incident, PlanRecord
 from remediation.catalogue import CATALOG
 from remediation.costs import recompute_s
+from remediation.hopeless import PRIOR_STEP_S
 from remediation.subject import job_of
 from remediation.symptoms import Symptom, symptoms
+from remediation.taken import taken
+
+# A step may take a tenth longer than usual: less is not told from noise (docs/progress.md). Of what
+# was too much before, half may be left.
+_SLOW, _LEFT = 0.1, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,21 +66,27 @@ def verify(
 
     Symptoms on a node that the plan took out of service do not count: nothing runs there any more.
     A job must be seen to run and, where it reports steps, to have made one: silence is no progress.
+    Where it reports how long a step takes, that must be as usual again, or nearly so if it was not
+    before the plan either.
     """
     began_s = record.since_s + settings.settle_s
     after = [symptom for symptom in in_service(record, incident) if symptom.seen_s > began_s]
     jobs = [job for job in _jobs(record, state) if job.phase is not JobPhase.COMPLETED]
     idle = [name for name in _job_ids(record) if state.job(name) is None]
     idle += [job.id for job in jobs if not _moves(job, first_step)]
+    slow = [job for job in jobs if _is_slow(job, record)]
     marks = [symptom.seen_s for symptom in after] + [job.since_s for job in jobs]
     quiet_since_s = max(began_s, *marks) if marks else began_s
     quiet_s = now_s - quiet_since_s
-    if not idle and quiet_s >= settings.sustain_s:
+    if not idle and not slow and quiet_s >= settings.sustain_s:
         verdict, text = Verdict.HELPED, f"no symptom for {quiet_s:.0f} s{_running(jobs)}"
     elif now_s - record.since_s < settings.deadline_s:
-        verdict, text = Verdict.WAIT, _still(after, idle) or f"quiet for {max(quiet_s, 0):.0f} s"
+        verdict, text = (
+            Verdict.WAIT,
+            _still(after, idle, slow) or f"quiet for {max(quiet_s, 0):.0f} s",
+        )
     else:
-        found = _still(after, idle) or "the symptoms come and go"
+        found = _still(after, idle, slow) or "the symptoms come and go"
         verdict, text = Verdict.DID_NOT_HELP, f"{found} after {settings.deadline_s:.0f} s"
     return Verification(
         verdict=verdict,
@@ -113,9 +125,7 @@ def lost_gpu_s(action: Action, state: ClusterState, *, started_s: float) -> floa
 
 
 def _out(record: PlanRecord) -> frozenset[str]:
-    return frozenset(
-        action.target.node for action in record.plan.actions if CATALOG[action.kind].takes_out
-    )
+    return frozenset(name for action in record.plan.actions for name in taken(action))
 
 
 def _job_ids(record: PlanRecord) -> tuple[str, ...]:
@@ -133,12 +143,33 @@ def _moves(job: JobState, first_step: dict[str, float]) -> bool:
     return job.step is None or job.step > first_step.get(job.id, job.step)
 
 
+def _is_slow(job: JobState, record: PlanRecord) -> bool:
+    """Say whether the job's steps take longer than they should after the plan.
+
+    One that was slow before it must have lost half of what was too much: other trouble may be left.
+    """
+    if job.phase is not JobPhase.RUNNING or job.step_s is None or job.usual_step_s is None:
+        return False
+    before = [
+        step_s
+        for action in record.plan.actions
+        if job_of(action) == job.id and isinstance(step_s := action.param(PRIOR_STEP_S), float)
+    ]
+    too_much_s = max(0.0, max(before, default=0.0) - job.usual_step_s)
+    most_s = job.usual_step_s + max(_SLOW * job.usual_step_s, _LEFT * too_much_s)
+    return job.step_s > most_s
+
+
 def _running(jobs: list[JobState]) -> str:
     return "".join(f", job {job.id} runs on" for job in jobs)
 
 
-def _still(after: list[Symptom], idle: list[str]) -> str:
+def _still(after: list[Symptom], idle: list[str], slow: list[JobState]) -> str:
     parts = [f"job {name} makes no progress" for name in idle]
+    parts += [
+        f"job {job.id} takes {job.step_s:.1f} s a step, usually {job.usual_step_s:.1f} s"
+        for job in slow
+    ]
     if after:
         newest = max(after, key=lambda symptom: symptom.seen_s)
         parts.append(f"{newest.text} on {newest.target} is still seen")

@@ -25,7 +25,7 @@ from remediation.guards.hands import (
     paused,
     within_job_size,
 )
-from remediation.guards.lately import is_lemon, returned_s, trusted
+from remediation.guards.lately import is_lemon, returned_s, taken_lately_s, trusted
 from remediation.guards.pace import cooled, within_hour
 from remediation.guards.question import Guard, GuardContext, Question, performed
 from remediation.guards.settings import HOUR_S, GuardSettings, Maintenance
@@ -44,9 +44,12 @@ __all__ = [
     "nodes_out_limit",
     "performed",
     "returned_s",
+    "taken_lately_s",
 ]
 
 _PUTTING_BACK: tuple[Guard, ...] = (maintained, owned)
+# Checked first and then put back: what disrupts nothing and ends in service is not held up.
+_RETURNING: tuple[Guard, ...] = (paused, maintained, owned, alone, agreed, possible)
 _HARMLESS: tuple[Guard, ...] = (
     paused,
     maintained,
@@ -102,6 +105,7 @@ def _ask(question: Question, context: GuardContext, settings: GuardSettings) -> 
 def _guards_for(question: Question) -> tuple[Guard, ...]:
     if question.disruptive:
         return _DISRUPTING
-    if all(CATALOG[action.kind].effect is Effect.PUTS_BACK for action in question.actions):
+    effects = {CATALOG[action.kind].effect for action in question.actions}
+    if effects == {Effect.PUTS_BACK}:
         return _PUTTING_BACK
-    return _HARMLESS
+    return _RETURNING if Effect.PUTS_BACK in effects else _HARMLESS

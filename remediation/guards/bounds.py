@@ -8,7 +8,8 @@ from core.types import OutcomeStatus, Refusal
 from remediation.course import in_flight
 from remediation.guards.question import GuardContext, Question, put_in, walked
 from remediation.guards.settings import GuardSettings
-from remediation.subject import job_of, taken_out
+from remediation.subject import job_of
+from remediation.taken import taken
 
 
 def nodes_out_limit(state: ClusterState, settings: GuardSettings) -> int:
@@ -37,7 +38,7 @@ def _on_their_way(context: GuardContext, settings: GuardSettings) -> Iterable[st
         ]
         flying = in_flight(record)
         for action in (*ordered, *(() if flying is None else (flying,))):
-            yield from taken_out(action)
+            yield from taken(action)
 
 
 def _taken(question: Question, context: GuardContext) -> frozenset[str]:

@@ -12,7 +12,7 @@ def fresh(question: Question, context: GuardContext, settings: GuardSettings) ->
     Evidence from the future is as stale: then a clock was set, and nobody knows how old it is.
     """
     looks = {"the cluster was last seen": context.now_s - context.state.observed_s}
-    if question.first:
+    if question.first and not question.restores:
         newest = max(context.incident.updated_s, newest_s(context.incident))
         looks["the incident's newest symptom was seen"] = context.now_s - newest
     for what, age_s in looks.items():
@@ -28,7 +28,7 @@ def fresh(question: Question, context: GuardContext, settings: GuardSettings) ->
 
 def still_open(question: Question, context: GuardContext, _: GuardSettings) -> Refusal | None:
     """Refuse to disrupt for an incident that is over."""
-    if context.incident.state is IncidentState.OPEN:
+    if context.incident.state is IncidentState.OPEN or question.restores:
         return None
     return Refusal(
         "incident_over",
@@ -40,7 +40,7 @@ def still_open(question: Question, context: GuardContext, _: GuardSettings) -> R
 def probable(question: Question, _: GuardContext, settings: GuardSettings) -> Refusal | None:
     """Refuse to disrupt on a cause that is not likely enough; NaN is not likely."""
     cause = question.plan.cause
-    if cause.probability >= settings.min_probability:
+    if cause.probability >= settings.min_probability or question.restores:
         return None
     return Refusal(
         "min_probability",
@@ -53,7 +53,7 @@ def probable(question: Question, _: GuardContext, settings: GuardSettings) -> Re
 def on_known_links(question: Question, _: GuardContext, __: GuardSettings) -> Refusal | None:
     """Refuse to disrupt on a cause that only links learned from readings tie to the symptom."""
     cause = question.plan.cause
-    if not cause.conjectured:
+    if not cause.conjectured or question.restores:
         return None
     return Refusal(
         "learned_link",

@@ -7,7 +7,8 @@ from core.types import PlanState, Refusal
 from remediation.catalogue import CATALOG, Agrees
 from remediation.guards.question import GuardContext, Question, all_jobs, all_nodes
 from remediation.guards.settings import GuardSettings
-from remediation.subject import job_of, nodes_of, taken_out
+from remediation.subject import job_of, nodes_of
+from remediation.taken import taken
 
 # A plan that no person has to decide on may still be proposed to one: what only these guards
 # refuse waits for a person's word instead.
@@ -54,7 +55,7 @@ def owned(question: Question, context: GuardContext, settings: GuardSettings) ->
         for name in nodes_of(action)
         if (node := context.state.node(name)) is not None
         and node.owner not in ("", OWNER)
-        and not (node.owner in settings.automation and name in taken_out(action))
+        and not (node.owner in settings.automation and name in taken(action))
     ]
     if not held:
         return None

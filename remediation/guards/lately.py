@@ -1,7 +1,9 @@
 """What happened to a node of late: one that came back a short time ago is not trusted yet."""
 
-from core.cluster import NodeCondition
-from core.types import OutcomeStatus, PlanState, Refusal
+from collections.abc import Sequence
+
+from core.cluster import ClusterState, NodeCondition, NodeState
+from core.types import OutcomeStatus, PlanRecord, PlanState, Refusal
 from remediation.catalogue import CATALOG, REBOOT_NODE, Effect
 from remediation.guards.question import (
     GuardContext,
@@ -11,7 +13,8 @@ from remediation.guards.question import (
     walked,
 )
 from remediation.guards.settings import DAY_S, GuardSettings
-from remediation.subject import job_of, nodes_of, taken_out
+from remediation.subject import job_of, nodes_of
+from remediation.taken import taken
 
 # What repairs a node where it stands; after it fails a second time people must look at it.
 REPAIRS = frozenset({REBOOT_NODE})
@@ -19,57 +22,65 @@ LEMON = "lemon"
 _PUT_BACK = frozenset({OutcomeStatus.SUCCEEDED, OutcomeStatus.REVERTED})
 
 
-def taken_s(node: str, context: GuardContext, *, but: str = "") -> tuple[float, ...]:
-    """Return when each plan took the node out, in order of time; one without that id.
+def taken_s(node: str, records: Sequence[PlanRecord], *, but: str = "") -> tuple[float, ...]:
+    """Return when each plan, but that of one id, took the node out, in order of time.
 
     A plan that was taken back found the node innocent.
     """
-    return tuple(
-        sorted(
-            min(times)
-            for record in context.records
-            if record.plan.id != but and record.state is not PlanState.ROLLED_BACK
-            if (
-                times := [
-                    outcome.ended_s
-                    for outcome in record.outcomes
-                    if outcome.status is OutcomeStatus.SUCCEEDED
-                    and node in taken_out(outcome.action)
-                ]
-            )
-        )
-    )
+    found = []
+    for record in records:
+        if record.plan.id == but or record.state is PlanState.ROLLED_BACK:
+            continue
+        times = [
+            outcome.ended_s
+            for outcome in record.outcomes
+            if outcome.status is OutcomeStatus.SUCCEEDED and node in taken(outcome.action)
+        ]
+        found.extend([min(times)] if times else [])
+    return tuple(sorted(found))
 
 
-def returned_s(node: str, context: GuardContext, *, but: str = "") -> float | None:
+def returned_s(
+    node: str, state: ClusterState, records: Sequence[PlanRecord], *, but: str = ""
+) -> float | None:
     """Return when the node last came back after a plan, not of that id, had taken it out.
 
     None where none has, or where it is still out.
     """
-    taken = taken_s(node, context, but=but)
+    taken = taken_s(node, records, but=but)
     if not taken:
         return None
     back = [
         outcome.ended_s
-        for record in context.records
+        for record in records
         for outcome in record.outcomes
         if CATALOG[outcome.action.kind].effect is Effect.PUTS_BACK
         and outcome.action.target.node == node
         and outcome.status in _PUT_BACK
         and outcome.ended_s >= taken[-1]
     ]
-    known = context.state.node(node)
+    known = state.node(node)
     if known is not None and known.condition is NodeCondition.READY:
         return max(taken[-1], known.since_s, *back)
     return max(back, default=None)
 
 
-def is_lemon(node: str, context: GuardContext, settings: GuardSettings, *, but: str = "") -> bool:
-    """Say whether the node was taken out so often of late that it will fail again."""
-    known = context.state.node(node)
-    if known is not None and known.mark == LEMON:
-        return True
-    return len(_counted(node, context, settings, but)) >= settings.lemon_after
+def taken_lately_s(
+    node: str,
+    records: Sequence[PlanRecord],
+    settings: GuardSettings,
+    *,
+    now_s: float,
+    but: str = "",
+) -> tuple[float, ...]:
+    """Return when plans took the node out that count for its being a lemon, in order of time."""
+    since_s = now_s - settings.lemon_span_s
+    return tuple(at_s for at_s in taken_s(node, records, but=but) if at_s > since_s)
+
+
+def is_lemon(node: NodeState | None, times: Sequence[float], settings: GuardSettings) -> bool:
+    """Say whether a node was taken out so often that it will fail again, or people say so."""
+    return len(times) >= settings.lemon_after or (node is not None and node.mark == LEMON)
 
 
 def trusted(question: Question, context: GuardContext, settings: GuardSettings) -> Refusal | None:
@@ -91,8 +102,9 @@ def _on_probation(
 ) -> Refusal | None:
     doing = f"and is no spare for the {of}" if of else "and a reboot has not mended it"
     instead = "Take another spare" if of else "Quarantine it, so that people look at it"
-    if is_lemon(node, context, settings, but=question.plan.id):
-        times = _counted(node, context, settings, question.plan.id)
+    own, now_s = question.plan.id, context.now_s
+    times = taken_lately_s(node, context.records, settings, now_s=now_s, but=own)
+    if is_lemon(context.state.node(node), times, settings):
         frees_s = _frees_s(times, settings)
         return Refusal(
             "lemon",
@@ -101,24 +113,17 @@ def _on_probation(
             f"{instead}, or raise guards.lemon_after (now {settings.lemon_after}) and reload.",
             allowed_s=frees_s,
         )
-    back_s = returned_s(node, context, but=question.plan.id)
-    if back_s is None or context.now_s - back_s >= settings.probation_s:
+    back_s = returned_s(node, context.state, context.records, but=own)
+    if back_s is None or now_s - back_s >= settings.probation_s:
         return None
-    wait_s = settings.probation_s - (context.now_s - back_s)
+    wait_s = settings.probation_s - (now_s - back_s)
     return Refusal(
         "probation",
-        f"{question.not_doing}: {node} came back {context.now_s - back_s:.0f} s ago {doing}.",
+        f"{question.not_doing}: {node} came back {now_s - back_s:.0f} s ago {doing}.",
         f"{instead}, wait {wait_s:.0f} s, or lower guards.probation (now "
         f"{settings.probation_s:.0f} s) and reload.",
         allowed_s=back_s + settings.probation_s,
     )
-
-
-def _counted(
-    node: str, context: GuardContext, settings: GuardSettings, but: str
-) -> tuple[float, ...]:
-    since_s = context.now_s - settings.lemon_span_s
-    return tuple(at_s for at_s in taken_s(node, context, but=but) if at_s > since_s)
 
 
 def _frees_s(times: tuple[float, ...], settings: GuardSettings) -> float | None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from core.cluster import ClusterState, JobPhase, JobState
 from core.types import Action, Incident, Outcome, OutcomeStatus, Plan, PlanRecord, Refusal
 from remediation.catalogue import CATALOG
+from remediation.follow_up import is_follow_up
 from remediation.guards.settings import GuardSettings
-from remediation.subject import job_of, nodes_of, taken_out
+from remediation.subject import job_of, jobs_of, nodes_of
+from remediation.taken import taken
 
 _NOT_PERFORMED = frozenset({OutcomeStatus.WOULD_DO, OutcomeStatus.REFUSED})
 
@@ -43,6 +45,11 @@ class Question:
         return self.actions[0].key == self.plan.actions[0].key
 
     @property
+    def restores(self) -> bool:
+        """Say whether the plan puts back what an earlier one took: no fault is its ground."""
+        return is_follow_up(self.plan)
+
+    @property
     def disruptive(self) -> tuple[Action, ...]:
         """Return the actions that take a node out or stop a job."""
         return tuple(action for action in self.actions if CATALOG[action.kind].disruptive)
@@ -56,7 +63,7 @@ class Question:
     @property
     def taken(self) -> frozenset[str]:
         """Return the nodes that the actions take out of service."""
-        return frozenset(node for action in self.actions for node in taken_out(action))
+        return frozenset(node for action in self.actions for node in taken(action))
 
 
 Guard = Callable[[Question, GuardContext, GuardSettings], Refusal | None]
@@ -69,7 +76,7 @@ def all_nodes(actions: Iterable[Action]) -> frozenset[str]:
 
 def all_jobs(actions: Iterable[Action]) -> frozenset[str]:
     """Return the jobs that the actions stop or serve."""
-    return frozenset(job for action in actions if (job := job_of(action)))
+    return frozenset(job for action in actions for job in jobs_of(action))
 
 
 def performed(record: PlanRecord) -> tuple[Outcome, ...]:
@@ -82,7 +89,7 @@ def put_in(action: Action, state: ClusterState) -> frozenset[str]:
     job = state.job(job_of(action))
     if job is None or not CATALOG[action.kind].stops_job:
         return frozenset()
-    return frozenset(nodes_of(action)) - set(taken_out(action)) - set(job.nodes)
+    return frozenset(nodes_of(action)) - set(taken(action)) - set(job.nodes)
 
 
 def is_above_others(job: JobState, state: ClusterState) -> bool:
