@@ -3,12 +3,13 @@
 from agent.config import Settings
 from agent.config.own_links import known_and_own
 from agent.forecasting import ForecastSettings
+from agent.times import from_rfc3339
 from agent.watch import WatchSettings
 from detectors.detect import DetectSettings
 from detectors.forecast.task import Model
 from detectors.group import GroupSettings
 from rca.diagnose import DiagnoseSettings
-from remediation.guards import GuardSettings
+from remediation.guards import HOUR_S, GuardSettings, Maintenance
 from remediation.run import RunSettings
 
 # What the detectors see of the history; longer than any of their own spans.
@@ -61,9 +62,28 @@ def run_settings(settings: Settings) -> RunSettings:
             max_nodes_out=wanted.max_nodes_out,
             max_ratio_out=wanted.max_ratio_out,
             max_nodes_out_per_rack=wanted.max_nodes_out_per_rack,
+            max_nodes_out_per_switch=wanted.max_nodes_out_per_switch,
+            min_spares_left=wanted.min_spares_left,
+            priority_spares=wanted.priority_spares,
+            max_job_gpus=wanted.max_job_gpus,
+            max_job_share=wanted.max_job_share,
+            max_unsaved_gpu_s=wanted.max_unsaved_gpu_hours * HOUR_S,
             cooldown_s=wanted.cooldown,
             evidence_max_age_s=wanted.evidence_max_age,
             min_probability=wanted.min_probability,
             max_actions_per_hour=wanted.max_actions_per_hour,
+            probation_s=wanted.probation,
+            lemon_after=wanted.lemon_after,
+            owners_agree=wanted.owners_agree,
+            automation=wanted.automation,
+            maintenance=tuple(
+                Maintenance(
+                    frozenset(window.nodes),
+                    from_rfc3339(window.start),
+                    from_rfc3339(window.end),
+                    window.by,
+                )
+                for window in wanted.maintenance
+            ),
         )
     )

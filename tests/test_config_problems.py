@@ -52,6 +52,11 @@ def test_good_settings_have_no_problem(tmp_path: Path) -> None:
         ("[guards]\nmax_ratio_out = 0", 2, "guards.max_ratio_out = 0 must be greater than 0"),
         ("[guards]\nmax_ratio_out = 10", 2, "must be less than or equal to 1"),
         ("[guards]\nmin_probability = nan", 2, "must be a finite number"),
+        (
+            "[[guards.maintenance]]\nnodes = ['a']\nend = '2026-12-01T00:00:00Z'\nstart = 'today'",
+            4,
+            "is no time: write it with its zone",
+        ),
         ("[host]\nenabled = 'maybe'", 2, 'host.enabled = "maybe" must be true or false'),
         ("history = 5", 1, "history must be a table: write its name in [brackets]"),
         ("[host]\nvolumes = '/a'", 2, "must be a list in [brackets]"),
@@ -108,6 +113,13 @@ def test_a_wrong_key_names_its_line_and_what_would_work(
         ("[cycle]\nrefit='5s'", "cycle.refit", "cycle.interval"),
         ("[detect]\nsilence_after='20s'", "detect.silence_after", "twice history.step"),
         ("[guards]\nevidence_max_age='5s'", "guards.evidence_max_age", "cycle.interval"),
+        (
+            "[[guards.maintenance]]\nnodes=['a']\nstart='2026-12-02T00:00:00Z'\n"
+            "end='2026-12-01T00:00:00Z'",
+            "guards.maintenance.0.end",
+            "is not after its start",
+        ),
+        ("[guards]\nowners_agree=['tune_jog']", "guards.owners_agree.0", "matches no action"),
         ("[forecast]\nsustain='5s'", "forecast.sustain", "or 0s for a single reading"),
         ("[history]\nspan='300w'", "history.span", "more than 100,000"),
     ],

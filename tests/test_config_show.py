@@ -35,11 +35,17 @@ def test_the_example_in_force_is_the_defaults(tmp_path: Path) -> None:
 
     loaded = load([path], environ={}).settings
 
-    lists: dict[str, bool | set[str]] = {"webhooks": True, "autonomy": True, "diagnose": {"link"}}
+    lists: dict[str, bool | set[str]] = {
+        "webhooks": True,
+        "autonomy": True,
+        "diagnose": {"link"},
+        "guards": {"maintenance"},
+    }
     assert loaded.model_dump(exclude=lists) == Settings().model_dump(exclude=lists)
     assert [webhook.name for webhook in loaded.webhooks] == ["ops"]
     assert loaded.autonomy_of("drain", "any") == "observe"
     assert [link.cause for link in loaded.diagnose.link] == ["node_open_files_ratio"]
+    assert [window.nodes for window in loaded.guards.maintenance] == [("node-1*",)]
 
 
 def test_the_example_has_every_key() -> None:
@@ -62,9 +68,12 @@ def test_show_has_every_key_with_its_unit_and_origin() -> None:
     assert rows["forecast.memory_limit"] == ("2GiB", "default")
     assert rows["forecast.limits"] == ({}, "default")
     sections = {key.rpartition(".")[0] for key in known_keys()} - {"webhooks", "autonomy"}
-    lists = ("webhooks.", "autonomy.", "diagnose.link.")
+    lists = ("webhooks.", "autonomy.", "diagnose.link.", "guards.maintenance.")
     items = {key for key in known_keys() if key.startswith(lists)}
-    assert rows.keys() == set(known_keys()) - (sections - {"diagnose.link"}) - items
+    assert (
+        rows.keys()
+        == set(known_keys()) - (sections - {"diagnose.link", "guards.maintenance"}) - items
+    )
 
 
 def test_show_cuts_a_webhook_to_its_host() -> None:

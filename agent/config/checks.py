@@ -13,6 +13,7 @@ from agent.config.forms import CREDENTIAL, host_and_port, loopback
 from agent.config.own_links import known_and_own
 from agent.config.settings import CausalLink, Settings
 from agent.quantities import format_duration
+from agent.times import from_rfc3339
 from core.errors import ConfigError, InputError
 from core.units import CATALOG as METRICS
 from rca.graph.links import joins_of
@@ -30,6 +31,7 @@ def contradictions(settings: Settings) -> Iterator[Finding]:
     yield from _spans(settings)
     yield from _limits(settings)
     yield from _autonomy(settings)
+    yield from _maintenance(settings)
     yield from _links(settings)
     names = Counter(webhook.name for webhook in settings.webhooks)
     for name in (name for name, count in names.items() if count > 1):
@@ -88,12 +90,21 @@ def _limits(settings: Settings) -> Iterator[Finding]:
 
 
 def _autonomy(settings: Settings) -> Iterator[Finding]:
-    for number, rule in enumerate(settings.autonomy):
-        if not fnmatch.filter(CATALOG, rule.action):
-            near = get_close_matches(rule.action, CATALOG, n=1, cutoff=0.0)[0]
-            key = f"autonomy.{number}.action"
-            text = f"{key} = {json.dumps(rule.action)} matches no action; the nearest is {near}."
-            yield key, text
+    named = {f"autonomy.{n}.action": rule.action for n, rule in enumerate(settings.autonomy)}
+    named |= {
+        f"guards.owners_agree.{n}": kind for n, kind in enumerate(settings.guards.owners_agree)
+    }
+    for key, pattern in named.items():
+        if not fnmatch.filter(CATALOG, pattern):
+            near = get_close_matches(pattern, CATALOG, n=1, cutoff=0.0)[0]
+            yield key, f"{key} = {json.dumps(pattern)} matches no action; the nearest is {near}."
+
+
+def _maintenance(settings: Settings) -> Iterator[Finding]:
+    for number, window in enumerate(settings.guards.maintenance):
+        if from_rfc3339(window.end) <= from_rfc3339(window.start):
+            key = f"guards.maintenance.{number}.end"
+            yield key, f"{key} = {json.dumps(window.end)} is not after its start, {window.start}."
 
 
 def _links(settings: Settings) -> Iterator[Finding]:

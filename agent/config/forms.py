@@ -6,6 +6,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent.times import from_rfc3339
+from core.errors import InputError
 from core.units import CATALOG
 
 CREDENTIAL = "credential:"
@@ -89,6 +91,15 @@ def absolute(path: Path) -> Path:
 def absolute_or_none(path: str) -> str:
     """Refuse a path that depends on where the process was started; an empty one means none."""
     return str(absolute(Path(path))) if path else path
+
+
+def moment(text: str) -> str:
+    """Refuse what is no time with its zone."""
+    try:
+        from_rfc3339(text)
+    except InputError:
+        raise ValueError('is no time: write it with its zone, "2026-12-01T22:00:00Z"') from None
+    return text
 
 
 def socket_address(text: str) -> str:

@@ -16,6 +16,7 @@ from agent.config.forms import (
     label_name,
     linked_metric,
     metric_name,
+    moment,
     no_boolean,
     one_line,
     secret_reference,
@@ -41,6 +42,7 @@ GivenUrl = Annotated[str, Field(min_length=1), AfterValidator(http_url)]
 SecretFile = Annotated[str, AfterValidator(secret_reference)]
 PathText = Annotated[str, AfterValidator(absolute_or_none)]
 Folder = Annotated[Path, AfterValidator(absolute)]
+Moment = Annotated[str, AfterValidator(moment)]
 Listen = Annotated[str, AfterValidator(socket_address)]
 Network = Annotated[str, AfterValidator(cidr)]
 TargetPart = Literal["node", "gpu", "port", "volume", "job", "rank", "switch", "rack"]
@@ -215,6 +217,19 @@ class Diagnose(Section):
     )
 
 
+class MaintenanceWindow(Section):
+    """People work on these nodes: gpumedic keeps its hands off."""
+
+    nodes: tuple[Name, ...] = Field(
+        description="node names, with * and ? as wildcards", examples=[["node-1*"]]
+    )
+    start: Moment = Field(
+        description="from this time on, with its zone", examples=["2026-12-01T22:00:00Z"]
+    )
+    end: Moment = Field(description="to this time", examples=["2026-12-02T04:00:00Z"])
+    by: Name = Field(default="people", description="who works there, for messages")
+
+
 class Guards(Section):
     """Bounds that no plan may cross."""
 
@@ -224,6 +239,21 @@ class Guards(Section):
         description="the same as a share of the nodes; at least one node is always allowed",
     )
     max_nodes_out_per_rack: Count = Field(default=2, description="the same within one rack")
+    max_nodes_out_per_switch: Count = Field(default=4, description="the same under one leaf switch")
+    min_spares_left: Count = Field(default=0, description="ready spares that no plan may use up")
+    priority_spares: Count = Field(
+        default=0, description="ready spares that only a job of the highest priority may use"
+    )
+    max_job_gpus: Count = Field(
+        default=0, description="largest job that is stopped without a person's word; 0: any"
+    )
+    max_job_share: Annotated[Number, Field(gt=0, le=1)] = Field(
+        default=1.0, description="the same as a share of the cluster's GPUs"
+    )
+    max_unsaved_gpu_hours: Annotated[Number, Field(ge=0)] = Field(
+        default=50.0,
+        description="work since its newest checkpoint that a running job may lose unsaved",
+    )
     cooldown: Duration = Field(
         default=duration("30m"), description="pause between actions on one target"
     )
@@ -234,6 +264,25 @@ class Guards(Section):
         default=0.6, description="least probability of the cause that may be acted on"
     )
     max_actions_per_hour: Count = Field(default=20, description="most actions in any hour")
+    probation: Duration = Field(
+        default=duration("1d"),
+        description="a node that came back no longer ago is not trusted with the first job, nor "
+        "rebooted again",
+    )
+    lemon_after: Annotated[Count, Field(ge=1)] = Field(
+        default=3, description="a node taken out so often in 28 days is left to people"
+    )
+    owners_agree: tuple[Name, ...] = Field(
+        default=(),
+        description="action kinds that need the word of a job's owner and have it, with * and ?",
+    )
+    automation: tuple[Name, ...] = Field(
+        default=("site",),
+        description="who the site's own health checks take nodes out as: jobs may be moved off",
+    )
+    maintenance: tuple[MaintenanceWindow, ...] = Field(
+        default=(), description="times at which people work on nodes"
+    )
 
 
 class AutonomyRule(Section):
