@@ -13,7 +13,7 @@ from sim.engine.jit import is_kept
 @contextmanager
 def alone_if_compiling() -> Iterator[None]:
     """Let only one of this user's processes in at a time while the engine is not compiled."""
-    if is_kept("loop"):
+    if is_kept("sim.engine.loop"):
         yield
         return
     path = Path(tempfile.gettempdir()) / f"gpumedic-{os.getuid()}.compiling"

@@ -26,7 +26,7 @@ def warm(tell: Callable[[str], None] = lambda line: None) -> None:
 
     Call it before several processes start, or each of them would compile the same.
     """
-    if is_kept("loop"):
+    if is_kept("sim.engine.loop"):
         return
     tell("Compiling the simulator's engine, once for this version: one to two minutes.")
     world = World.build(scenario("demo"), seed=1)

@@ -39,7 +39,8 @@ def put(w: Tables, job: int, nodes: list[int], *, each: int = GPUS, **fields: An
     """Let a job run on nodes in this order, on the first ``each`` GPUs; ``fields`` of its row."""
     row = w.jobs[job]
     usual = {"compute_s": 4.0, "data_s": 0.15, "collective_s": 0.6, "work": np.inf}
-    usual |= {"loaders": 1.0, "batch": 1.0, "model": NONE, "service": NONE, "pipeline": 1}
+    usual |= {"loaders": 1.0, "batch": 1.0, "accumulate": 1.0, "model": NONE, "service": NONE}
+    usual |= {"pipeline": 1}
     usual |= {"kind": JobKind.TRAINING, "ending": Ending.COMPLETED, "leak": NONE, "named": True}
     usual |= {"phase": Phase.RUNNING, "stage": Stage.STEPPING, "interval_s": np.inf}
     usual |= {"gpus": each * len(nodes), "corrupt_step": np.inf, "step_s": np.inf}

@@ -6,7 +6,7 @@ at 32 bits and compiled code does not. There is no fast-math and no parallel red
 
 numba looks only at the file of a function to see whether what it kept is old, not at those of the
 functions it calls. So a module's compiled code stands in a folder named after its source and that
-of all it imports of the engine.
+of all it imports of ours.
 """
 
 import hashlib
@@ -33,20 +33,28 @@ _OPTIONS: dict[str, Any] = {"cache": True, "error_model": "numpy"}
 _UNCOUNTED = _OPTIONS | {"_nrt": False}
 _KEPT = 4  # sources of a module: a process that runs an older one may still load from it
 _ENGINE = Path(__file__).parent
-_IMPORTS = re.compile(r"^from sim\.engine(?:\.(\w+))? import (\([^)]*\)|.*)$", re.MULTILINE)
+# As they were when this process began to import them: whoever edits one while it still does must
+# not find code of the older under the checksum of the newer.
+_TEXTS = {
+    f"sim.engine.{path.stem}": path.read_text(encoding="utf-8") for path in _ENGINE.glob("*.py")
+}
+_IMPORTS = re.compile(
+    r"^from ((?:core|remediation|sim)[\w.]*) import (\([^)]*\)|.*)$", re.MULTILINE
+)
 
 
 @cache
 def _source(module: str) -> bytes:
-    """Return a checksum of a module of the engine and of those it imports; b"": it is none."""
-    path = _ENGINE / f"{module}.py"
-    if not path.is_file():
+    """Return a checksum of a module of ours and of those it imports; b"": it is none."""
+    path = _ENGINE.parents[1] / f"{module.replace('.', '/')}.py"
+    if module not in _TEXTS and not path.is_file():
         return b""
-    text = path.read_text(encoding="utf-8")
+    text = _TEXTS.get(module) or path.read_text(encoding="utf-8")
     total = hashlib.sha256(text.encode())
     for imported, names in _IMPORTS.findall(text):
-        for name in [imported] if imported else re.findall(r"\w+", names):
-            total.update(_source(name))
+        total.update(_source(imported))
+        for name in re.findall(r"\w+", names):
+            total.update(_source(f"{imported}.{name}"))
     return total.digest()
 
 
@@ -58,22 +66,22 @@ def _forget_old(folder: Path, module: str) -> None:
 
 
 def _kept_as(module: str) -> str:
-    """Name the folder for a module of the engine as its source is now."""
-    return f"{module}-{_source(module).hex()[:12]}"
+    """Name the folder for a module of ours as its source is now."""
+    return f"{module.rpartition('.')[2]}-{_source(module).hex()[:12]}"
 
 
 def is_kept(module: str) -> bool:
-    """Say whether a module of the engine has been compiled, as its source is now."""
+    """Say whether a module of ours has been compiled, as its source is now."""
     folder = folder_to_keep(_ENGINE, _kept_as(module))
     return folder is not None and any(folder.glob("*/*.nbi"))
 
 
 def _keep_by_source(function: Callable[..., Any]) -> None:
     """Tell numba where to keep what it compiles: a folder for this very source."""
-    module = function.__module__.rpartition(".")[2]
+    module = function.__module__
     folder = folder_to_keep(_ENGINE, _kept_as(module))
     if folder is not None:
-        _forget_old(folder.parent, module)
+        _forget_old(folder.parent, module.rpartition(".")[2])
         numba.config.CACHE_DIR = str(folder)  # type: ignore[attr-defined]
 
 

@@ -77,25 +77,32 @@ def start(w: Tables, job: int) -> None:
 @compiled
 def start_later(w: Tables, job: int, more_s: float) -> None:
     """Begin to start a job as ``start`` does; it takes so much longer."""
+    _launch(w, job, Stage.SCHEDULE.value, more_s)
+
+
+@compiled
+def start_in_place(w: Tables, job: int) -> None:
+    """Begin to start a job's processes in the containers they had: nothing is scheduled anew."""
+    _launch(w, job, Stage.INIT.value, 0.0)
+
+
+@compiled
+def set_interval(w: Tables, job: int, interval_s: float) -> None:
+    """Let a job save its state after so much work from now on; what has passed of it counts."""
     row, now_s = w.jobs[job], w.core[0]["now_s"]
-    if row["phase"] in (Phase.STARTING, Phase.RUNNING):
-        end_processes(w, job)
+    steps = row["phase"] == Phase.RUNNING and row["stage"] == Stage.STEPPING
     count_job(w, job)
-    if math.isnan(row["begun_s"]):
-        row["begun_s"] = now_s
-    else:
-        row["restarts"] += 1
-    _enter(w, job, Phase.STARTING, Stage.SCHEDULE)
-    row["version"] += 1
-    row["struck"], row["reason"] = NONE, Reason.NONE
-    row["launch_s"] = whole(_launch_s(w, job) + more_s)
-    row["due_s"] = now_s + row["launch_s"] + usual_s(w, job)
-    loads.set_loads(w, job)
+    if not steps:
+        row["interval_s"] = interval_s
+        return
+    _carry(w, job)
+    length_s = row["interval_s"] + row["stall_s"]
+    into_s = (now_s - row["cycle_s"]) - math.floor((now_s - row["cycle_s"]) / length_s) * length_s
+    stalled_s = into_s - row["interval_s"]
+    into_s = interval_s + stalled_s if stalled_s > 0 else min(into_s, interval_s)
+    row["interval_s"], row["cycle_s"] = interval_s, now_s - whole(into_s)
+    _step(w, job, scaling.pace(w, job))
     keep_job(w, job)
-    if row["named"]:
-        after(w, _STAGE_ENDS[0] * row["launch_s"], Kind.STAGE, job, Stage.CONTAINER, row["version"])
-    else:
-        after(w, row["launch_s"], Kind.STAGE, job, Stage.STEPPING, row["version"])
 
 
 @compiled
@@ -261,6 +268,32 @@ def is_shrunk(w: Tables, job: int) -> bool:
     """Say whether an elastic job has fewer GPUs than it wants."""
     row = w.jobs[job]
     return bool(row["kind"] == JobKind.ELASTIC and row["given"] < wanted(w, job))
+
+
+@compiled
+def _launch(w: Tables, job: int, stage: int, more_s: float) -> None:
+    """Begin a start at one of its stages, which takes so much longer; what runs is ended first."""
+    row, now_s = w.jobs[job], w.core[0]["now_s"]
+    if row["phase"] in (Phase.STARTING, Phase.RUNNING):
+        end_processes(w, job)
+    count_job(w, job)
+    if math.isnan(row["begun_s"]):
+        row["begun_s"] = now_s
+    else:
+        row["restarts"] += 1
+    _enter(w, job, Phase.STARTING, stage)
+    row["version"] += 1
+    row["struck"], row["reason"] = NONE, Reason.NONE
+    began = _STAGE_ENDS[stage - 1] if stage > 0 else 0.0
+    row["launch_s"] = whole((1.0 - began) * _launch_s(w, job) + more_s)
+    row["due_s"] = now_s + row["launch_s"] + usual_s(w, job)
+    loads.set_loads(w, job)
+    keep_job(w, job)
+    if not row["named"]:
+        after(w, row["launch_s"], Kind.STAGE, job, Stage.STEPPING, row["version"])
+        return
+    first_s = (_STAGE_ENDS[stage] - began) / (1.0 - began) * row["launch_s"]
+    after(w, first_s, Kind.STAGE, job, stage + 1, row["version"])
 
 
 @compiled

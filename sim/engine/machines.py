@@ -120,7 +120,7 @@ def go_down(w: Tables, node: int) -> None:
     carry(w, node)
     row["up"], row["load"], row["since_s"] = False, Load.IDLE, w.core[0]["now_s"]
     row["memory"], row["memory_slope"] = 0.0, 0.0
-    row["limit"] = 0.0  # a driver that is loaded anew knows of none
+    row["limit"], row["power_limit"] = 0.0, 0.0  # a driver that is loaded anew knows of none
     changed(w, node)
 
 

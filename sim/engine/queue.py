@@ -72,7 +72,7 @@ def preempt(w: Tables, job: int) -> None:
     say(w, Said.JOB_PREEMPTED, Reason.PREEMPTED, NONE, NONE, job)
     jobs.end_processes(w, job)
     row["reason"] = Reason.PREEMPTED
-    _wait_again(w, job)
+    wait_again(w, job)
 
 
 @compiled
@@ -86,7 +86,7 @@ def requeue(w: Tables, job: int) -> None:
     if bad == 0 or _replace_bad(w, job, bad) or _shrink(w, job, bad):
         jobs.start(w, job)
     else:
-        _wait_again(w, job)
+        wait_again(w, job)
 
 
 @compiled
@@ -226,7 +226,7 @@ def _grow(w: Tables, job: int, size: int) -> None:
 
 
 @compiled
-def _wait_again(w: Tables, job: int) -> None:
+def wait_again(w: Tables, job: int) -> None:
     """Let a stopped job give back what it has and wait before its equals."""
     row = w.jobs[job]
     jobs.let_go(w, job)

@@ -32,6 +32,8 @@ JOB = np.dtype(
         ("micro", "f4"),  # micro-batches of a step through each pipeline, at the size asked for
         ("loaders", "f4"),  # threads, relative to as submitted
         ("batch", "f4"),
+        ("accumulate", "f4"),  # batches a step, as many times as submitted
+        ("compressed", "b1"),  # gradients are sent compressed
         ("cache", "f4"),  # share of reads that a local cache answers
         ("cache_asked", "f4"),  # the same as submitted: what ``data_s`` holds for
         ("starved", "f4"),  # share of its reads that a fault keeps from any cache, 0: none
@@ -205,6 +207,7 @@ SERVICE = np.dtype(
         ("batch_s", "f8"),  # of one request, and of each more in its batch
         ("batch_more_s", "f8"),
         ("objective_s", "f8"),
+        ("cache", "f4"),  # share of the memory that keeps answered prompts
         ("canary", "f4"),  # share of the traffic
         ("canary_slow", "f4"),  # times longer
         ("canary_errors", "f4"),

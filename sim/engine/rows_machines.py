@@ -86,6 +86,7 @@ NODE = np.dtype(
         ("pinned", "b1"),  # it was booted with the good driver after a bad roll-out was stopped
         ("cap", "f4"),  # clocks are held to this share by power, 1: free
         ("limit", "f4"),  # and to this one by order, 0: free
+        ("power_limit", "f4"),  # watts that a GPU may draw by order, 0: its board's own
         ("load", "i1"),
         ("clock", "f4", _G),
         ("celsius", "f4", _G),

@@ -24,6 +24,10 @@ _CROSSING = 0.176
 # A sample that no cache answers takes a loader's thread this much longer: an assumption.
 _MISS = 3.0
 _MICRO = 48.0  # micro-batches of a pipeline that names none: Sia's (SOSP'23)
+# Gradients that are sent compressed are a fifth as much to send (1-bit Adam, ICML'21: up to 5 times
+# less); to compress them makes a step's computing this much longer: assumed.
+_COMPRESSED = 0.2
+_COMPRESSING = 1.05
 _BATCHES = 12  # global batch sizes that are tried for an elastic job
 
 
@@ -52,10 +56,12 @@ def pace(w: Tables, job: int) -> float:
         many = micro * row["gpus"] / row["given"]
         pace_s = best_s * ((bubbles + many * slow) / (bubbles + many))
     host, share, extra = _paths(w, job)
-    best_net_s = row["collective_s"] * net_size / row["batch"]
+    best_net_s = row["collective_s"] * net_size / (row["batch"] * row["accumulate"])
     net_s = 0.0
     if best_net_s > 0:
         net_s = best_net_s * (1 + _CROSSING * extra) / share if share > 0 else math.inf
+    if row["compressed"]:
+        net_s, pace_s = net_s * _COMPRESSED, pace_s * _COMPRESSING
     load_s = row["data_s"] * size
     best_wait_s = max(load_s - row["overlap"] * best_s, 0.0)
     wait_s = max(load_s * _loading(w, job, host) - row["overlap"] * pace_s, 0.0)

@@ -30,6 +30,9 @@ _SPELLS = 1 << 40  # where the spells' addresses begin, behind the minutes'
 _BUSIEST = 0.995  # chance waits grow up to here; beyond, the fluid's queue does
 _PARTS = 8  # of a stretch in which a queue grows or shrinks
 _HALVINGS = 40
+# A prompt that is kept whole is answered in half the time; memory that keeps prompts holds no
+# requests of a batch: assumed.
+_KEPT_SAVES = 0.5
 
 
 @compiled
@@ -109,11 +112,34 @@ def set_canary(w: Tables, job: int, share: float) -> bool:
 
 
 @compiled
+def set_batch(w: Tables, job: int, batch: float) -> None:
+    """Let a service answer so many requests together at most."""
+    _bring(w, job)
+    w.services[w.jobs[job]["service"]]["batch"] = batch
+    _look(w, job)
+
+
+@compiled
+def set_cache(w: Tables, job: int, share: float) -> None:
+    """Let so large a share of a service's memory keep answered prompts."""
+    _bring(w, job)
+    w.services[w.jobs[job]["service"]]["cache"] = share
+    _look(w, job)
+
+
+@compiled
 def capacity(w: Tables, job: int) -> float:
     """Return how many requests a second a replica answers at most, in full batches."""
-    service = w.services[w.jobs[job]["service"]]
-    full: float = service["batch"] / _batch_s(w, job, service["batch"])
+    most = _most(w, job)
+    full: float = most / _batch_s(w, job, most)
     return full
+
+
+@compiled
+def _most(w: Tables, job: int) -> float:
+    """Return the most requests that are answered together in the memory that is left for them."""
+    service = w.services[w.jobs[job]["service"]]
+    return max(float(service["batch"] * (1.0 - service["cache"])), 1.0)
 
 
 @compiled
@@ -247,9 +273,10 @@ def _waits(w: Tables, job: int) -> tuple[float, float]:
     ready, most = service["ready"], capacity(w, job)
     busy = min(service["rate_now"] / ready / most, _BUSIEST)
     one_s, more_s = _batch_s(w, job, 1.0), service["batch_more_s"] * _slowness(w, job)
+    more_s *= _unkept(w, job)
     each = service["rate_now"] / ready
     size = each * (one_s - more_s) / (1.0 - each * more_s) if each * more_s < 1.0 else math.inf
-    size = min(max(size, 1.0), service["batch"])
+    size = min(max(size, 1.0), _most(w, job))
     power = math.sqrt(2.0 * (ready + 1.0)) - 1.0
     return _batch_s(w, job, size), busy**power / (ready * most * (1.0 - busy))
 
@@ -259,7 +286,13 @@ def _batch_s(w: Tables, job: int, size: float) -> float:
     service = w.services[w.jobs[job]["service"]]
     one_s = service["batch_s"] + (size - 1.0) * service["batch_more_s"]
     mixed = 1.0 + service["canary"] * (service["canary_slow"] - 1.0)
-    return float(one_s * _slowness(w, job) * mixed)
+    return float(one_s * _slowness(w, job) * mixed * _unkept(w, job))
+
+
+@compiled
+def _unkept(w: Tables, job: int) -> float:
+    """Return the share of a request's time that is left with what is kept of prompts."""
+    return float(1.0 - _KEPT_SAVES * w.services[w.jobs[job]["service"]]["cache"])
 
 
 @compiled

@@ -8,6 +8,8 @@ its power with a lag of 60 to 120 s; a step's compute time is (1-c) + c/clock wi
 
 import math
 
+import numpy as np
+
 from sim.engine.jit import compiled
 from sim.engine.tables import Tables
 from sim.engine.words import GPUS
@@ -82,7 +84,21 @@ def settle(w: Tables, node: int) -> None:
 def most_clock(w: Tables, node: int) -> float:
     """Return the share of its clock that a node's GPUs may run at, by power and by order."""
     row = w.nodes[node]
-    return float(row["cap"] if row["limit"] == 0 else min(row["cap"], row["limit"]))
+    most = float(row["cap"] if row["limit"] == 0 else min(row["cap"], row["limit"]))
+    if row["power_limit"] > 0:
+        most = min(most, _clock_within(w, node, row["power_limit"]))
+    return most
+
+
+@compiled
+def _clock_within(w: Tables, node: int, most_watts: float) -> float:
+    """Return the clock at which a node's GPUs under its load draw so much; as clocks are kept."""
+    kind, load = w.types[w.nodes[node]["type"]], w.nodes[node]["load"]
+    dynamic = kind["load_watts"][load] - kind["idle_watts"]
+    if most_watts >= kind["idle_watts"] + dynamic:
+        return 1.0
+    share = max((most_watts - kind["idle_watts"]) / dynamic, 0.0) ** (1.0 / POWER_EXPONENT)
+    return float(np.float32(max(share, SLOWEST_CLOCK)))
 
 
 @compiled

@@ -1,5 +1,7 @@
 """What a scheduler's order comes to, once it has been found possible: the hands' compiled half."""
 
+import math
+
 from sim.engine import (
     accounts,
     condition,
@@ -12,10 +14,12 @@ from sim.engine import (
     services,
 )
 from sim.engine.accounts import count_job
+from sim.engine.heap import after
 from sim.engine.jit import compiled
+from sim.engine.record import say
 from sim.engine.tables import Tables
 from sim.engine.waiting import remove, wake
-from sim.engine.words import NONE, Effect, JobKind, Phase, Scope, Stage
+from sim.engine.words import NONE, Effect, JobKind, Kind, Phase, Reason, Said, Scope, Stage
 
 
 @compiled
@@ -46,15 +50,34 @@ def restart(w: Tables, job: int) -> None:
 
 
 @compiled
-def swap(w: Tables, job: int, node: int, spare: int) -> None:
-    """Start a job again with a spare in a node's place; the node takes the spare's part."""
+def restart_in_place(w: Tables, job: int) -> None:
+    """Start a job's processes again in the containers they had."""
+    jobs.start_in_place(w, job)
+
+
+@compiled
+def stop(w: Tables, job: int) -> None:
+    """End a job's processes as they are; it keeps its nodes."""
     if w.jobs[job]["phase"] in (Phase.STARTING, Phase.RUNNING):
         jobs.end_processes(w, job)
+
+
+@compiled
+def exchange(w: Tables, job: int, node: int, spare: int) -> None:
+    """Put a spare in a node's place in a job without processes; the node takes the spare's part."""
+    pool = bool(w.nodes[spare]["pool"])
     placement.swap(w, job, node, spare)
     w.jobs[job]["fresh"] = True
-    w.nodes[spare]["pool"], w.nodes[node]["pool"] = False, True
+    w.nodes[spare]["pool"], w.nodes[node]["pool"] = False, pool
     placement.offer(w, node)
     placement.offer(w, spare)
+
+
+@compiled
+def swap(w: Tables, job: int, node: int, spare: int) -> None:
+    """Start a job again with a spare in a node's place; the node takes the spare's part."""
+    stop(w, job)
+    exchange(w, job, node, spare)
     jobs.start(w, job)
 
 
@@ -113,6 +136,52 @@ def resize(w: Tables, job: int, nodes: int) -> None:
 
 
 @compiled
+def part_with(w: Tables, job: int, node: int) -> None:
+    """Let a job run without one of its whole nodes from now on: written, then started anew."""
+    before = _lacks(w, job)
+    more_s = halt(w, job)
+    accounts.want(w, job, w.jobs[job]["given"] - w.nodes[0]["gpus"])
+    placement.drop(w, job, node)
+    loads.relax(w, node)
+    w.core[0]["shrunk"] += _lacks(w, job) - before
+    wake(w)
+    jobs.start_later(w, job, more_s)
+
+
+@compiled
+def preempt(w: Tables, job: int) -> None:
+    """Let a job save its state and wait in the queue then; one that cannot save, at once."""
+    row = w.jobs[job]
+    if row["stage"] not in (Stage.STEPPING, Stage.CAPTURING) or row["kind"] == JobKind.SERVICE:
+        make_way(w, job)
+        return
+    jobs.capture(w, job)
+    wait_s = 2 * row["stall_s"] + row["save_s"]  # it may be in the middle of another stall
+    after(w, wait_s, Kind.PREEMPT, job, 0, row["version"])
+
+
+@compiled
+def make_way(w: Tables, job: int) -> None:
+    """Take all nodes from a job that has some, its state written; it waits in the queue."""
+    halt(w, job)
+    w.jobs[job]["reason"] = Reason.PREEMPTED
+    say(w, Said.JOB_PREEMPTED, Reason.PREEMPTED, NONE, NONE, job)
+    queue.wait_again(w, job)
+
+
+@compiled
+def drain(w: Tables, node: int, hold: int) -> None:
+    """Keep a node from getting jobs; those it has are written, and start on others or wait."""
+    take_out(w, node, hold)
+    job = placement.first_on(w, node, NONE)
+    while job != NONE:
+        following = placement.first_on(w, node, job)
+        more_s = halt(w, job)
+        after(w, more_s, Kind.REQUEUE, job, 0, w.jobs[job]["version"])
+        job = following
+
+
+@compiled
 def leave(w: Tables, job: int) -> float:
     """Take a job from all its nodes, or off the queue; return the seconds as ``halt`` does."""
     more_s = halt(w, job)
@@ -145,19 +214,44 @@ def keep_as_spare(w: Tables, node: int) -> None:
 
 
 @compiled
+def release_spare(w: Tables, node: int) -> None:
+    """Let jobs of the queue have a node that was kept as a spare."""
+    w.nodes[node]["pool"] = False
+    placement.offer(w, node)
+    wake(w)
+
+
+@compiled
+def set_interval(w: Tables, job: int, interval_s: float) -> None:
+    """Let a job that writes checkpoints write one after so much work from now on."""
+    jobs.set_interval(w, job, interval_s)
+
+
+@compiled
 def tune(w: Tables, job: int, loaders: float, batch: float, cache: float) -> None:
     """Set a job's loaders, batch and cache; the first two are read as processes start."""
     row = w.jobs[job]
-    anew = row["loaders"] != loaders or row["batch"] != batch
-    runs = row["phase"] == Phase.RUNNING
+    set_up(w, job, (loaders, batch, row["accumulate"], cache), row["compressed"])
+
+
+@compiled
+def set_up(w: Tables, job: int, sizes: tuple[float, float, float, float], compressed: bool) -> None:
+    """Set a job's (loaders, batch, accumulation, cache) and whether its gradients are compressed.
+
+    All but the cache are read as processes start.
+    """
+    row = w.jobs[job]
+    anew = row["loaders"] != sizes[0] or row["batch"] != sizes[1]
+    anew = anew or row["accumulate"] != sizes[2] or row["compressed"] != compressed
+    anew = anew and row["phase"] == Phase.RUNNING
     count_job(w, job)
-    if runs and anew:
-        more_s = halt(w, job)
-        row["loaders"], row["batch"], row["cache"] = loaders, batch, cache
+    more_s = halt(w, job) if anew else 0.0
+    row["loaders"], row["batch"], row["accumulate"], row["cache"] = sizes
+    row["compressed"] = compressed
+    if anew:
         jobs.start_later(w, job, more_s)
-        return
-    row["loaders"], row["batch"], row["cache"] = loaders, batch, cache
-    jobs.retime(w, job)
+    else:
+        jobs.retime(w, job)
 
 
 @compiled
@@ -195,6 +289,48 @@ def limit_clocks(w: Tables, node: int, share: float) -> None:
     machines.changed(w, node)
     w.core[0]["touches"] += 1
     repair.retime_on(w, node)
+
+
+@compiled
+def limit_power(w: Tables, node: int, watts: float) -> None:
+    """Hold each of a node's GPUs to so much power; 0: to its board's own limit."""
+    machines.carry(w, node)
+    w.nodes[node]["power_limit"] = watts
+    machines.changed(w, node)
+    w.core[0]["touches"] += 1
+    repair.retime_on(w, node)
+
+
+@compiled
+def reset_gpu(w: Tables, node: int, gpu: int, takes_s: float) -> None:
+    """Begin to reset a GPU that no job has; what a boot would mend of it is mended after that."""
+    fault = w.nodes[node]["fault"]
+    while fault != NONE:
+        if w.faults[fault]["gpu"] == gpu and w.faults[fault]["reboot_mends"]:
+            after(w, takes_s, Kind.MENDED, fault, 0, 0)
+        fault = w.faults[fault]["next"]
+
+
+@compiled
+def call_people(w: Tables, node: int, job: int, after_s: float) -> None:
+    """Let people come after a while and mend what is broken of a node and of a job, or of either.
+
+    node, job: NONE: none
+    """
+    for fault in range(w.core[0]["faults_n"]):
+        row = w.faults[fault]
+        own = node != NONE and row["node"] == node
+        if job != NONE and w.classes[row["class"]]["scope"] == Scope.JOB:
+            own = own or (row["job"] == job and row["number"] == w.jobs[job]["number"])
+        if own and math.isnan(row["mended_s"]):
+            after(w, after_s, Kind.MENDED, fault, 0, 0)
+
+
+@compiled
+def set_service(w: Tables, job: int, batch: float, cache: float) -> None:
+    """Let a service answer so many requests together, with such a share of its memory as cache."""
+    services.set_batch(w, job, batch)
+    services.set_cache(w, job, cache)
 
 
 @compiled
