@@ -1,11 +1,11 @@
 """What a kind of action is: data and pure functions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
 from core.cluster import ClusterState
-from core.types import Action, Refusal
+from core.types import Action, Refusal, Scalar
 
 
 class Effect(StrEnum):
@@ -25,13 +25,21 @@ class Agrees(StrEnum):
 
     NOBODY = "nobody"
     OPERATOR = "operator"
-    OWNER = "job's owner"
+    OWNER = "owner"
 
 
 Check = Callable[[Action, ClusterState], Refusal | None]
 Done = Callable[[Action, ClusterState, float], bool]
 Project = Callable[[Action, ClusterState], ClusterState]
 Cost = Callable[[Action, ClusterState], float]
+Prior = Callable[[Action, ClusterState], Mapping[str, Scalar]]
+
+PRIOR = "prior_"
+
+
+def nothing_prior(_: Action, __: ClusterState) -> Mapping[str, Scalar]:
+    """Return no parameters: nothing of the state before is needed to take it back."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +48,20 @@ class ActionKind:
 
     deadline_s: longest it may take before it counts as timed out, seconds; ``source`` says why
     inverse: the kind that takes it back, or "" for irreversible
-    restores: parameters, each ``prior_NAME``, from which the inverse takes its own ``NAME``: the
-              state before; all others are handed on as they are
+    restores: the inverse's parameters; each takes the value of ``prior_NAME`` of the action
     agrees: whose agreement it needs
     verified: what shows that it was done and helped, in words; ``done`` is the test
-    takes_out: whether a node is out of service afterwards by our hand (``subject.taken_out``)
+    takes_out: whether nodes are out of service afterwards by our hand (``subject.taken_out``)
     stops_job: whether a job stops and resumes from a checkpoint
     optional: a plan goes on without it when it fails
+    kept: it stays done when a later step of its plan fails: only a plan that did not help is
+        taken back
+    lasting: what it changes is meant to end once the trouble is over: then its inverse is due
     obstacle(action, state): why it cannot be done now, or None
     done(action, state, started_s): whether its effect, ordered at started_s, shows
     project(action, state): the state that is expected once it is done
-    cost(action, state): expected lost GPU-seconds
+    cost(action, state): expected lost GPU-seconds until what it stops works again
+    prior(action, state): the parameters ``prior_NAME`` that hold the state before it
     """
 
     name: str
@@ -58,17 +69,20 @@ class ActionKind:
     effect: Effect
     deadline_s: float
     source: str
-    inverse: str
     agrees: Agrees
     verified: str
     obstacle: Check
     done: Done
     project: Project
     cost: Cost
+    inverse: str = ""
     restores: tuple[str, ...] = ()
+    prior: Prior = nothing_prior
     takes_out: bool = False
     stops_job: bool = False
     optional: bool = False
+    kept: bool = False
+    lasting: bool = False
 
     @property
     def disruptive(self) -> bool:
