@@ -11,6 +11,7 @@ from core.errors import InputError
 from core.units import CATALOG
 
 CREDENTIAL = "credential:"
+SHADOWS = ("runbook", "greedy", "adopted", "twin")
 _CREDENTIAL = re.compile(r"credential:[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}", re.ASCII)
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
 _PORTS = range(65536)
@@ -91,6 +92,16 @@ def absolute(path: Path) -> Path:
 def absolute_or_none(path: str) -> str:
     """Refuse a path that depends on where the process was started; an empty one means none."""
     return str(absolute(Path(path))) if path else path
+
+
+def shadow_policy(text: str) -> str:
+    """Refuse what is neither one of the policies by name nor a policy file's absolute path."""
+    if text and text not in SHADOWS and not Path(one_line(text)).is_absolute():
+        raise ValueError(
+            f"names no policy: write {', '.join(SHADOWS)}, the absolute path of a file that "
+            "`gpumedic train` wrote, or nothing"
+        )
+    return text
 
 
 def moment(text: str) -> str:

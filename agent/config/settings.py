@@ -20,6 +20,7 @@ from agent.config.forms import (
     no_boolean,
     one_line,
     secret_reference,
+    shadow_policy,
     socket_address,
 )
 from agent.quantities import Duration, Size, at_least
@@ -285,6 +286,26 @@ class Guards(Section):
     )
 
 
+class Policies(Section):
+    """Who chooses what is done about an incident, within the guards."""
+
+    use: Literal["runbook", "adopted", "twin"] = Field(
+        default="runbook",
+        description="runbook; adopted: what `gpumedic policy promote` let in; or twin: each choice "
+        "is tried on a simulated twin of the cluster",
+    )
+    shadow: Annotated[str, AfterValidator(shadow_policy)] = Field(
+        default="",
+        description="asked beside it and only written down: runbook, greedy, adopted, twin, or the "
+        "path of a policy file; empty: none",
+    )
+    explore: Annotated[Number, Field(ge=0, le=0.2)] = Field(
+        default=0.0,
+        description="share of decisions left to chance among safe choices, so that the journal "
+        "can tell what the shadow would have lost",
+    )
+
+
 class AutonomyRule(Section):
     """How far gpumedic may go with some actions on some nodes; the first match wins."""
 
@@ -374,6 +395,7 @@ class Settings(BaseSettings):
     detect: Detect = Detect()
     diagnose: Diagnose = Diagnose()
     guards: Guards = Guards()
+    policy: Policies = Policies()
     autonomy: tuple[AutonomyRule, ...] = ()
     server: Server = Server()
     webhooks: tuple[Webhook, ...] = ()
