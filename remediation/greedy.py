@@ -43,6 +43,7 @@ from core.situation import Bools, Fact, Remedy
 from core.types import Floats
 from remediation.chooser import Moment
 from remediation.knobs import Knob, usual
+from remediation.tuned import tuned
 
 
 class G(IntEnum):
@@ -174,13 +175,13 @@ def _missed(facts: Floats, weights: Floats, away_s: float, used: int) -> float:
     return float(weights[G.SCARCITY] * max(0.0, chance) * wait_s * gpus)
 
 
-def _lacks(facts: Floats) -> float:
+def lacks(facts: Floats) -> float:
     """Return how many GPUs' worth of work the job lacks as it is."""
     pace = min(1.0, facts[Fact.PACE]) if facts[Fact.JOB_RUNS] > 0 else 0.0
     return float(facts[Fact.JOB_GPUS] * (1.0 - pace))
 
 
-def _crashes(facts: Floats, weights: Floats, within_s: float) -> float:
+def crashes(facts: Floats, weights: Floats, within_s: float) -> float:
     """Return the probability that a job that makes steps crashes in that time."""
     if facts[Fact.JOB_RUNS] == 0 or facts[Fact.PACE] <= 0:
         return 0.0
@@ -222,8 +223,8 @@ def _price(choice: int, facts: Floats, weights: Floats) -> float:
         cost += gpus * _work_s(facts)
     elif choice == Choice.ESCALATE:
         crash_s = facts[Fact.UNSAVED_S] + facts[Fact.RESTART_S]
-        crash = _crashes(facts, weights, facts[Fact.PEOPLE_S]) * gpus * crash_s
-        cost = facts[Fact.PAGE_GPU_S] + _lacks(facts) * facts[Fact.PEOPLE_S] + crash
+        crash = crashes(facts, weights, facts[Fact.PEOPLE_S]) * gpus * crash_s
+        cost = facts[Fact.PAGE_GPU_S] + lacks(facts) * facts[Fact.PEOPLE_S] + crash
     return float(cost)
 
 
@@ -249,7 +250,7 @@ def _then(fact: int, facts: Floats, open: Bools, weights: Floats) -> float:
     if fact in (Fact.REBOOT, Fact.REPLACE):
         cost = leave
     elif fact == Fact.TIME:
-        cost = min(leave, _lacks(facts) * weights[G.PASSES_S])
+        cost = min(leave, lacks(facts) * weights[G.PASSES_S])
     elif fact == Fact.UNKNOWN:
         cost = page + (leave - page) * weights[G.UNKNOWN_NODE]
     elif fact == Fact.ROLL_BACK and open[Choice.ROLL_BACK]:
@@ -264,7 +265,7 @@ def _acting(facts: Floats, open: Bools, weights: Floats) -> Floats:
     price, loss = np.full(len(open), np.inf), np.full(len(open), np.inf)
     mass, then = np.empty(_MASSES), np.empty(_MASSES)
     lasts = np.empty((len(open), _MASSES))
-    notice = weights[G.NOTICE_S] * max(_lacks(facts), _node_gpus(facts))
+    notice = weights[G.NOTICE_S] * max(lacks(facts), _node_gpus(facts))
     for fact in range(_MASSES):
         mass[fact] = _mass(fact, facts, weights)
         then[fact] = notice + _then(fact, facts, open, weights)
@@ -302,7 +303,7 @@ def _waiting(saves: bool, best: float, facts: Floats, open: Bools, weights: Floa
             spared += broken * back * max(0.0, best - gpus * facts[Fact.RESTART_S])
         return float(gpus * LOOK_S + best - spared)
     crash_s = facts[Fact.RESTART_S] + (0.0 if saves else facts[Fact.UNSAVED_S])
-    meanwhile = _lacks(facts) * LOOK_S + _crashes(facts, weights, LOOK_S) * gpus * crash_s
+    meanwhile = lacks(facts) * LOOK_S + crashes(facts, weights, LOOK_S) * gpus * crash_s
     passed = max(1e-6, (facts[Fact.TIME] + facts[Fact.NO_FAULT]) * passes)
     stall = gpus * facts[Fact.STALL_S] if saves else 0.0
     return float(stall + meanwhile + (1.0 - passed) * min(best, meanwhile / passed))
@@ -321,6 +322,16 @@ def losses(facts: Floats, open: Bools, weights: Floats) -> Floats:
     return loss
 
 
+def ends(choice: int, facts: Floats, weights: Floats) -> float:
+    """Return the probability that the choice ends what the incident is about."""
+    total, ended = 1e-9, 0.0
+    for fact in range(_MASSES):
+        mass = _mass(fact, facts, weights)
+        total += mass
+        ended += mass * _ends(fact, choice, facts, weights)
+    return float(ended / total)
+
+
 def choose(facts: Floats, open: Bools, weights: Floats) -> int:
     """Return the open choice of the least expected loss; waiting for a job that starts."""
     if facts[Fact.JOB_STARTS] > 0:
@@ -330,20 +341,25 @@ def choose(facts: Floats, open: Bools, weights: Floats) -> int:
 
 # All of it, each after those that it calls.
 PARTS = (
-    *(_tries, _mass, _passed, _on, _unknown_ends, _ends, _node_gpus, _back_s, _missed, _lacks),
-    *(_crashes, _work_s, _price, _leaving, _then, _acting, _waiting, losses, choose),
+    *(_tries, _mass, _passed, _on, _unknown_ends, _ends, _node_gpus, _back_s, _missed, lacks),
+    *(crashes, _work_s, _price, _leaving, _then, _acting, _waiting, losses, choose),
 )
 
 
 class Greedy:
     """The least expected loss, one step ahead; the same situation gives the same choice."""
 
-    name = "greedy"
     version = "1"
 
-    def __init__(self, weights: Floats | None = None) -> None:
+    def __init__(self, weights: Floats | None = None, *, name: str = "greedy") -> None:
         """Keep the weights: (len(G),) in the order of ``WEIGHTS``."""
+        self.name = name
         self._weights = usual(WEIGHTS) if weights is None else weights
+
+    @classmethod
+    def tuned(cls, *, name: str = "tuned_greedy") -> "Greedy":
+        """Return the policy with the weights that the search found."""
+        return cls(tuned("greedy", WEIGHTS), name=name)
 
     def choose(self, moment: Moment) -> Choice:
         """Return what to do about the incident now."""

@@ -8,7 +8,8 @@ What a fault is called does not matter here, only what ends it (``remediation.re
   it, reset or reboot it, have it serviced where that does not help); where a reset is likely to
   mend it, it comes back at once; without a spare the job goes on smaller, waits for the reboot, or
   takes a node of a job that matters less
-- slowness: given time to pass, as most does (FALCON); what stays is treated as hardware
+- slowness: of hardware, that; any other is given time to pass, as most does (FALCON), and where it
+  stays, a node half as likely broken goes too
 - a warning: the job saves its state, and leaves the node before it fails
 - a bad state, a setting, something only people can mend: back to an older checkpoint; the knob; a
   page
@@ -25,6 +26,7 @@ from core.situation import Bools, Fact
 from core.types import Floats
 from remediation.chooser import Moment
 from remediation.knobs import Knob, usual
+from remediation.tuned import tuned
 
 
 class K(IntEnum):
@@ -112,7 +114,7 @@ def _mend(facts: Floats, open: Bools, knobs: Floats) -> int:
         choice = Choice.TUNE.value
     elif open[Choice.ESCALATE] and facts[Fact.PEOPLE] >= knobs[K.PEOPLE]:
         choice = Choice.ESCALATE.value
-    elif gone or lemon or (blamed and broken > facts[Fact.RESTART]):
+    elif gone or lemon or (blamed and broken > passing):
         choice = _take_out(facts, open, knobs)
     elif restarts and (passing >= knobs[K.TRANSIENT] or not blamed):
         choice = Choice.RESTART.value
@@ -160,18 +162,20 @@ def _resets(facts: Floats, knobs: Floats) -> bool:
 
 def _speed_up(facts: Floats, open: Bools, knobs: Floats) -> int:
     """Choose for a job that is slow, but makes steps: nothing that it would not outlast."""
-    if facts[Fact.AGE_S] < knobs[K.PATIENCE_S]:
-        return Choice.WAIT.value
-    tried = facts[Fact.RESTARTS_TRIED] >= knobs[K.RESTARTS]
-    if not tried and open[Choice.TUNE] and facts[Fact.TUNE] >= knobs[K.SETTING]:
-        return Choice.TUNE.value
-    if open[Choice.ESCALATE] and facts[Fact.PEOPLE] >= knobs[K.PEOPLE]:
-        return Choice.ESCALATE.value
-    if facts[Fact.REPLACE] + facts[Fact.REBOOT] >= knobs[K.HARDWARE]:
-        return _leave(facts, open, knobs)
-    if not tried and open[Choice.RESTART] and facts[Fact.RESTART] >= knobs[K.TRANSIENT]:
-        return Choice.RESTART.value
-    return Choice.WAIT.value
+    broken = facts[Fact.REPLACE] + facts[Fact.REBOOT]
+    fresh = facts[Fact.RESTARTS_TRIED] < knobs[K.RESTARTS]
+    stays = facts[Fact.AGE_S] >= knobs[K.PATIENCE_S]
+    if fresh and open[Choice.TUNE] and facts[Fact.TUNE] >= knobs[K.SETTING]:
+        choice = Choice.TUNE.value
+    elif open[Choice.ESCALATE] and facts[Fact.PEOPLE] >= knobs[K.PEOPLE]:
+        choice = Choice.ESCALATE.value
+    elif broken >= knobs[K.HARDWARE] or (stays and broken >= knobs[K.HARDWARE] / 2):
+        choice = _leave(facts, open, knobs)
+    elif stays and fresh and open[Choice.RESTART] and facts[Fact.RESTART] >= knobs[K.TRANSIENT]:
+        choice = Choice.RESTART.value
+    else:
+        choice = Choice.WAIT.value
+    return choice
 
 
 def _leave(facts: Floats, open: Bools, knobs: Floats) -> int:
@@ -218,12 +222,17 @@ PARTS = (_resets, _take_out, _leave, _mend, _speed_up, _heed, recommend)
 class Runbook:
     """The runbook as a chooser; without knobs of its own, published practice."""
 
-    name = "runbook"
     version = "2"
 
-    def __init__(self, knobs: Floats | None = None) -> None:
+    def __init__(self, knobs: Floats | None = None, *, name: str = "runbook") -> None:
         """Keep the knobs: (len(K),) in the order of ``KNOBS``."""
+        self.name = name
         self._knobs = usual(KNOBS) if knobs is None else knobs
+
+    @classmethod
+    def tuned(cls, *, name: str = "tuned_runbook") -> "Runbook":
+        """Return the runbook with the knobs that the search found."""
+        return cls(tuned("runbook", KNOBS), name=name)
 
     def choose(self, moment: Moment) -> Choice:
         """Return what to do about the incident now."""
