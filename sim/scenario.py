@@ -260,6 +260,11 @@ class Site:
     reboot_lo_s, reboot_hi_s: of an 8-GPU node with its self-test; assumed
     blame:     share of diagnoses by the surrogate that name the true cause first
     false_alarms: a day, in the whole cluster
+    people_s:  mean time from a page until a person has mended what is broken (assumed)
+    validate_s: a node in which nothing is found passes its checks (dcgmi diag -r 3 takes 15 min to
+               an hour, NVIDIA's documentation; assumed)
+    repair_scale, notice_scale: times the catalogue's repairs by crews, and its delays of detection
+    warn_recall: share of precursors for which the surrogate opens an incident (assumed)
     order_delay_s, order_failure: latency of an order, share of orders that fail though possible
     """
 
@@ -280,12 +285,17 @@ class Site:
     reboot_hi_s: float = 900.0
     blame: float = 0.9
     false_alarms: float = 0.0
+    people_s: float = 3600.0
+    validate_s: float = 1800.0
+    repair_scale: float = 1.0
+    notice_scale: float = 1.0
+    warn_recall: float = 0.0
     order_delay_s: float = 0.0
     order_failure: float = 0.0
 
     def __post_init__(self) -> None:
-        ratios("site", self, ("check_recall", "restart_spread", "blame", "order_failure"))
-        shares = {"check_recall", "restart_spread", "blame", "order_failure"}
+        shares = ("check_recall", "restart_spread", "blame", "warn_recall", "order_failure")
+        ratios("site", self, shares)
         not_negative("site", self, [part.name for part in fields(self) if part.name not in shares])
         if self.reboot_hi_s < self.reboot_lo_s:
             raise InputError(

@@ -9,7 +9,7 @@ from core.types import Action
 from sim.catalogue import CAUSES, CLASSES
 from sim.engine import surrogate
 from sim.engine.tables import Table
-from sim.engine.words import Phase
+from sim.engine.words import Back, Phase
 from sim.scenario import COOLING, FILLING, LEAK, XID_79, FaultSpec, JobSpec, Scenario, Site
 from sim.world import World
 
@@ -54,13 +54,13 @@ def test_a_fault_is_noticed_within_the_time_of_its_class() -> None:
 
 def test_as_many_diagnoses_blame_the_right_node_as_the_site_says() -> None:
     right, sure = [], []
-    for seed in range(60):
+    for seed in range(120):
         said = due(world(on(2), seed=seed, site=Site(blame=0.7)))
         right.append(said["node"] == 2 or said["other_node"] == said["node"])
         sure.append(float(said["probability"]))
         assert float(said["probability"] + said["other_probability"]) <= 1
 
-    assert abs(np.mean(right) - 0.74) < 0.16  # a wrong node can be drawn right: one in five
+    assert abs(np.mean(right) - 0.74) < 0.12  # a wrong node can be drawn right: one in five
     assert np.mean(np.array(sure)[right]) > np.mean(np.array(sure)[~np.array(right)])
 
 
@@ -134,7 +134,7 @@ def test_a_node_that_reboots_comes_back_into_service() -> None:
     it = world()
     it.cordon("node-05", by="gpumedic", reason="test")
     it.perform(Action("k", "reboot_node", Target(node="node-05"), (), 1500.0, ""))
-    surrogate.bring_back(it.inner, 5)
+    it.inner.nodes[5]["back"] = Back.AS_UP
     it.advance(it.now_s + HOUR_S)
 
     assert it.state().nodes[5].condition == "ready"

@@ -112,7 +112,7 @@ def loss_of(phase: int, stage: int) -> int:
 def close(w: Tables, job: int) -> None:
     """Move the GPU time of a job whose slot is given back from its row to the cluster's sums."""
     core, row = w.core[0], w.jobs[job]
-    core["asked_gpu_s"] += _asked(w, job, row["ended_s"])
+    core["asked_gpu_s"] += asked(w, job, row["ended_s"])
     core["held_gpu_s"] += row["held_gpu_s"]
     core["good_gpu_s"] += row["good_gpu_s"]
     row["held_gpu_s"] = 0.0
@@ -151,12 +151,12 @@ def wanted(w: Tables, job: int) -> int:
 def want(w: Tables, job: int, gpus: int) -> None:
     """Let a job want so many GPUs from now on; what it wanted before stays asked for."""
     row, now_s = w.jobs[job], w.core[0]["now_s"]
-    row["asked_gpu_s"] = _asked(w, job, now_s)
+    row["asked_gpu_s"] = asked(w, job, now_s)
     row["sized_s"], row["ordered"] = now_s, gpus
 
 
 @compiled
-def _asked(w: Tables, job: int, until_s: float) -> float:
+def asked(w: Tables, job: int, until_s: float) -> float:
     """Return the GPU-seconds that a job was to have from its first start on."""
     row = w.jobs[job]
     if math.isnan(row["begun_s"]):

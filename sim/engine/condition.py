@@ -18,7 +18,7 @@ _REPLAYS = 2.0
 # The Xids of NVIDIA's catalogue that are about memory: an error that could not be corrected (48,
 # 95 and, held to one process, 94), a row that will be remapped (63) and one that cannot be (64).
 _UNCORRECTED, _REMAPPED, _REMAP_FAILED, _NVLINK = (48, 94, 95), (48, 63), 64, 74
-_CHAINS = 6
+CHAINS = 6
 
 
 @compiled
@@ -91,7 +91,7 @@ def chain(w: Tables, node: int, which: int) -> int:
 @compiled
 def open_on(w: Tables, node: int, effect: int) -> int:
     """Return an open fault with an effect that concerns a node, or NONE."""
-    for which in range(_CHAINS):
+    for which in range(CHAINS):
         fault = chain(w, node, which)
         while fault != NONE:
             if w.classes[w.faults[fault]["class"]]["effect"] == effect:
@@ -119,7 +119,7 @@ def refresh(w: Tables, node: int) -> None:
     """Work a node's condition out from all that is open, and draw the conclusions."""
     machines.carry(w, node)
     _make_sound(w, node)
-    for which in range(_CHAINS):
+    for which in range(CHAINS):
         fault = chain(w, node, which)
         while fault != NONE:
             _add(w, node, fault)

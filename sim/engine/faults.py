@@ -177,6 +177,8 @@ def _fill(w: Tables, fault: int) -> None:
         kind["lasts_mu"],
         kind["lasts_sigma"],
     )
+    if repair.is_by_crew(w, fault):
+        row["lasts_s"] *= w.site[0]["repair_scale"]
 
 
 @compiled

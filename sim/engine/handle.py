@@ -1,6 +1,6 @@
 """How compiled code sees a world's tables: one pointer to a book of where each of them is.
 
-numba would pass 27 arrays as some 200 numbers, at every call of every function: its compiler then
+numba would pass 28 arrays as some 200 numbers, at every call of every function: its compiler then
 spends minutes on moving them about (measured: half of its time for one function). So
 ``Tables`` is a type of its own, an address, and ``w.nodes`` reads the array's place from the book.
 """

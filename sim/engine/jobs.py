@@ -21,6 +21,7 @@ from sim.engine.record import keep_job, say
 from sim.engine.tables import Tables
 from sim.engine.waiting import remove, wake
 from sim.engine.words import (
+    FAILED,
     NONE,
     Ending,
     JobKind,
@@ -36,6 +37,7 @@ _SAME_PACE = 1e-6
 # A job that fails again before it has run for 10 min waits 10 s more, then 20 s, at most 5 min: the
 # back-off of Kubernetes for what crashes in a loop (kubernetes.io, Pod Lifecycle).
 _STEADY_S, _BACK_OFF_S, _MOST_S = 600.0, 10.0, 300.0
+_TOLD_S = 120.0  # a job that fails and of which no incident tells is noticed so late: assumed
 _STAGE_ENDS = (0.1, 0.4, 0.55, 1.0)  # share of a start that has passed at the end of each stage
 _NO_FAULTS = (Reason.ORDERED, Reason.PREEMPTED, Reason.USER_BUG)
 
@@ -344,6 +346,8 @@ def _fail_on(w: Tables, job: int, reason: int, fault: int, node: int) -> None:
     if site["requeue"]:
         wait_s = site["requeue_s"] + _back_off_s(row["attempts"])
         after(w, wait_s, Kind.REQUEUE, job, 0, row["version"])
+    elif site["surrogate"]:
+        after(w, _TOLD_S * site["notice_scale"], Kind.NOTICE, job, FAILED, row["version"])
 
 
 @compiled

@@ -43,6 +43,6 @@ def _handle(w: Tables, kind: int, a: int, b: int, version: int) -> None:
     elif kind == Kind.TICK:
         services.on_tick(w, a, version)
     elif kind == Kind.NOTICE:
-        surrogate.on_event(w, a, b)
+        surrogate.on_event(w, a, b, version)
     else:
         faults.on_event(w, kind, a, b, version)

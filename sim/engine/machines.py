@@ -9,7 +9,7 @@ from sim.engine.heap import after
 from sim.engine.jit import compiled
 from sim.engine.record import keep_node
 from sim.engine.tables import Tables
-from sim.engine.words import GPUS, NONE, Hold, Kind, Load
+from sim.engine.words import GPUS, NONE, Back, Hold, Kind, Load
 
 IDLE_MEMORY = 0.07
 BUSY_MEMORY = 0.38
@@ -97,6 +97,10 @@ def take_out(w: Tables, node: int, hold: int) -> None:
         return
     carry(w, node)
     row["hold"], row["since_s"] = hold, w.core[0]["now_s"]
+    if hold == Hold.AGENT:
+        w.core[0]["out"] += 1
+    else:
+        w.core[0]["kept"] += 1
     changed(w, node)
 
 
@@ -107,8 +111,27 @@ def give_back(w: Tables, node: int) -> None:
     if row["hold"] == Hold.NOBODY:
         return
     carry(w, node)
+    if row["hold"] == Hold.AGENT:
+        w.core[0]["out"] -= 1
+        _log_return(w, node)
+    else:
+        w.core[0]["kept"] -= 1
     row["hold"], row["since_s"] = Hold.NOBODY, w.core[0]["now_s"]
+    row["back"], row["crewed"] = Back.NOT, False
     changed(w, node)
+
+
+@compiled
+def _log_return(w: Tables, node: int) -> None:
+    """Write down with the order that took a node out that it is back."""
+    row, core = w.nodes[node], w.core[0]
+    if row["order"] >= core["orders_n"]:
+        return
+    order = w.orders[row["order"]]
+    if order["node"] == node:
+        order["back_s"] = core["now_s"]
+    elif order["other"] == node:
+        order["other_back_s"] = core["now_s"]
 
 
 @compiled

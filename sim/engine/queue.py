@@ -21,6 +21,7 @@ NAMED = -2  # SUBMIT of one of the scenario's own jobs
 _STARTS = 64  # most jobs that one event starts: a table has room for what one event writes
 _VICTIMS = 64  # most jobs that make room for one
 _GROW_AFTER_S = 600.0  # an elastic job stays at its size so long: a restart must pay
+_LOOK_AGAIN_S = 60.0  # one that could grow and starts or saves its state is looked at again then
 
 
 @compiled
@@ -160,7 +161,7 @@ def _place(w: Tables, job: int) -> bool:
     if core["free_nodes"] < count:
         spares = _spares_for(w, job, count)
         if spares == 0:
-            count = _fitting(w, job, core["free_nodes"]) if row["kind"] == JobKind.ELASTIC else 0
+            count = fitting(w, job, core["free_nodes"]) if row["kind"] == JobKind.ELASTIC else 0
         if count == 0:
             return False
     if count > spares:
@@ -186,7 +187,7 @@ def _spares_for(w: Tables, job: int, count: int) -> int:
 
 
 @compiled
-def _fitting(w: Tables, job: int, most: int) -> int:
+def fitting(w: Tables, job: int, most: int) -> int:
     """Return on how many of ``most`` nodes an elastic job can run, 0: on none."""
     row, each = w.jobs[job], int(w.nodes[0]["gpus"])
     count = most
@@ -199,18 +200,34 @@ def _fitting(w: Tables, job: int, most: int) -> int:
 
 @compiled
 def _grow_all(w: Tables) -> None:
-    """Let elastic jobs that run on less than they asked for have free nodes."""
-    core, grown, job = w.core[0], 0, w.core[0]["holder"]
-    while job != NONE and core["free_nodes"] > 0 and grown < _STARTS:
+    """Let elastic jobs that run on less than they asked for have free nodes, and spares they lent.
+
+    One that has not run long enough is looked at again when it has.
+    """
+    core, grown, job, next_s = w.core[0], 0, w.core[0]["holder"], math.inf
+    while job != NONE and grown < _STARTS:
         row = w.jobs[job]
-        ran_s = core["now_s"] - row["since_s"]
-        if row["stage"] == Stage.STEPPING and jobs.is_shrunk(w, job) and ran_s >= _GROW_AFTER_S:
-            most = placement.needs(w, wanted(w, job))
-            size = _fitting(w, job, min(most, row["nodes"] + core["free_nodes"]))
-            if size > row["nodes"]:
+        following = row["holder_next"]
+        if jobs.is_shrunk(w, job):
+            size = _larger(w, job)
+            due_s = row["since_s"] + _GROW_AFTER_S
+            idle = row["stage"] == Stage.STEPPING and row["handled"] == NONE
+            if size > row["nodes"] and idle and due_s <= core["now_s"]:
                 _grow(w, job, size)
                 grown += 1
-        job = row["holder_next"]
+            elif size > row["nodes"]:
+                next_s = min(next_s, max(due_s, core["now_s"] + _LOOK_AGAIN_S))
+        job = following
+    push(w, next_s, Kind.SCHEDULE, 0, 0, 0)
+
+
+@compiled
+def _larger(w: Tables, job: int) -> int:
+    """Return on how many nodes a shrunk job could run with those that are free for it."""
+    row = w.jobs[job]
+    more = w.core[0]["free_nodes"] + placement.count_spares(w, row["lent"])
+    most = placement.needs(w, wanted(w, job))
+    return fitting(w, job, min(most, row["nodes"] + more))
 
 
 @compiled
@@ -218,10 +235,16 @@ def _grow(w: Tables, job: int, size: int) -> None:
     """Stop a job in order and start it on more nodes: its state is written first."""
     row = w.jobs[job]
     jobs.save_and_end(w, job)
-    placement.append_free(w, job, size - row["nodes"])
+    free = min(size - row["nodes"], w.core[0]["free_nodes"])
+    if free > 0:
+        placement.append_free(w, job, free)
+    while row["nodes"] < size:
+        placement.append(w, job, placement.spare(w))
+        row["lent"] -= 1
     row["fresh"] = True
     if not jobs.is_shrunk(w, job):
         w.core[0]["shrunk"] -= 1
+        row["lent"] = 0
     jobs.start_later(w, job, row["stall_s"] + row["save_s"])
 
 
@@ -285,7 +308,7 @@ def _replace_bad(w: Tables, job: int, bad: int) -> bool:
 def _shrink(w: Tables, job: int, bad: int) -> bool:
     """Let an elastic job go on with its sound nodes, if it can."""
     row = w.jobs[job]
-    size = _fitting(w, job, row["nodes"] - bad)
+    size = fitting(w, job, row["nodes"] - bad)
     if row["kind"] != JobKind.ELASTIC or size == 0:
         return False
     w.core[0]["shrunk"] += 0 if jobs.is_shrunk(w, job) else 1

@@ -15,7 +15,7 @@ from sim.engine.jit import compiled
 from sim.engine.record import say
 from sim.engine.tables import Tables
 from sim.engine.waiting import wake
-from sim.engine.words import NONE, Effect, Hold, Kind, Purpose, Reason, Said, Scope
+from sim.engine.words import BACK, NONE, Back, Effect, Hold, Kind, Purpose, Reason, Said, Scope
 
 _SHUTDOWN_CRASH_S = 10.0  # ByteRobust's inspection period for a GPU that is lost (SOSP'25)
 
@@ -105,10 +105,14 @@ def check_later(w: Tables, fault: int) -> None:
 @compiled
 def wants_crew(w: Tables, fault: int) -> bool:
     """Say whether an open fault ends only by a crew's work, and a crew would come for it."""
-    row = w.faults[fault]
-    kind = w.classes[row["class"]]
-    on_node = kind["scope"] in (Scope.GPU, Scope.NODE)
-    return bool(on_node and not kind["lasts_alone"] and not math.isinf(row["lasts_s"]))
+    return bool(is_by_crew(w, fault) and not math.isinf(w.faults[fault]["lasts_s"]))
+
+
+@compiled
+def is_by_crew(w: Tables, fault: int) -> bool:
+    """Say whether a fault is of a class that ends only by a crew's work."""
+    kind = w.classes[w.faults[fault]["class"]]
+    return bool(kind["scope"] in (Scope.GPU, Scope.NODE) and not kind["lasts_alone"])
 
 
 @compiled
@@ -130,13 +134,13 @@ def keeps_out(w: Tables, fault: int) -> bool:
 def consider(w: Tables, node: int) -> None:
     """Send a crew to a node if it has work there and may begin: each fault takes its own time."""
     row = w.nodes[node]
-    away = row["hold"] != Hold.NOBODY and row["free"] == row["gpus"]
+    away = row["hold"] != Hold.NOBODY and row["free"] == row["gpus"] and row["back"] != Back.AS_UP
     if row["booting"] or (row["up"] and not away):
         return
     more, fault = False, row["fault"]
     while fault != NONE:
         if wants_crew(w, fault) and not w.faults[fault]["crew"]:
-            w.faults[fault]["crew"] = True
+            w.faults[fault]["crew"], row["crewed"] = True, True
             after(w, w.faults[fault]["lasts_s"], Kind.MENDED, fault, 0, 0)
             more = True
         fault = w.faults[fault]["next"]
@@ -159,6 +163,8 @@ def after_mend(w: Tables, node: int) -> None:
         machines.carry(w, node)
         row["repair"] = False
         machines.changed(w, node)
+    if row["back"] == Back.CHECKED:
+        after(w, w.site[0]["validate_s"], Kind.NOTICE, node, BACK, 0)
     if row["hold"] == Hold.SITE:
         machines.give_back(w, node)
         if row["up"]:
@@ -200,6 +206,8 @@ def _boot_on(w: Tables, node: int, stage: int) -> None:
         end_rollouts(w)
     machines.come_up(w, node)
     say(w, Said.NODE_RETURNED, 0, node, NONE, NONE)
+    if row["back"] != Back.NOT:
+        after(w, 0.0, Kind.NOTICE, node, BACK, 0)
     consider(w, node)
     placement.offer(w, node)
     wake(w)

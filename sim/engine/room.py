@@ -23,6 +23,7 @@ GROWING = (
     "service_log",
     "troubles",
     "done",
+    "orders",
 )
 
 
@@ -52,6 +53,8 @@ def is_short(w: Tables) -> bool:
         short = 9
     elif len(w.done) - core["done_n"] < _ROWS_MORE:
         short = 10
+    elif len(w.orders) - core["orders_n"] < _ROWS_MORE:
+        short = 11
     core["short"] = short
     return short != 0
 

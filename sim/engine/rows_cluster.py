@@ -4,6 +4,8 @@ import numpy as np
 
 from sim.engine.words import Loss, Scope, Use
 
+ACTS = 64  # steps whose times are kept: no bound on actions an hour may be higher
+
 CORE = np.dtype(
     [
         ("seed", "u8"),
@@ -25,6 +27,7 @@ CORE = np.dtype(
         ("job_log_n", "i8"),
         ("service_log_n", "i8"),
         ("troubles_n", "i8"),
+        ("orders_n", "i8"),
         ("goodput_log_n", "i8"),
         ("short", "i4"),  # which table had no room left: the caller makes room and goes on
         ("stop", "b1"),  # a decision is due: ``advance`` returns
@@ -53,6 +56,25 @@ CORE = np.dtype(
         ("load_factor", "f8"),  # times the usual request rate
         ("domains_at", "i4", (len(Scope),)),  # first row of each scope in ``domains``, NONE
         ("touches", "i8"),  # changes so far that each job must heed once
+        # what was decided about incidents, and what came of it (``sim.engine.decisions``)
+        ("out", "i4"),  # nodes out by the agent's hand, and by others'
+        ("kept", "i4"),
+        ("open_n", "i4"),  # incidents open now
+        ("incidents", "i4"),  # opened since the start
+        ("false_incidents", "i4"),  # of these, about nothing
+        ("closed", "i4"),
+        ("idle_closed", "i4"),  # closed though nothing was done about them
+        ("pages", "i4"),
+        ("drains", "i4"),  # nodes taken out
+        ("wrong_drains", "i4"),  # on which no fault of the node or a GPU was open
+        ("recovered", "i4"),  # incidents about a fault that are over
+        ("recovered_s", "f8"),  # sum of their times
+        ("repairs", "i4"),  # nodes that came back after a crew had work on them
+        ("repairs_s", "f8"),  # sum of the times that they were out
+        ("boots", "i4"),  # nodes that came back after a reboot by order
+        ("boots_s", "f8"),
+        ("acts", "i8"),  # steps of plans ordered so far
+        ("acts_s", "f8", (ACTS,)),  # when the last ones were, in turn
     ],
     align=True,
 )
@@ -78,6 +100,11 @@ SITE = np.dtype(
         ("surrogate", "b1"),  # faults are noticed by drawn delays and ``advance`` stops there
         ("blame", "f4"),  # share of diagnoses that name the true cause first
         ("false_alarms", "f8"),  # a day, whole cluster
+        ("people_s", "f8"),  # mean time from a page until a person has mended it
+        ("validate_s", "f8"),  # a node in which nothing is found passes its checks
+        ("repair_scale", "f8"),  # times a crew's work
+        ("notice_scale", "f8"),  # times the delays of detection
+        ("warn_recall", "f4"),  # share of precursors for which an incident is opened
         ("order_delay_s", "f8"),  # an actuator's latency
         ("order_failure", "f4"),  # share of orders that fail though they could be done
         ("horizon_s", "f8"),  # drawn faults come up to here; a later WINDOW draws on

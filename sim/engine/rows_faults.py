@@ -99,24 +99,62 @@ TROUBLE = np.dtype(
         ("job", "i4"),
         ("cause", "i2"),
         ("probability", "f4"),
+        ("placed", "b1"),  # the first cause is one of the node; else of the job or a domain
         ("other_node", "i4"),
         ("other_cause", "i2"),
         ("other_probability", "f4"),
+        ("other_placed", "b1"),
+        ("persistent", "f4"),  # probability, as told, that no restart ends it, nor time
+        ("no_fault", "f4"),  # probability, as told, that nothing is broken
         ("opened_s", "f8"),
+        ("blamed_s", "f8"),  # when ``node`` was blamed first
         ("due_s", "f8"),
         ("looks", "i4"),
         ("open", "b1"),
         ("busy", "b1"),  # a plan is under way; its next step is looked at when it is due
-        # the plan, where compiled code carries it out (``sim.engine.decisions``)
+        # what was tried for it
+        ("restarts", "i2"),
+        ("moves", "i2"),
+        ("tried_s", "f8"),  # when the last of either was ordered; -inf: never
+        ("paged", "b1"),  # a person was, and when the last has mended it; inf: nobody comes
+        ("person_s", "f8"),
+        # the plan, where compiled code carries it out (``sim.engine.steps``)
         ("choice", "i1"),
         ("stage", "i1"),
         ("ordered", "b1"),
         ("ordered_s", "f8"),
         ("save", "b1"),  # it begins with a checkpoint
         ("at", "i4"),  # node that it is about
-        ("spare", "i4"),
+        ("beside", "i4"),  # the second node of SWAP_BOTH, NONE
+        ("spare", "i4"),  # node that takes its place, and the second's
+        ("spare_beside", "i4"),
+        ("lender", "i4"),  # job that lends a node, NONE
         ("subject", "i4"),  # job that it stops or saves, and its number
         ("subject_number", "i8"),
+        ("order", "i4"),  # its row in ``orders``
+    ],
+    align=True,
+)
+
+# What was decided, waiting left out, and whether its effect showed: what audits read.
+ORDER = np.dtype(
+    [
+        ("time_s", "f8"),
+        ("ended_s", "f8"),  # when its plan ended; nan: it has not
+        ("trouble", "i4"),
+        ("choice", "i1"),
+        ("node", "i4"),  # that it is about
+        ("other", "i4"),  # the second of SWAP_BOTH, NONE
+        ("put", "i4"),  # the node put in its place, NONE
+        ("job", "i8"),  # number of the job that it is about, NONE
+        ("taken", "i1"),  # how many nodes it took out of service
+        ("back_s", "f8"),  # when ``node`` was in service again, and ``other``; inf: it is not
+        ("other_back_s", "f8"),
+        ("out", "i2"),  # nodes out by our hand once it had been ordered
+        ("rack", "i2"),  # of them in the rack of ``node``
+        ("spares", "i4"),  # spares ready once it had started the job anew
+        ("unsaved_gpu_s", "f8"),  # work of a stepping job that its stop lost
+        ("worked", "b1"),
     ],
     align=True,
 )

@@ -66,6 +66,12 @@ JOB = np.dtype(
         ("launch_s", "f8"),  # how long the start under way takes, or the last one took
         ("due_s", "f8"),  # when it ends at its pace, inf: not known
         ("fresh", "b1"),
+        # what the agent does with it
+        ("troubled", "i4"),  # open incidents about it
+        ("paged", "i4"),  # people who are on their way for them
+        ("handled", "i4"),  # the incident whose plan is under way, NONE
+        ("acted_s", "f8"),  # end of the last plan that restarted it
+        ("lent", "i4"),  # nodes that it has lost so and may take from the spares again
         # progress, true from ``row_s`` on
         ("row_s", "f8"),
         ("step", "f8"),

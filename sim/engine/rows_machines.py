@@ -65,6 +65,14 @@ NODE = np.dtype(
         ("boots", "i4"),  # so far; an UP of an earlier one is void
         ("look_s", "f8"),  # when its faults are looked at again, as a job should run by then
         ("shut", "u1", _G),  # by its own heat
+        # out by the agent's hand
+        ("back", "i1"),  # a Back: when it is returned
+        ("crewed", "b1"),  # a crew has had work on it since
+        ("order", "i4"),  # row of ``orders`` that took it out
+        ("out_s", "f8"),  # since when it is out, or when its reboot was ordered
+        ("acted_s", "f8"),  # when it was last taken out
+        ("blamed", "f8"),  # incidents that blamed it first, halved each 7 days, as of
+        ("blamed_s", "f8"),
         # what shows of a fault to come
         ("warn", "i1"),  # an Effect, NONE
         ("warn_class", "i2"),

@@ -39,6 +39,8 @@ def clear(w: Tables, job: int) -> None:
     row["pipeline"], row["micro"], row["loaders"], row["batch"] = 1, 0.0, 1.0, 1.0
     row["cache"], row["cache_asked"], row["starved"] = 0.0, 0.0, 0.0
     row["accumulate"], row["compressed"] = 1.0, False
+    row["troubled"], row["handled"], row["acted_s"], row["lent"] = 0, NONE, -math.inf, 0
+    row["paged"] = 0
     row["leak"], row["bad"], row["struck"], row["fresh"] = NONE, NONE, NONE, False
     row["phase"], row["stage"], row["reason"] = Phase.PENDING, Stage.NONE, Reason.NONE
     row["first"], row["last"], row["nodes"], row["given"] = NONE, NONE, 0, 0

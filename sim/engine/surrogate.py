@@ -1,32 +1,44 @@
-"""Detection and diagnosis drawn, not computed: when a fault is noticed, and what is blamed.
+"""Detection drawn, not computed: when a fault is noticed, and when an incident is looked at.
 
-The draws depend on what struck where for the how-manieth time, so every policy is told the same.
-Nothing of the truth reaches a policy otherwise. Each trouble asks for a decision when it is opened
-and, until its job runs on sound machines again, whenever its next look is due.
+What is blamed is drawn in ``sim.engine.blame``; nothing of the truth reaches a policy otherwise.
+Each trouble asks for a decision when it is opened and, until its job runs on sound machines again,
+whenever its next look is due.
 """
 
 import math
 
-from sim.engine import machines, placement
-from sim.engine.draws import between, exponential, uniform
-from sim.engine.heap import after, push
+from sim.engine import condition, machines, placement
+from sim.engine.blame import NOTICE, blame, blame_nothing, drawn, guess, has
+from sim.engine.draws import exponential, uniform
+from sim.engine.heap import after, push, whole
 from sim.engine.jit import compiled
 from sim.engine.tables import Tables
 from sim.engine.waiting import wake
-from sim.engine.words import GPUS, NONE, Hold, Kind, Phase, Purpose, Stage
+from sim.engine.words import (
+    BACK,
+    FAILED,
+    GPUS,
+    LOOK,
+    NONE,
+    Back,
+    Effect,
+    Hold,
+    Kind,
+    Phase,
+    Purpose,
+    Scope,
+    Stage,
+)
 
 _DAY_S = 86400.0
 LOOK_S = 15.0  # how often an action's effect is looked for: the daemon's own cycle
 WAIT_S = 300.0  # an incident for which nothing was done is looked at again
-LOOK, BACK = -2, -3
+_QUEUED_S = 60.0  # a job that waits for nodes is looked at so often
 _MOST_LOOKS = 20
-_GUESS = 0.3  # probability of a cause on a job's first node, where none of those named has it
-_SURE_LO, _SURE_HI = 0.6, 0.97  # probability of the first cause, where it is the true one
-_LESS_SURE = 0.8  # of a wrong blame's: that is what calibration means
-_OTHER = 0.7  # what is left goes to a second cause by this share
-_CLASS = 2**32
 _ALARMS = 2**48  # no fault's address
-_LANES = 8  # draws for one fault, by address
+_CHECK_S = 60.0  # checks of a node are made no more often
+_WELL = 0.95  # share of its healthy pace at which a job counts as well
+_TUNED = (Effect.BAD_CANARY, Effect.SURGE, Effect.LOADER_STARVED, Effect.DRIVER)
 
 
 @compiled
@@ -36,8 +48,8 @@ def watch(w: Tables, fault: int) -> None:
     kind = w.classes[row["class"]]
     if w.site[0]["surrogate"] and not math.isinf(kind["notice_lo_s"]):
         low, high = kind["notice_lo_s"], kind["notice_hi_s"]
-        wait_s = low + (high - low) * _drawn(w, fault, 0)
-        after(w, wait_s, Kind.NOTICE, fault, NONE, 0)
+        wait_s = low + (high - low) * drawn(w, fault, NOTICE)
+        after(w, wait_s * w.site[0]["notice_scale"], Kind.NOTICE, fault, NONE, 0)
 
 
 @compiled
@@ -48,27 +60,33 @@ def begin(w: Tables) -> None:
 
 
 @compiled
-def on_event(w: Tables, a: int, b: int) -> None:
+def on_event(w: Tables, a: int, b: int, version: int) -> None:
     """Open an incident or look at one again, and stop where it wants a decision.
 
     a: the fault, b: NONE; or a: NONE, b: how-manieth false alarm; or a: trouble, b: LOOK; or
-    a: a node that reboots, b: BACK
+    a: a node that is out, b: BACK; or a: a job that failed, b: FAILED
     """
     if b == LOOK:
         _look(w, a)
     elif b == BACK:
         bring_back(w, a)
+    elif b == FAILED:
+        if version == w.jobs[a]["version"]:
+            _meet_failed(w, a)
     elif a == NONE:
         _open_alarm(w, b)
-    elif math.isnan(w.faults[a]["mended_s"]):
-        _open(w, a)
+    elif math.isnan(w.faults[a]["mended_s"]) and math.isnan(w.faults[a]["noticed_s"]):
+        job = _job_of(w, a)
+        if job != NONE and w.jobs[job]["first"] != NONE:
+            _open(w, a, job)
 
 
 @compiled
 def look_later(w: Tables, trouble: int, wait_s: float) -> None:
     """Look at a trouble again after a while."""
-    w.troubles[trouble]["due_s"] = w.core[0]["now_s"] + wait_s
-    push(w, w.troubles[trouble]["due_s"], Kind.NOTICE, trouble, LOOK, 0)
+    due_s = whole(w.core[0]["now_s"] + wait_s)
+    w.troubles[trouble]["due_s"] = due_s
+    push(w, due_s, Kind.NOTICE, trouble, LOOK, 0)
 
 
 @compiled
@@ -82,14 +100,69 @@ def rest(w: Tables, trouble: int, wait_s: float) -> None:
 
 
 @compiled
+def return_later(w: Tables, node: int) -> None:
+    """Return a node that was taken out once crews have no work on it and its checks are passed."""
+    w.nodes[node]["back"] = Back.CHECKED
+    after(w, max(w.site[0]["validate_s"], _CHECK_S), Kind.NOTICE, node, BACK, 0)
+
+
+@compiled
 def bring_back(w: Tables, node: int) -> None:
-    """Return a node that is out by our hand to service once it has booted."""
-    if not w.nodes[node]["up"]:
-        after(w, LOOK_S, Kind.NOTICE, node, BACK, 0)
-    elif w.nodes[node]["hold"] == Hold.AGENT:
-        machines.give_back(w, node)
-        placement.offer(w, node)
-        wake(w)
+    """Return a node that is out by our hand to service, if it is time.
+
+    It is looked at again as it comes up and when a crew has gone.
+    """
+    row, core = w.nodes[node], w.core[0]
+    if row["back"] == Back.NOT or row["hold"] != Hold.AGENT or row["free"] != row["gpus"]:
+        return
+    if not row["up"] or (row["back"] == Back.CHECKED and row["repair"]):
+        return
+    if row["back"] == Back.CHECKED and is_broken(w, node):
+        return_later(w, node)
+        return
+    out_s = core["now_s"] - row["out_s"]
+    if row["back"] == Back.AS_UP:
+        core["boots"] += 1
+        core["boots_s"] += out_s
+    elif row["crewed"]:
+        core["repairs"] += 1
+        core["repairs_s"] += out_s
+    machines.give_back(w, node)
+    _keep_spares(w, node)
+    placement.offer(w, node)
+    wake(w)
+
+
+@compiled
+def is_broken(w: Tables, node: int) -> bool:
+    """Say whether a fault of a node or of one of its GPUs is open."""
+    fault = w.nodes[node]["fault"]
+    while fault != NONE:
+        if w.classes[w.faults[fault]["class"]]["scope"] in (Scope.GPU, Scope.NODE):
+            return True
+        fault = w.faults[fault]["next"]
+    return False
+
+
+@compiled
+def pace(w: Tables, job: int) -> float:
+    """Return a job's speed against its own where nothing is slow; 0: it makes no steps."""
+    row = w.jobs[job]
+    if row["phase"] != Phase.RUNNING or row["stage"] != Stage.STEPPING or row["step_s"] <= 0:
+        return 0.0
+    return float(row["ideal_s"] / row["step_s"])
+
+
+@compiled
+def _keep_spares(w: Tables, node: int) -> None:
+    """Let a node that comes back be a spare where a job has taken one for its own."""
+    if w.nodes[node]["pool"]:
+        return
+    for other in range(len(w.nodes)):
+        row = w.nodes[other]
+        if row["pool"] and row["free"] < row["gpus"]:
+            row["pool"], w.nodes[node]["pool"] = False, True
+            return
 
 
 @compiled
@@ -101,63 +174,78 @@ def _look(w: Tables, trouble: int) -> None:
     if row["busy"]:
         _ask(w, trouble)
     elif w.jobs[job]["number"] != row["number"] or w.jobs[job]["phase"] == Phase.COMPLETED:
-        row["open"] = False
+        _close(w, trouble)
+    elif w.jobs[job]["phase"] == Phase.PENDING or w.jobs[job]["first"] == NONE:
+        look_later(w, trouble, _QUEUED_S)
     elif _waits(w, job):
         look_later(w, trouble, LOOK_S)
     elif w.jobs[job]["phase"] == Phase.RUNNING and not _touched(w, trouble):
-        row["open"] = False
+        _close(w, trouble)
     else:
-        _blame_again(w, trouble)
+        guess(w, trouble)
         _ask(w, trouble)
 
 
 @compiled
 def _waits(w: Tables, job: int) -> bool:
-    """Say whether there is nothing to decide: a job waits for nodes, starts or saves its state."""
+    """Say whether there is nothing to decide: a job starts, saves its state or is in a plan."""
     row = w.jobs[job]
-    waits = row["phase"] in (Phase.PENDING, Phase.STARTING)
-    return bool(waits or row["stage"] == Stage.CAPTURING or row["first"] == NONE)
-
-
-@compiled
-def _blame_again(w: Tables, trouble: int) -> None:
-    """Blame the second cause where the job has the first one's node no more, and is troubled yet.
-
-    Where it has neither, any node may be to blame.
-    """
-    row = w.troubles[trouble]
-    job = row["job"]
-    if _has(w, row["node"], job):
-        return
-    row["gpu"] = NONE
-    if _has(w, row["other_node"], job) and row["other_probability"] > 0:
-        row["probability"] = row["other_probability"] / (1.0 - row["probability"])
-        row["node"], row["cause"] = row["other_node"], row["other_cause"]
-    else:
-        row["probability"] = _GUESS
-        row["node"] = w.jobs[job]["first"]
-    row["other_node"], row["other_probability"] = row["node"], 0.0
+    starts = row["phase"] == Phase.STARTING or row["stage"] == Stage.CAPTURING
+    return bool(starts or row["handled"] != NONE)
 
 
 @compiled
 def _touched(w: Tables, trouble: int) -> bool:
     """Say whether the job hangs, or runs on what broke while it is broken."""
     row = w.troubles[trouble]
-    if w.jobs[row["job"]]["stage"] == Stage.HUNG:
+    job, fault = row["job"], row["fault"]
+    if w.jobs[job]["stage"] == Stage.HUNG:
         return True
-    fault = row["fault"]
     if fault == NONE or not math.isnan(w.faults[fault]["mended_s"]):
         return False
-    node = w.faults[fault]["node"]
-    return node == NONE or _has(w, node, row["job"])
+    kind = w.classes[w.faults[fault]["class"]]
+    if kind["effect"] in _TUNED:
+        return pace(w, job) < _WELL
+    if kind["scope"] in (Scope.GPU, Scope.NODE):
+        return has(w, w.faults[fault]["node"], job)
+    return kind["scope"] == Scope.JOB or _reaches(w, fault, job)
 
 
 @compiled
-def _has(w: Tables, node: int, job: int) -> bool:
-    for gpu in range(GPUS):
-        if w.nodes[node]["job"][gpu] == job:
+def _reaches(w: Tables, fault: int, job: int) -> bool:
+    """Say whether a job has a node of a fault's domain; its nodes are neighbours in order."""
+    domain = w.domains[w.faults[fault]["home"]]
+    first = w.members[domain["first"]]
+    node = w.jobs[job]["first"]
+    for _ in range(w.jobs[job]["nodes"]):
+        if first <= node < first + domain["count"]:
             return True
+        node = w.nodes[node]["next"]
     return False
+
+
+@compiled
+def _close(w: Tables, trouble: int) -> None:
+    """Let an incident be over, and count how it went."""
+    row, core = w.troubles[trouble], w.core[0]
+    row["open"] = False
+    core["open_n"] -= 1
+    job = w.jobs[row["job"]]
+    if job["number"] == row["number"]:
+        job["troubled"] -= 1
+    core["closed"] += 1
+    if row["restarts"] + row["moves"] == 0 and not row["paged"]:
+        core["idle_closed"] += 1
+    if row["fault"] == NONE:
+        return
+    over_s = core["now_s"]
+    mended_s = w.faults[row["fault"]]["mended_s"]
+    if job["number"] == row["number"] and job["since_s"] > row["opened_s"]:
+        over_s = min(over_s, job["since_s"])
+    elif mended_s > row["opened_s"]:
+        over_s = min(over_s, mended_s)
+    core["recovered"] += 1
+    core["recovered_s"] += over_s - row["opened_s"]
 
 
 @compiled
@@ -172,53 +260,66 @@ def _ask(w: Tables, trouble: int) -> None:
 
 
 @compiled
-def _open(w: Tables, fault: int) -> None:
-    """Open an incident about a fault, where it touches a job; it need not blame the right node."""
-    row = w.faults[fault]
-    job = _job_of(w, fault)
-    if job == NONE or w.jobs[job]["first"] == NONE:
-        return
+def _open(w: Tables, fault: int, job: int) -> None:
+    """Open an incident about a fault that touches a job."""
     trouble = _new(w, fault, job)
-    said = w.troubles[trouble]
-    cause = w.classes[row["class"]]["cause"]
-    node = row["node"] if row["node"] != NONE else w.jobs[job]["first"]
-    sure = _SURE_LO + (_SURE_HI - _SURE_LO) * _drawn(w, fault, 2)
-    other = _another_node(w, job, node, _drawn(w, fault, 3))
-    said["gpu"] = row["gpu"]
-    said["cause"] = cause
-    said["other_cause"] = cause
-    if _drawn(w, fault, 1) < w.site[0]["blame"] or other == node:
-        said["node"], said["probability"] = node, sure
-        said["other_node"], said["other_probability"] = other, _OTHER * (1 - sure)
-    else:
-        first = _LESS_SURE * sure
-        said["gpu"] = NONE
-        said["node"], said["probability"] = other, first
-        said["other_node"], said["other_probability"] = node, (1 - first) / 2
-    row["noticed_s"] = w.core[0]["now_s"]
-    _ask(w, trouble)
+    blame(w, trouble)
+    w.faults[fault]["noticed_s"] = w.core[0]["now_s"]
+    _ask_unless_busy(w, trouble)
+
+
+@compiled
+def _meet_failed(w: Tables, job: int) -> None:
+    """Open an incident about a job that has failed and of which no other tells."""
+    row = w.jobs[job]
+    if row["phase"] != Phase.STOPPED or row["troubled"] > 0 or row["first"] == NONE:
+        return
+    fault = _behind(w, job)
+    if fault != NONE:
+        _open(w, fault, job)
+        return
+    trouble = _new(w, NONE, job)
+    blame_nothing(w, trouble, row["first"], _ALARMS + row["number"] * GPUS + row["restarts"])
+    _ask_unless_busy(w, trouble)
+
+
+@compiled
+def _behind(w: Tables, job: int) -> int:
+    """Return the fault that a job failed by: the one that struck it, or one that is open there."""
+    row = w.jobs[job]
+    if row["struck"] != NONE:
+        return int(row["struck"])
+    node = row["first"]
+    for _ in range(row["nodes"]):
+        for which in range(condition.CHAINS):
+            fault = condition.chain(w, node, which)
+            if fault != NONE:
+                return fault
+        node = w.nodes[node]["next"]
+    return NONE
 
 
 @compiled
 def _open_alarm(w: Tables, index: int) -> None:
     """Open an incident about nothing: some job and a node of it are blamed."""
-    seed = w.core[0]["seed"]
     _next_alarm(w, index + 1)
-    node = int(uniform(seed, Purpose.BLAME, index, 0) * len(w.nodes))
+    node = int(uniform(w.core[0]["seed"], Purpose.BLAME, index, 0) * len(w.nodes))
     job = w.nodes[node]["held_by"]
     if job == NONE or w.jobs[job]["phase"] != Phase.RUNNING:
         return
     trouble = _new(w, NONE, job)
-    said = w.troubles[trouble]
-    said["node"], said["other_node"] = node, node
-    said["gpu"] = NONE
-    said["cause"] = int(uniform(seed, Purpose.BLAME, index, 1) * len(w.classes))
-    said["cause"] = w.classes[said["cause"]]["cause"]
-    said["other_cause"] = said["cause"]
-    # A false alarm is told with little confidence, as a calibrated diagnosis would.
-    said["probability"] = between(seed, Purpose.BLAME, index, 2, 0.1, 0.5)
-    said["other_probability"] = 0.0
-    _ask(w, trouble)
+    w.core[0]["false_incidents"] += 1
+    blame_nothing(w, trouble, node, index)
+    _ask_unless_busy(w, trouble)
+
+
+@compiled
+def _ask_unless_busy(w: Tables, trouble: int) -> None:
+    """Ask for the first decision, or wait where a plan for another incident has the job."""
+    if w.jobs[w.troubles[trouble]["job"]]["handled"] != NONE:
+        look_later(w, trouble, LOOK_S)
+    else:
+        _ask(w, trouble)
 
 
 @compiled
@@ -233,47 +334,40 @@ def _new(w: Tables, fault: int, job: int) -> int:
     core = w.core[0]
     trouble = core["troubles_n"]
     core["troubles_n"] += 1
+    core["open_n"] += 1
+    core["incidents"] += 1
+    w.jobs[job]["troubled"] += 1
     row = w.troubles[trouble]
     row["fault"] = fault
     row["job"] = job
     row["number"] = w.jobs[job]["number"]
-    row["opened_s"] = core["now_s"]
-    row["due_s"] = core["now_s"]
+    row["opened_s"], row["due_s"] = core["now_s"], core["now_s"]
     row["looks"] = 0
-    row["open"] = True
-    row["busy"] = False
-    row["choice"] = 0
+    row["open"], row["busy"], row["paged"] = True, False, False
+    row["restarts"], row["moves"] = 0, 0
+    row["tried_s"], row["person_s"] = -math.inf, math.inf
+    row["choice"], row["order"] = 0, NONE
     return trouble
 
 
 @compiled
 def _job_of(w: Tables, fault: int) -> int:
-    """Return the job that a fault troubles: the one it stopped, or one on its node; NONE."""
+    """Return the job that a fault troubles: the one it stopped, or one on what it struck; NONE."""
     row = w.faults[fault]
     if row["node"] != NONE:
-        for gpu in range(GPUS):
-            if w.nodes[row["node"]]["job"][gpu] != NONE:
-                return w.nodes[row["node"]]["job"][gpu]
+        found = placement.first_on(w, row["node"], NONE)
+        if found != NONE:
+            return found
     job = row["job"]
-    if job == NONE or w.jobs[job]["number"] == NONE or w.jobs[job]["phase"] == Phase.COMPLETED:
+    there = job != NONE and w.jobs[job]["number"] == row["number"]
+    if there and w.jobs[job]["phase"] != Phase.COMPLETED:
+        return int(job)
+    if row["home"] == NONE or condition.is_own(w, fault):
         return NONE
-    return job
-
-
-@compiled
-def _another_node(w: Tables, job: int, node: int, luck: float) -> int:
-    """Return a node of the same job that a wrong diagnosis would blame; the same if it has one."""
-    steps = int(luck * w.jobs[job]["nodes"])
-    other = w.jobs[job]["first"]
-    for _ in range(steps):
-        if w.nodes[other]["next"] != NONE:
-            other = w.nodes[other]["next"]
-    return other if other != NONE else node
-
-
-@compiled
-def _drawn(w: Tables, fault: int, lane: int) -> float:
-    """Return a uniform number of the fault: of its class, its unit and which of theirs it is."""
-    row = w.faults[fault]
-    who = int(row["class"]) * _CLASS + int(row["entity"])
-    return uniform(w.core[0]["seed"], Purpose.DETECTION, who, int(row["index"]) * _LANES + lane)
+    if w.classes[row["class"]]["effect"] == Effect.SURGE:
+        return int(w.services[0]["job"]) if len(w.services) > 0 else NONE
+    domain = w.domains[row["home"]]
+    for place in range(domain["first"], domain["first"] + domain["count"]):
+        if w.nodes[w.members[place]]["held_by"] != NONE:
+            return int(w.nodes[w.members[place]]["held_by"])
+    return NONE

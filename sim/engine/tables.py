@@ -13,11 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sim.engine.rows_cluster import CORE, DOMAIN, HEAP, SAID, SITE
-from sim.engine.rows_faults import FAULT, FAULT_CLASS, PLANNED, TROUBLE
+from sim.engine.rows_faults import FAULT, FAULT_CLASS, ORDER, PLANNED, TROUBLE
 from sim.engine.rows_jobs import DONE, JOB, JOB_LOG, MIX, MODEL, SERVICE, SERVICE_LOG, TRACE
 from sim.engine.rows_machines import GPU_TYPE, NODE, NODE_LOG
 
 Table = NDArray[Any]
+Array = Any  # an array that compiled code fills or reads, beside a world's own
 
 
 class _Tables(NamedTuple):
@@ -43,6 +44,7 @@ class _Tables(NamedTuple):
     members: Table  # (M,) i4 nodes of the domains
     said: Table
     troubles: Table
+    orders: Table
     node_log: Table
     job_log: Table
     service_log: Table
@@ -53,12 +55,12 @@ class _Tables(NamedTuple):
 class Tables(_Tables):
     """All tables of one world; ``core`` and ``site`` have one row.
 
-    Compiled code gets one address for them all (``handle``), not 27 arrays.
+    Compiled code gets one address for them all (``handle``), not 28 arrays.
     """
 
     @cached_property
     def book(self) -> Table:
-        """(27, 3) i8 where each table is, its rows and its columns; as compiled code reads them."""
+        """(28, 3) i8 where each table is, its rows and its columns; as compiled code reads them."""
         lines = np.zeros((len(self), 3), dtype=np.int64)
         for line, (name, table) in zip(lines, self._asdict().items(), strict=True):
             if table.dtype != SCHEMA[name] or not table.flags.c_contiguous:
@@ -98,6 +100,7 @@ SCHEMA: Mapping[str, np.dtype[Any]] = {
     "members": _I4,
     "said": SAID,
     "troubles": TROUBLE,
+    "orders": ORDER,
     "node_log": NODE_LOG,
     "job_log": JOB_LOG,
     "service_log": SERVICE_LOG,
@@ -118,6 +121,7 @@ USED: Mapping[str, str] = {
     "faults": "faults_n",
     "said": "said_n",
     "troubles": "troubles_n",
+    "orders": "orders_n",
     "node_log": "node_log_n",
     "job_log": "job_log_n",
     "service_log": "service_log_n",

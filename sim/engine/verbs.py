@@ -182,6 +182,43 @@ def drain(w: Tables, node: int, hold: int) -> None:
 
 
 @compiled
+def do_without(w: Tables, job: int, node: int, start: bool) -> None:
+    """Let an elastic job go on without a node, and as few others as fit; it wants them back.
+
+    Its state is written first where it steps. start: it is started also where it had stopped.
+    """
+    row = w.jobs[job]
+    before, runs = _lacks(w, job), row["phase"] in (Phase.STARTING, Phase.RUNNING)
+    size = queue.fitting(w, job, row["nodes"] - 1)
+    more_s = halt(w, job)
+    row["lent"] += row["nodes"] - size
+    placement.drop(w, job, node)
+    loads.relax(w, node)
+    while row["nodes"] > size:
+        last = row["last"]
+        placement.drop(w, job, last)
+        loads.relax(w, last)
+    w.core[0]["shrunk"] += _lacks(w, job) - before
+    wake(w)
+    if start or runs:
+        jobs.start_later(w, job, more_s)
+
+
+@compiled
+def borrow(w: Tables, job: int, node: int, lender: int, lent: int) -> None:
+    """Start a job again with a node of another in a node's place; the other shrinks, or waits."""
+    less = queue.fitting(w, lender, w.jobs[lender]["nodes"] - 1)
+    if w.jobs[lender]["kind"] == JobKind.ELASTIC and less > 0:
+        do_without(w, lender, lent, False)
+    else:
+        make_way(w, lender)
+    stop(w, job)
+    exchange(w, job, node, lent)
+    loads.relax(w, node)
+    jobs.start(w, job)
+
+
+@compiled
 def leave(w: Tables, job: int) -> float:
     """Take a job from all its nodes, or off the queue; return the seconds as ``halt`` does."""
     more_s = halt(w, job)

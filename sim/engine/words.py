@@ -4,6 +4,7 @@ from enum import IntEnum
 
 NONE = -1
 GPUS = 8  # most GPUs of a node; a table's per-GPU fields are this wide
+LOOK, BACK, FAILED = -2, -3, -4  # what a NOTICE is about that is none of a fault
 
 
 class Kind(IntEnum):
@@ -113,6 +114,14 @@ class Hold(IntEnum):
     PERSON = 2
     SITE = 3  # the site's own health checks; a repair crew comes
     PLANNED = 4
+
+
+class Back(IntEnum):
+    """When a node that is out by the agent's hand is returned to service."""
+
+    NOT = 0  # when somebody does it
+    AS_UP = 1  # as soon as it has booted
+    CHECKED = 2  # when crews have no more work on it and its checks find nothing
 
 
 class Use(IntEnum):
