@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from core.clock import ManualClock
-from core.cluster import ClusterState, JobPhase, JobState, NodeCondition
+from core.cluster import ClusterState, JobPhase, JobState, NodeCondition, ServiceState
 from core.target import Target
 from core.types import Action, Scalar
 from remediation.catalogue import CATALOG, Effect, first_obstacle, inverse_of, make
@@ -21,13 +21,42 @@ def action(kind: str, target: Target = NODE, **params: Scalar) -> Action:
     return make(kind, target, params, plan_id="p1", step=0)
 
 
+TUNED: dict[str, Scalar] = {"loaders": 2.0, "prior_loaders": 1.0}
 EVERY = {
     "cordon": action("cordon"),
     "uncordon": action("uncordon"),
-    "checkpoint_now": action("checkpoint_now", JOB),
-    "restart_job": action("restart_job", JOB),
-    "swap_node": action("swap_node", NODE, **SWAP_PARAMS),
+    "drain": action("drain"),
+    "validate_node": action("validate_node"),
     "reboot_node": action("reboot_node"),
+    "reset_gpu": action("reset_gpu", Target(node="node-1", gpu="GPU-8")),
+    "quarantine": action("quarantine"),
+    "keep_as_spare": action("keep_as_spare", Target(node="node-7")),
+    "release_spare": action("release_spare", Target(node="node-10")),
+    "page_person": action("page_person"),
+    "preempt_job": action("preempt_job", JOB),
+    "borrow_node": action("borrow_node", NODE, job="train", spare="node-8", lender="small"),
+    "checkpoint_now": action("checkpoint_now", JOB),
+    "set_checkpoint_interval": action(
+        "set_checkpoint_interval", JOB, interval_s=300.0, prior_interval_s=600.0
+    ),
+    "restart_in_place": action("restart_in_place", JOB),
+    "restart_job": action("restart_job", JOB),
+    "rollback_job": action("rollback_job", JOB),
+    "swap_node": action("swap_node", NODE, **SWAP_PARAMS),
+    "swap_nodes": action("swap_nodes", JOB, nodes="node-1,node-2", spares="node-10,node-11"),
+    "evict_rank": action("evict_rank", NODE, **SWAP_PARAMS),
+    "shrink_job": action("shrink_job", JOB, nodes=3, leave="node-1", prior_nodes=4),
+    "grow_job": action("grow_job", JOB, nodes=5, prior_nodes=4),
+    "move_job": action("move_job", JOB, nodes="node-3,node-2,node-1,node-0"),
+    "tune_job": action("tune_job", JOB, **TUNED),
+    "set_compression": action("set_compression", JOB, on=True, prior_on=False),
+    "scale_service": action("scale_service", JOB, replicas=3, prior_replicas=2),
+    "set_service_batch": action("set_service_batch", JOB, batch=16.0, prior_batch=32.0),
+    "set_cache": action("set_cache", JOB, cache=0.2, prior_cache=0.0),
+    "shift_canary": action("shift_canary", JOB, share=0.0, prior_share=0.1),
+    "limit_clocks": action("limit_clocks", NODE, share=0.9, prior_share=1.0),
+    "limit_power": action("limit_power", NODE, watts=600.0, prior_watts=0.0),
+    "stop_rollout": action("stop_rollout", Target()),
 }
 
 
@@ -53,15 +82,45 @@ def test_every_kind_is_whole(kind: str) -> None:
     assert known.name == kind
     assert known.deadline_s > 0
     assert known.inverse in ("", *CATALOG)
+    assert all((known.text, known.source, known.verified))
+    assert bool(known.restores) <= bool(known.inverse)
     assert known.disruptive == (known.effect is Effect.DISRUPTS)
     assert known.disruptive or not (known.takes_out or known.stops_job)
 
 
+def test_the_examples_are_of_every_kind() -> None:
+    assert set(EVERY) == set(CATALOG)
+
+
 @pytest.mark.parametrize("kind", sorted(CATALOG))
-async def test_an_inverse_never_takes_anything_out(kind: str, cluster: FakeCluster) -> None:
+def test_an_inverse_never_takes_anything_out_and_restores_what_was(kind: str) -> None:
     back = inverse_of(EVERY[kind], plan_id="p1", step=0)
 
-    assert back is None or CATALOG[back.kind].effect is Effect.PUTS_BACK
+    assert (back is None) == (CATALOG[kind].inverse == "")
+    assert back is None or not CATALOG[back.kind].takes_out
+    carried = {name: value for name, value in EVERY[kind].params if name.startswith("prior_")}
+    assert back is None or dict(back.params) == {
+        name.removeprefix("prior_"): value for name, value in carried.items()
+    }
+
+
+async def test_what_was_out_before_is_not_put_back(cluster: FakeCluster) -> None:
+    cluster.by_hand("node-1", NodeCondition.DRAINED, owner="site")
+    prior = CATALOG["cordon"].prior(EVERY["cordon"], await cluster.state())
+
+    assert inverse_of(action("cordon", NODE, **prior), plan_id="p1", step=0) is None
+
+
+@pytest.mark.parametrize("kind", sorted(CATALOG))
+async def test_what_was_before_is_told_as_the_inverse_needs_it(
+    kind: str, cluster: FakeCluster
+) -> None:
+    with_job(cluster, interval_s=600.0, service=ServiceState(2, 2, 1, 4, 32.0))
+    prior = CATALOG[kind].prior(EVERY[kind], await cluster.state())
+
+    assert all(name.startswith("prior_") for name in prior)
+    told = {name.removeprefix("prior_") for name in prior} - {"out"}
+    assert told == set(CATALOG[kind].restores) & (told | set(dict(EVERY[kind].params)))
 
 
 def test_the_same_step_always_has_the_same_key() -> None:
@@ -195,12 +254,6 @@ async def test_done_is_what_the_cluster_shows(
 
     assert not before
     assert CATALOG[kind].done(EVERY[kind], await cluster.state(), started_s)
-
-
-async def test_a_cordon_by_somebody_else_is_not_ours(cluster: FakeCluster) -> None:
-    cluster.by_hand("node-1", NodeCondition.DRAINED, owner="ada")
-
-    assert not CATALOG["cordon"].done(EVERY["cordon"], await cluster.state(), NOW_S)
 
 
 @pytest.mark.parametrize("kind", ["cordon", "uncordon", "reboot_node"])

@@ -5,19 +5,79 @@ from collections.abc import Mapping
 from core.cluster import ClusterState
 from core.target import Target
 from core.types import Action, Refusal, Scalar
-from remediation.catalogue import cluster, training
-from remediation.catalogue.cluster import CORDON, REBOOT_NODE, UNCORDON
-from remediation.catalogue.kind import ActionKind, Agrees, Effect
-from remediation.catalogue.training import CHECKPOINT_NOW, RESTART_JOB, SWAP_NODE
+from remediation.catalogue import cluster, energy, inference, training
+from remediation.catalogue.cluster import (
+    BORROW_NODE,
+    CORDON,
+    DRAIN,
+    KEEP_AS_SPARE,
+    PAGE_PERSON,
+    PREEMPT_JOB,
+    QUARANTINE,
+    REBOOT_NODE,
+    RELEASE_SPARE,
+    RESET_GPU,
+    UNCORDON,
+    VALIDATE_NODE,
+)
+from remediation.catalogue.energy import LIMIT_CLOCKS, LIMIT_POWER, STOP_ROLLOUT
+from remediation.catalogue.inference import (
+    SCALE_SERVICE,
+    SET_CACHE,
+    SET_SERVICE_BATCH,
+    SHIFT_CANARY,
+)
+from remediation.catalogue.kind import PRIOR, ActionKind, Agrees, Effect
+from remediation.catalogue.training import (
+    CHECKPOINT_NOW,
+    EVICT_RANK,
+    GROW_JOB,
+    MOVE_JOB,
+    RESTART_IN_PLACE,
+    RESTART_JOB,
+    ROLLBACK_JOB,
+    SET_CHECKPOINT_INTERVAL,
+    SET_COMPRESSION,
+    SHRINK_JOB,
+    SWAP_NODE,
+    SWAP_NODES,
+    TUNE_JOB,
+)
 
 __all__ = [
+    "BORROW_NODE",
     "CATALOG",
     "CHECKPOINT_NOW",
     "CORDON",
+    "DRAIN",
+    "EVICT_RANK",
+    "GROW_JOB",
+    "KEEP_AS_SPARE",
+    "LIMIT_CLOCKS",
+    "LIMIT_POWER",
+    "MOVE_JOB",
+    "PAGE_PERSON",
+    "PREEMPT_JOB",
+    "QUARANTINE",
     "REBOOT_NODE",
+    "RELEASE_SPARE",
+    "RESET_GPU",
+    "RESTART_IN_PLACE",
     "RESTART_JOB",
+    "ROLLBACK_JOB",
+    "SCALE_SERVICE",
+    "SET_CACHE",
+    "SET_CHECKPOINT_INTERVAL",
+    "SET_COMPRESSION",
+    "SET_SERVICE_BATCH",
+    "SHIFT_CANARY",
+    "SHRINK_JOB",
+    "STOP_ROLLOUT",
     "SWAP_NODE",
+    "SWAP_NODES",
+    "TUNE_JOB",
     "UNCORDON",
+    "VALIDATE_NODE",
     "ActionKind",
     "Agrees",
     "Effect",
@@ -27,7 +87,7 @@ __all__ = [
 ]
 
 CATALOG: Mapping[str, ActionKind] = {
-    kind.name: kind for group in (training, cluster) for kind in group.KINDS
+    kind.name: kind for group in (training, cluster, inference, energy) for kind in group.KINDS
 }
 
 
@@ -50,10 +110,19 @@ def make(
 
 
 def inverse_of(action: Action, *, plan_id: str, step: int) -> Action | None:
-    """Build the action that takes back the plan's step of that number; None if irreversible."""
-    if not action.inverse:
+    """Build the action that takes back the plan's step of that number; None if irreversible.
+
+    What was out of service before the step stays out. The state before is what the action carries.
+    """
+    if not action.inverse or action.param("prior_out") is True:
         return None
-    return make(action.inverse, action.target, {}, plan_id=plan_id, step=-1 - step)
+    carried = dict(action.params)
+    params = {
+        name: carried[PRIOR + name]
+        for name in CATALOG[action.kind].restores
+        if PRIOR + name in carried
+    }
+    return make(action.inverse, action.target, params, plan_id=plan_id, step=-1 - step)
 
 
 def first_obstacle(actions: tuple[Action, ...], state: ClusterState) -> Refusal | None:

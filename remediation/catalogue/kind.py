@@ -35,6 +35,10 @@ Cost = Callable[[Action, ClusterState], float]
 Prior = Callable[[Action, ClusterState], Mapping[str, Scalar]]
 
 PRIOR = "prior_"
+ONE_CALL = "one call to the scheduler: four cycles of 15 s and as much again"
+SAVE_AND_START = (
+    "state saved (200 s for 175B to HDFS, ByteDance), then a cold start (900 s at 98k, FT-HSDP)"
+)
 
 
 def nothing_prior(_: Action, __: ClusterState) -> Mapping[str, Scalar]:
