@@ -154,7 +154,7 @@ def _byterobust() -> Iterator[Trial]:
             goal=Goal(True, 0.985),
             reproduced=reproduced,
             base=base,
-            own=Own(stall_s=0.04, save_s=5.0, stays_s=people * fitted_s),
+            own=Own(stall_s=base.script.jobs[0].checkpoint_stall_s, save_s=5.0, stays_s=people * fitted_s),
             figure=ettr,
             seeds=(3, 16),
             note=(
@@ -184,11 +184,11 @@ def _rsc1() -> Iterator[Trial]:
 
 
 def _c4() -> Iterator[Trial]:
-    # The profile's 40 crashes a month are those that stop the job; a quarter of its faults do not.
-    script = replace(scenario("c4"), rate_scale=1.3)
+    # 40 crashes in each of the two months: the more a job stands, the fewer it meets.
+    after, script = scenario("c4"), replace(scenario("c4"), rate_scale=1.3)
     crash_s = 0.01 * 30 * 86400 / 40  # a crash's part of one per cent of the month
     after = _with(
-        script,
+        after,
         interval_s=2 * 0.23 * crash_s,
         stall_s=0.0,
         save_s=0.0,
@@ -237,7 +237,7 @@ def _dlrover() -> Iterator[Trial]:
         own=Own(stall_s=0.2),
         figure=ettr,
         seeds=(6, 32),
-        before=(0.69, 0.03, base, f"{DLROVER}; 2,048 GPUs and hourly saves are assumed"),
+        before=(0.69, 0.05, Arm(scenario("dlrover"), 30), f"{DLROVER}; hourly saves are assumed"),
     )
 
 

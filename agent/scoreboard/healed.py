@@ -1,4 +1,4 @@
-"""A published site as gpumedic would run it: seen sooner, started sooner, saved at Young's interval.
+"""A published site as gpumedic would run it: seen and started sooner, saved at Young's interval.
 
 The engine's own automation carries it out, with gpumedic's measured times: what ends a fault and
 who is blamed is as the site knows it, less the share of blames that are measured to be wrong.
@@ -73,13 +73,17 @@ def healed(base: Arm, v: Mapping[str, float], own: Own, *, standby: bool) -> Arm
         repair_times=base.repair_times * v["repair_times"],
         transient_times=base.transient_times * v["transient_times"],
     )
-    return _saved(arm, v, own)
+    return _saved(arm, v, own, standby=standby)
 
 
-def _saved(arm: Arm, v: Mapping[str, float], own: Own) -> Arm:
-    """Return the arm with checkpoints at Young's interval, never closer than a save takes."""
-    stall_s = v["stall_s"] if own.stall_s is None else own.stall_s
-    save_s = v["save_s"] if own.save_s is None else own.save_s
+def _saved(arm: Arm, v: Mapping[str, float], own: Own, *, standby: bool) -> Arm:
+    """Return the arm with checkpoints at Young's interval, never closer than a save takes.
+
+    A standby starts from the memory of the job's other machines: that is where they are kept then.
+    """
+    kept = "memory_" if standby else ""
+    stall_s = v[f"{kept}stall_s"] if own.stall_s is None else own.stall_s
+    save_s = v[f"{kept}save_s"] if own.save_s is None else own.save_s
     young_s = v["interval_times"] * best_interval_s(arm.faults_a_s, stall_s)
     first, *others = arm.script.jobs
     first = replace(
