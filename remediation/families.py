@@ -9,11 +9,14 @@ best everywhere.
 
 import math
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 
 from core.errors import InputError
 from core.site import SiteFigures
+from core.types import Floats
+from remediation import remedies
 from remediation.mixture import (
     BASE,
     DOMAIN_CLASSES,
@@ -24,7 +27,9 @@ from remediation.mixture import (
     site_repair_s,
     units_of,
 )
+from sim.catalogue import CAUSES
 from sim.scenario import GPUS_PER_NODE, JobSpec, Machines, Scenario, Site
+from sim.terms import Terms
 
 LIVES_A_CLUSTER = 16
 TUNING_SEED = 2**31  # below: training; from here on: tuning of rules and stopping of training
@@ -140,6 +145,16 @@ def family_of(name: str) -> Family:
     if name not in FAMILIES:
         raise InputError(f"no family {name!r}; there are {', '.join(FAMILIES)}.")
     return FAMILIES[name]
+
+
+def terms_of(family: Family, seed: int) -> Terms:
+    """Return what decisions go by in a life of that seed: the remedies, the guards, the site."""
+    return Terms(_remedies(), site=family.site(seed))
+
+
+@cache
+def _remedies() -> Floats:
+    return remedies.table(CAUSES)
 
 
 def _random(seed: int, of: int) -> np.random.Generator:

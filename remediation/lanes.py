@@ -7,30 +7,36 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
-from remediation.choices import FEATURES
+from core.types import Floats
 from remediation.env import HealingEnv
-from remediation.episode import EpisodeSettings
+from remediation.families import LIVES_A_CLUSTER, TUNING_SEED, Family
+from remediation.features import SIZE
 
-_SEEDS = 2**31  # training draws below; evaluation above
+_CLUSTERS = TUNING_SEED // LIVES_A_CLUSTER  # training's own; tuning and evaluation are above
 
 
 class HealingLanes(VecEnv):
-    """Lives of clusters, each begun anew with a seed of its own when it has ended.
+    """Lives of clusters, each begun anew when it has ended; ``elapsed_s`` of each's last step.
 
-    Lane k of the settings given; ``action_masks`` of all is asked for by ``env_method``.
+    Lane k has the family k of those given. Each cluster lives as often as it has seeds.
+    ``action_masks`` of all is asked for by ``env_method``.
     """
 
-    def __init__(self, settings: Sequence[EpisodeSettings], *, seed: int) -> None:
-        self.envs = [HealingEnv(each) for each in settings]
+    def __init__(self, families: Sequence[Family], *, seed: int) -> None:
+        self.envs = [HealingEnv(each) for each in families]
         first = self.envs[0]
         super().__init__(len(self.envs), first.observation_space, first.action_space)
+        self.elapsed_s: Floats = np.zeros(len(self.envs))
+        self.hours = 0.0  # lived so far, of all lanes
         self._random = np.random.default_rng(seed)
+        # Begun somewhere in a cluster's seeds, so that not all lanes build one at the same time.
+        self._next = [self._cluster() + turn % LIVES_A_CLUSTER for turn in range(len(self.envs))]
         self._chosen: NDArray[np.int64] = np.zeros(len(self.envs), dtype=np.int64)
 
     def reset(self) -> NDArray[np.float32]:
-        """Begin all lives anew; return (lanes, features)."""
-        for env in self.envs:
-            env.begin(self._drawn())
+        """Begin all lives anew; return (lanes, SIZE)."""
+        for lane in range(len(self.envs)):
+            self._begin(lane)
         return self._seen()
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
@@ -38,17 +44,21 @@ class HealingLanes(VecEnv):
         self._chosen = actions
 
     def step_wait(self) -> tuple[Any, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
-        """Carry them out; return what is seen next, rewards, which lives ended, and how."""
+        """Carry them out; return what is seen next, rewards, which lives ended, and how.
+
+        A life's end is an end: what its last choices cost later is not counted, neither here nor
+        in an evaluation, whose lives are as long.
+        """
         count = len(self.envs)
         rewards, ended = np.zeros(count, dtype=np.float32), np.zeros(count, dtype=bool)
         told: list[dict[str, Any]] = [{} for _ in range(count)]
         for lane, (env, choice) in enumerate(zip(self.envs, self._chosen.tolist(), strict=True)):
             rewards[lane], over, truncated = env.decide(choice)
+            self.elapsed_s[lane] = env.elapsed_s
             if over or truncated:
                 ended[lane] = True
-                last = np.zeros(len(FEATURES), np.float32) if over else env.lane.seen.copy()
-                told[lane] = {"terminal_observation": last, "TimeLimit.truncated": truncated}
-                env.begin(self._drawn())
+                self._begin(lane)
+        self.hours += float(self.elapsed_s.sum()) / 3600.0
         return self._seen(), rewards, ended, told
 
     def close(self) -> None:
@@ -77,7 +87,17 @@ class HealingLanes(VecEnv):
         return [self.envs[index] for index in self._get_indices(indices)]
 
     def _seen(self) -> NDArray[np.float32]:
-        return np.stack([env.lane.seen for env in self.envs])
+        seen = np.empty((len(self.envs), SIZE), dtype=np.float32)
+        for row, env in zip(seen, self.envs, strict=True):
+            env.see(row)
+        return seen
 
-    def _drawn(self) -> int:
-        return int(self._random.integers(_SEEDS))
+    def _begin(self, lane: int) -> None:
+        """Begin the next life of a lane's cluster, or the first of another."""
+        seed = self._next[lane]
+        self.envs[lane].begin(seed)
+        seed += 1
+        self._next[lane] = seed if seed % LIVES_A_CLUSTER else self._cluster()
+
+    def _cluster(self) -> int:
+        return int(self._random.integers(_CLUSTERS)) * LIVES_A_CLUSTER

@@ -1,149 +1,127 @@
 """Train a policy offline with MaskablePPO and export it as plain arrays; nothing runs from here.
 
-Stable-Baselines3 trains, numpy decides: a saved SB3 model is a pickle and is never loaded.
+Stable-Baselines3 trains, numpy decides. What is needed to go on training is kept beside the policy
+as tensors and numbers, and read back as such: no pickle is ever loaded.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from core.choice import Choice
 from core.errors import InputError
+from core.situation import Bools
 from core.types import Floats
-from remediation.choices import FEATURES, Choice
-from remediation.episode import EpisodeSettings
-from remediation.learned import FORMAT, Network, Training, save
+from remediation.families import FAMILIES, TRAIN
+from remediation.features import FEATURES
+from remediation.trained import FORMAT, Trained, Training, save
 
 if TYPE_CHECKING:
-    from sb3_contrib import MaskablePPO
+    from remediation.learner import Learner
 
-Progress = Callable[[int, int], None]
+Teacher = Callable[[Floats, Bools], int]
 
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
     """One training run. The same settings give the same policy on the same machine.
 
-    rollout: decisions an environment before each update; batch: decisions a gradient step
+    minutes: it ends then, whatever ``steps``; its end then depends on the machine's speed
+    rollout: decisions a lane before each update; batch: decisions a gradient step
+    learning_rate, entropy: at the beginning; both fall in a line, to a twentieth
+    tau_hours: what is lost so much later weighs 1/e: long enough for a repair to be felt
+    gae:     weight of what is seen to follow against what is expected to, a decision
+    window_hours: of a bandit, what is lost until then is all that counts
+    taught:  decisions of a teacher that are imitated first, where there is one
     """
 
-    steps: int = 500_000
+    steps: int = 12_000_000
+    minutes: float | None = None
     seed: int = 1
-    environments: int = 16
-    rollout: int = 128
-    batch: int = 512
-    epochs: int = 6
-    learning_rate: float = 1e-3
+    lanes: int = 64
+    rollout: int = 256
+    batch: int = 2048
+    epochs: int = 4
+    learning_rate: float = 5e-4
     entropy: float = 0.01
-    layers: tuple[int, ...] = (64, 64)
-    episode: EpisodeSettings = field(default_factory=EpisodeSettings)
+    layers: tuple[int, ...] = (128, 128)
+    tau_hours: float = 12.0
+    gae: float = 0.97
+    bandit: bool = False
+    window_hours: float = 2.0
+    taught: int = 300_000
+    families: tuple[str, ...] = (TRAIN,)
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.lanes < 1 or not (self.minutes is None or self.minutes > 0):
+            raise InputError(
+                f"training for {self.steps} steps in {self.lanes} lanes and {self.minutes} "
+                "minutes: each must be above 0."
+            )
+        for name in self.families:
+            if name not in FAMILIES:
+                raise InputError(f"no family {name!r}; there are {', '.join(FAMILIES)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """How far a training is. share: of its steps or minutes; lost: of GPU time, in this rollout."""
+
+    steps: int
+    share: float
+    lost: float
+
+
+Progress = Callable[[Report], None]
 
 
 def train(
-    settings: TrainSettings, path: Path, *, progress: Progress | None = None
-) -> tuple[Network, Training]:
+    settings: TrainSettings,
+    path: Path,
+    *,
+    teacher: Teacher | None = None,
+    resume: Path | None = None,
+    tensorboard: Path | None = None,
+    progress: Progress | None = None,
+) -> Trained:
     """Train, write the policy to ``path`` and return it.
 
-    progress: called with (steps done, steps in all) after every rollout. InputError where the
-    training extra is not installed or the settings leave nothing to learn from.
+    What is needed to go on is kept in ``path`` with the ending ``.state``, every few minutes and at
+    the end; ``resume`` names such a file. InputError where the training extra is not installed, the
+    settings leave nothing to learn from, or what is to be resumed was begun with others.
     """
-    if settings.steps < 1 or settings.environments < 1:
+    try:
+        from remediation.learner import Learner  # noqa: PLC0415 - 3 s and 220 MiB: only to train
+    except ImportError as error:
         raise InputError(
-            f"training for {settings.steps} steps in {settings.environments} environments: both "
-            "must be at least 1."
-        )
-    model, seen = _learn(settings, progress)
-    network = network_of(model)
-    training = Training(
+            f"training a policy: {error}. Install gpumedic with its train extra: gpumedic[train]."
+        ) from error
+    learner = Learner(settings, state=path.with_suffix(".state"), tensorboard=tensorboard)
+    if resume is not None:
+        learner.resume(resume)
+    elif teacher is not None:
+        learner.imitate(teacher)
+    learner.learn(progress)
+    trained = Trained(learner.network(), learner.known(), _training(settings, learner))
+    save(path, trained)
+    return trained
+
+
+def _training(settings: TrainSettings, learner: "Learner") -> Training:
+    return Training(
         format=FORMAT,
-        version=f"1-seed{settings.seed}",
+        version=f"{'bandit' if settings.bandit else 'rl'}-{settings.seed}",
+        learned="bandit" if settings.bandit else "decisions",
         seed=settings.seed,
-        steps=int(model.num_timesteps),
-        scenario=repr(settings.episode),
+        steps=learner.steps,
+        hours=learner.hours,
+        families=settings.families,
+        settings=repr(settings),
         made_with=" ".join(
             f"{name} {version(name)}" for name in ("stable-baselines3", "sb3-contrib", "torch")
         ),
         features=FEATURES,
         choices=tuple(choice.name for choice in Choice),
-        low=tuple(float(low) for low in seen[0]),
-        high=tuple(float(high) for high in seen[1]),
     )
-    save(path, network, training)
-    return network, training
-
-
-def _learn(settings: TrainSettings, progress: Progress | None) -> tuple["MaskablePPO", Floats]:
-    """Return the trained model and (2, features) the range of what it saw."""
-    try:
-        import torch  # noqa: PLC0415 - 3 s and 220 MiB: only to train
-        from sb3_contrib import MaskablePPO  # noqa: PLC0415
-    except ImportError as error:
-        raise InputError(
-            f"training a policy: {error}. Install gpumedic with its train extra: gpumedic[train]."
-        ) from error
-    from remediation.lanes import HealingLanes  # noqa: PLC0415 - needs the same extra
-
-    # Two threads were 3 to 47 times slower than one for networks of this size.
-    torch.set_num_threads(1)
-    envs = HealingLanes([settings.episode] * settings.environments, seed=settings.seed)
-    model = MaskablePPO(
-        "MlpPolicy",
-        envs,
-        n_steps=settings.rollout,
-        batch_size=min(settings.batch, settings.rollout * settings.environments),
-        n_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        gamma=1.0,
-        ent_coef=settings.entropy,
-        policy_kwargs={"net_arch": list(settings.layers)},
-        seed=settings.seed,
-        device="cpu",
-    )
-    watcher = _watcher(settings.steps, progress)
-    model.learn(settings.steps, callback=watcher)
-    envs.close()
-    return model, watcher.range
-
-
-def _watcher(steps: int, progress: Progress | None) -> Any:
-    """Return a callback that keeps the range of what is seen and reports progress."""
-    from stable_baselines3.common.callbacks import BaseCallback  # noqa: PLC0415
-
-    class Watcher(BaseCallback):
-        """Looks at every rollout."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.range = np.array([np.ones(len(FEATURES)), np.zeros(len(FEATURES))])
-
-        def _on_step(self) -> bool:
-            return True
-
-        def _on_rollout_end(self) -> None:
-            seen = self.model.rollout_buffer.observations.reshape(-1, len(FEATURES))  # type: ignore[attr-defined]
-            self.range[0] = np.minimum(self.range[0], seen.min(axis=0))
-            self.range[1] = np.maximum(self.range[1], seen.max(axis=0))
-            if progress is not None:
-                progress(min(self.num_timesteps, steps), steps)
-
-    return Watcher()
-
-
-def network_of(model: "MaskablePPO") -> Network:
-    """Return the actor of a trained model as plain arrays."""
-    parts = model.policy.state_dict()
-    names = sorted(
-        (name for name in parts if name.startswith("mlp_extractor.policy_net")),
-        key=lambda name: int(name.split(".")[2]),
-    )
-    names += ["action_net.weight", "action_net.bias"]
-    weights = tuple(_array(parts[name]) for name in names if name.endswith("weight"))
-    biases = tuple(_array(parts[name]) for name in names if name.endswith("bias"))
-    return Network(weights, biases)
-
-
-def _array(tensor: Any) -> Floats:
-    return np.asarray(tensor.cpu().numpy(), dtype=np.float64)

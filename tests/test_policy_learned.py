@@ -1,185 +1,274 @@
 """A learned policy decides from plain arrays, only what can be done and only what it was taught."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from core import choice as menu
+from core.choice import Choice
 from core.cluster import ClusterState
 from core.errors import InputError
-from core.types import Diagnosis, Incident, Plan
-from remediation import policy as decided_by
-from remediation.catalogue import SWAP_NODE, first_obstacle
-from remediation.choices import FEATURES, Choice, candidates, features, mask
-from remediation.episode import Decision, Episode, EpisodeSettings, scenario_of
-from remediation.evaluate import (
-    Comparison,
-    NoPolicy,
-    StaticPolicy,
-    bootstrap,
-    chosen,
-    compare,
-    held_out_seeds,
-    lost_by,
-    rows,
-)
-from remediation.learned import LearnedPolicy, Network, Training, load, save
-from remediation.policy import Past, Policy
-from remediation.rules import RulesPolicy
+from core.situation import LONG_S, Fact, Situation
+from core.types import Diagnosis, Floats, Incident
+from remediation.chooser import Moment
+from remediation.features import FEATURES, SIZE, features, fill
+from remediation.learned import LearnedChooser
+from remediation.thumb import THUMBS
+from remediation.trained import FORMAT, Known, Network, Trained, Training, load, save
+from sim.engine.jit import compiled
 
-SETTINGS = EpisodeSettings(nodes=6, spares=1, hours=3.0)
+# A busy cluster of 256 GPUs with one stopped job.
+USUAL = {
+    Fact.REPLACE: 0.3,
+    Fact.REBOOT: 0.3,
+    Fact.RESTART: 0.2,
+    Fact.UNKNOWN: 0.2,
+    Fact.NODE_BLAMED: 0.7,
+    Fact.OTHER_BLAMED: 0.2,
+    Fact.AGE_S: 30.0,
+    Fact.SINCE_TRIED_S: LONG_S,
+    Fact.JOB_STOPPED: 1.0,
+    Fact.UNSAVED_S: 400.0,
+    Fact.INTERVAL_S: 600.0,
+    Fact.STALL_S: 7.0,
+    Fact.RESTART_S: 90.0,
+    Fact.JOB_GPUS: 128.0,
+    Fact.JOB_NODES: 16.0,
+    Fact.RESTARTS: 1.0,
+    Fact.PHASE_S: 60.0,
+    Fact.ABOVE: 0.3,
+    Fact.CAN_SHRINK: 0.25,
+    Fact.GPUS: 256.0,
+    Fact.SPARES: 2.0,
+    Fact.FREE_NODES: 1.0,
+    Fact.NODES_OUT: 1.0,
+    Fact.OUT_ROOM: 3.0,
+    Fact.REPAIR_S: 40_000.0,
+    Fact.REBOOT_S: 700.0,
+    Fact.PEOPLE_S: 3_600.0,
+    Fact.PAGE_GPU_S: 57_600.0,
+    Fact.FAULTS_A_DAY: 8.0,
+    Fact.FALSE_SHARE: 0.1,
+    Fact.WAITING_GPUS: 16.0,
+}
+OPEN = np.array([choice is not Choice.BORROW for choice in Choice])
+
+
+def facts(change: dict[Fact, float] | None = None) -> Floats:
+    told = np.zeros(len(Fact))
+    for fact, value in {**USUAL, **(change or {})}.items():
+        told[fact] = value
+    return told
+
+
+@dataclass(frozen=True)
+class Due:
+    """A moment of which only the situation is looked at."""
+
+    situation: Situation
+
+    @property
+    def incident(self) -> Incident:
+        raise AssertionError("a learned policy sees the facts only")
+
+    @property
+    def diagnosis(self) -> Diagnosis:
+        raise AssertionError("a learned policy sees the facts only")
+
+    @property
+    def state(self) -> ClusterState:
+        raise AssertionError("a learned policy sees the facts only")
+
+    @property
+    def now_s(self) -> float:
+        raise AssertionError("a learned policy sees the facts only")
+
+
+def moment(change: dict[Fact, float] | None = None) -> Due:
+    return Due(Situation(facts(change), OPEN))
 
 
 def network(*, prefers: Choice = Choice.WAIT) -> Network:
     """A perceptron whose scores hardly depend on what it sees."""
     random = np.random.default_rng(5)
-    weights = (random.normal(0, 0.1, (8, len(FEATURES))), random.normal(0, 0.1, (len(Choice), 8)))
+    weights = (random.normal(0, 0.1, (8, SIZE)), random.normal(0, 0.1, (len(Choice), 8)))
     last = np.zeros(len(Choice))
     last[prefers] = 9.0
     return Network(weights, (np.zeros(8), last))
 
 
-def training() -> Training:
-    size = len(FEATURES)
+def near(*, spread: float = 0.02) -> Floats:
+    """Situations about the usual one, (1000, SIZE)."""
+    random = np.random.default_rng(1)
+    return np.clip(features(facts()) + spread * random.normal(size=(1000, SIZE)), 0.0, 1.0)
+
+
+def trained(*, prefers: Choice = Choice.WAIT) -> Trained:
+    seen = near()
+    known = Known.of(seen, low=seen.min(axis=0), high=seen.max(axis=0))
     names = tuple(choice.name for choice in Choice)
-    return Training(
-        1, "t", 1, 100, "small", "hand", FEATURES, names, low=(0.0,) * size, high=(1.0,) * size
-    )
-
-
-def first_decision(seed: int = 0) -> Decision:
-    found = Episode.drawn(SETTINGS, seed=seed).next_decision()
-    assert found is not None
-    return found
-
-
-def decided(policy: LearnedPolicy, now: Decision) -> Plan | None:
-    return policy.decide(
-        now.incident, now.diagnosis, now.state, now_s=now.now_s, plan_id=now.plan_id, past=Past()
-    ).plan
+    origin = ("a family",), "small", "by hand"
+    training = Training(FORMAT, "t", "decisions", 1, 100, 9.5, *origin, FEATURES, names)
+    return Trained(network(prefers=prefers), known, training)
 
 
 class Remembers:
-    """A fallback that tells whether it was asked."""
+    """A fallback that tells how often it was asked."""
 
     name, version = "remembers", "1"
 
     def __init__(self) -> None:
         self.asked = 0
 
-    def decide(
-        self,
-        incident: Incident,
-        diagnosis: Diagnosis,
-        state: ClusterState,
-        *,
-        now_s: float,
-        plan_id: str,
-        past: Past,
-    ) -> decided_by.Decision:
+    def choose(self, moment: Moment) -> Choice:
         self.asked += 1
-        return decided_by.Decision(menu.Choice.WAIT, None)
+        return Choice.ESCALATE
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_features_are_bounded_and_offers_can_be_done(seed: int) -> None:
-    episode = Episode.drawn(SETTINGS, seed=seed)
-    random = np.random.default_rng(seed)
-    while (now := episode.next_decision()) is not None:
-        seen = features(now.incident, now.diagnosis, now.state, now_s=now.now_s)
-        offered = candidates(now.incident, now.diagnosis, now.state, plan_id=now.plan_id)
+@given(
+    st.lists(st.floats(0.0, 1e9, allow_nan=False), min_size=len(Fact), max_size=len(Fact)),
+)
+def test_features_are_bounded_whatever_is_known(values: list[float]) -> None:
+    seen = features(np.array(values))
 
-        assert seen.shape == (len(FEATURES),)
-        assert ((seen >= 0) & (seen <= 1)).all()
-        assert mask(offered)[Choice.WAIT]
-        assert all(first_obstacle(actions, now.state) is None for actions in offered.values())
-        episode.act(offered[list(offered)[int(random.integers(len(offered)))]])
+    assert seen.shape == (SIZE,)
+    assert ((seen >= 0) & (seen <= 1)).all()
 
 
-def test_nothing_is_offered_without_a_cause() -> None:
-    now = first_decision()
-    nothing = replace(now.diagnosis, causes=(), unknown=1.0)
+@pytest.mark.parametrize("fact", list(Fact))
+def test_no_fact_is_lost_on_a_policy(fact: Fact) -> None:
+    before = facts({Fact.SINCE_TRIED_S: 500.0, Fact.JOB_STOPPED: 0.5})
+    after = before.copy()
+    after[fact] += 0.25
 
-    assert list(candidates(now.incident, nothing, now.state, plan_id="p")) == [Choice.WAIT]
-
-
-def test_nothing_is_offered_where_nothing_is_broken() -> None:
-    now = first_decision()
-    cause = replace(now.diagnosis.causes[0], probability=0.4)
-    calm = replace(now.diagnosis, causes=(cause,), unknown=0.1, no_fault=0.5)
-    ill = replace(calm, unknown=0.3, no_fault=0.3)
-
-    assert list(candidates(now.incident, calm, now.state, plan_id="p")) == [Choice.WAIT]
-    assert len(candidates(now.incident, ill, now.state, plan_id="p")) > 1
+    assert (features(after) != features(before)).any()
 
 
-def test_broken_hardware_is_never_restarted_on() -> None:
-    now = first_decision()
-    cause = replace(now.diagnosis.causes[0], fault="gpu_fallen_off_bus", probability=0.9)
-    sure = replace(now.diagnosis, causes=(cause,), unknown=0.1)
+def test_a_job_and_cluster_twice_as_large_look_much_the_same() -> None:
+    larger = {
+        fact: 2 * USUAL[fact]
+        for fact in (Fact.JOB_GPUS, Fact.JOB_NODES, Fact.GPUS, Fact.WAITING_GPUS, Fact.PAGE_GPU_S)
+    }
 
-    assert Choice.RESTART not in candidates(now.incident, sure, now.state, plan_id="p")
+    changed = features(facts(larger)) != features(facts())
+    assert [name for name, is_new in zip(FEATURES, changed, strict=True) if is_new] == [
+        "a node's share of the job"
+    ]
 
 
-def test_a_preferred_choice_becomes_a_plan() -> None:
-    now = first_decision()
-    policy = LearnedPolicy(network(prefers=Choice.SWAP), training(), fallback=NoPolicy())
+def test_compiled_features_are_those_of_life() -> None:
+    random, out = np.random.default_rng(2), np.zeros(SIZE)
+    fill_compiled = compiled(fill)
 
-    plan = decided(policy, now)
-    assert plan is not None
-    assert plan.actions[-1].kind == SWAP_NODE
-    assert (plan.policy, plan.policy_version) == ("learned", "t")
-    assert plan.lost_gpu_s_with > 0
+    for _ in range(200):
+        told = random.exponential(1.0, len(Fact)) * 10 ** random.uniform(-2, 6, len(Fact))
+        fill_compiled(told, out)
+        np.testing.assert_allclose(out, features(told), rtol=0, atol=1e-12)
 
 
 def test_a_masked_choice_is_never_taken() -> None:
-    allowed = np.array([True, False, False, False, True])
+    allowed = np.zeros(len(Choice), dtype=bool)
+    allowed[[Choice.WAIT, Choice.SHRINK]] = True
 
-    best = network(prefers=Choice.RESTART).best(np.zeros(len(FEATURES)), allowed)
-    assert best in (Choice.WAIT, Choice.SWAP_AND_REPAIR)
+    best = network(prefers=Choice.RESTART).best(np.zeros(SIZE), allowed)
+    assert best in (Choice.WAIT, Choice.SHRINK)
 
 
-def test_what_training_never_saw_is_left_to_the_fallback() -> None:
+def test_what_it_prefers_is_chosen_where_it_is_open() -> None:
     fallback = Remembers()
-    narrow = replace(training(), high=(0.01,) * len(FEATURES))
+    chooser = LearnedChooser(trained(prefers=Choice.SWAP), fallback=fallback)
 
-    assert decided(LearnedPolicy(network(), narrow, fallback=fallback), first_decision()) is None
-    assert fallback.asked == 1
+    assert chooser.choose(moment()) is Choice.SWAP
+    assert chooser.choose(moment()) is Choice.SWAP
+    assert (chooser.name, chooser.version, fallback.asked) == ("learned", "t", 0)
+    closed = LearnedChooser(trained(prefers=Choice.BORROW), fallback=fallback)
+    assert closed.choose(moment()) is not Choice.BORROW
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{Fact.FAULTS_A_DAY: 400.0}, {Fact.PEOPLE: 0.9}, {Fact.JOB_STOPPED: 0.0, Fact.JOB_RUNS: 1.0}],
+)
+def test_what_training_never_saw_is_left_to_the_fallback(change: dict[Fact, float]) -> None:
+    fallback = Remembers()
+    chooser = LearnedChooser(trained(), fallback=fallback)
+
+    assert chooser.choose(moment(change)) is Choice.ESCALATE
+    assert (fallback.asked, chooser.left) == (1, 1)
+
+
+def test_what_never_came_together_is_unknown_though_each_was_seen() -> None:
+    random = np.random.default_rng(3)
+    seen = np.tile(features(facts()), (2000, 1))
+    both = random.uniform(0.0, 1.0, 2000)  # two features that always went together
+    seen[:, 0], seen[:, 1] = both, both + 0.01 * random.normal(size=2000)
+    known = Known.of(seen, low=seen.min(axis=0), high=seen.max(axis=0))
+    together, apart = seen[0].copy(), seen[0].copy()
+    together[:2], apart[:2] = (0.8, 0.8), (0.8, 0.2)
+
+    assert known.holds(together)
+    assert not known.holds(apart)
+
+
+def test_what_training_saw_is_known() -> None:
+    seen = near()
+
+    known = Known.of(seen, low=seen.min(axis=0), high=seen.max(axis=0))
+    assert sum(map(known.holds, seen)) >= 999
 
 
 def test_a_policy_file_gives_back_what_was_saved(tmp_path: Path) -> None:
-    save(tmp_path / "p.npz", network(), training())
+    made = trained()
+    save(tmp_path / "p.npz", made)
 
-    again, told = load(tmp_path / "p.npz")
-    seen = np.random.default_rng(0).random(len(FEATURES))
-    assert told == training()
-    np.testing.assert_array_equal(again.scores(seen), network().scores(seen))
+    again = load(tmp_path / "p.npz")
+    assert again.training == made.training
+    for seen in near(spread=0.3)[:50]:
+        np.testing.assert_array_equal(again.network.scores(seen), made.network.scores(seen))
+        assert again.known.holds(seen) is made.known.holds(seen)
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"format": 9}, "its format is 9"),
+        ({"format": 1}, f"its format is 1, and this version reads {FORMAT}"),
         ({"features": ("a",)}, "1 features"),
         ({"choices": ("WAIT", "FLY")}, "chooses from WAIT, FLY"),
-        ({"low": (0.0,)}, "ranges"),
     ],
 )
 def test_a_policy_of_another_version_is_refused(
     tmp_path: Path, change: dict[str, object], said: str
 ) -> None:
-    save(tmp_path / "p.npz", network(), replace(training(), **change))  # type: ignore[arg-type]
+    made = trained()
+    save(tmp_path / "p.npz", replace(made, training=replace(made.training, **change)))  # type: ignore[arg-type]
 
     with pytest.raises(InputError, match=said):
         load(tmp_path / "p.npz")
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "pickle", "nan", "absent", "layers"])
-def test_a_damaged_policy_is_refused(tmp_path: Path, damage: str) -> None:
+@pytest.mark.parametrize("name", ["weight_0", "bias_1", "known_inverse", "training"])
+def test_an_altered_policy_is_refused(tmp_path: Path, name: str) -> None:
     path = tmp_path / "p.npz"
-    save(path, network(), training())
+    save(path, trained())
+    with np.load(path) as file:
+        arrays = {part: file[part] for part in file.files}
+    if name == "training":
+        arrays[name] = np.array(str(arrays[name]).replace('"seed": 1', '"seed": 2'))
+    else:
+        arrays[name].flat[0] += 1e-9
+    np.savez(path, **arrays)
+
+    with pytest.raises(InputError, match="altered"):
+        load(path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "pickle", "nan", "absent", "layers", "choices"])
+def test_a_damaged_policy_is_refused(tmp_path: Path, damage: str) -> None:
+    path, made = tmp_path / "p.npz", trained()
+    save(path, made)
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:700])
     elif damage == "text":
@@ -187,10 +276,12 @@ def test_a_damaged_policy_is_refused(tmp_path: Path, damage: str) -> None:
     elif damage == "pickle":
         np.savez(path, training=np.array({"a": 1}, dtype=object))
     elif damage == "nan":
-        bad = replace(network(), biases=(np.full(8, np.nan), np.zeros(len(Choice))))
-        save(path, bad, training())
+        bad = replace(made.network, biases=(np.full(8, np.nan), np.zeros(len(Choice))))
+        save(path, replace(made, network=bad))
     elif damage == "layers":
-        save(path, Network((np.zeros((3, 4)),), (np.zeros(3),)), training())
+        save(path, replace(made, network=Network((np.zeros((3, 4)),), (np.zeros(3),))))
+    elif damage == "choices":
+        save(path, replace(made, network=Network((np.zeros((3, SIZE)),), (np.zeros(3),))))
     else:
         path.unlink()
 
@@ -198,57 +289,7 @@ def test_a_damaged_policy_is_refused(tmp_path: Path, damage: str) -> None:
         load(path)
 
 
-def test_an_episode_repeats_with_its_seed() -> None:
-    first = [lost_by(RulesPolicy(), SETTINGS, seed=4) for _ in range(2)]
+def test_rules_of_thumb_are_a_fallback_too() -> None:
+    chooser = LearnedChooser(trained(), fallback=THUMBS["always_swap"]())
 
-    assert first[0] == first[1]
-    assert scenario_of(SETTINGS, seed=4) != scenario_of(SETTINGS, seed=5)
-
-
-def test_every_policy_meets_the_same_faults() -> None:
-    settings, truths = SETTINGS, []
-    for choice in (Choice.WAIT, Choice.SWAP):
-        episode = Episode.drawn(settings, seed=9)
-        while (now := episode.next_decision()) is not None:
-            offered = candidates(now.incident, now.diagnosis, now.state, plan_id=now.plan_id)
-            episode.act(offered.get(choice, ()))
-        truths.append([(t.fault, t.target.node, t.onset_s) for t in episode.world.truth])
-
-    assert truths[0] == truths[1]
-
-
-def test_healing_loses_less_than_doing_nothing() -> None:
-    repair = StaticPolicy(Choice.SWAP_AND_REPAIR, Choice.RESTART)
-    found = compare([NoPolicy(), RulesPolicy(), repair], SETTINGS, seeds=held_out_seeds(20))
-
-    _, _, high = bootstrap(found.of("rules") - found.of("none"))
-    assert high < 0
-    _, _, high = bootstrap(found.of(repair.name) - found.of("none"))
-    assert high < 0
-
-
-def _made_up(learned: float, noise: float) -> Comparison:
-    random = np.random.default_rng(3)
-    base = random.random(60)
-    lost = np.stack([base + 1, base, base + learned + noise * random.normal(size=60)])
-    return Comparison(("none", "rules", "learned"), tuple(range(60)), lost, np.ones((3, 60)))
-
-
-@pytest.mark.parametrize(
-    ("learned", "noise", "winner"),
-    [(-0.3, 0.1, "learned"), (0.3, 0.1, "rules"), (-0.01, 0.5, "rules")],
-)
-def test_rules_stay_unless_they_are_beaten_for_sure(
-    learned: float, noise: float, winner: str
-) -> None:
-    found = _made_up(learned, noise)
-    policies: dict[str, Policy] = {
-        "rules": RulesPolicy(),
-        "none": NoPolicy(),
-        "learned": LearnedPolicy(network(), training(), fallback=NoPolicy()),
-    }
-
-    assert chosen(found, policies, default="rules").name == winner
-    verdict = rows(found)[-1]
-    assert verdict.ok is (winner == "learned")
-    assert ("does not beat" in verdict.note) is (winner == "rules")
+    assert chooser.choose(moment({Fact.PEOPLE: 0.9})) is Choice.SWAP

@@ -1,6 +1,7 @@
 """Training learns what can be learned, and what it exports decides as it did."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,58 +13,81 @@ from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 from sb3_contrib import MaskablePPO
 
+from core.choice import Choice
 from core.errors import InputError
-from remediation.choices import FEATURES, Choice
+from core.situation import Bools, Fact
+from core.types import Floats
+from remediation.discount import TimedBuffer, discounted, windowed
 from remediation.env import MAX_DECISIONS, HealingEnv
-from remediation.episode import EpisodeSettings
-from remediation.learned import load
-from remediation.train import TrainSettings, network_of, train
+from remediation.families import FAMILIES, HELD_OUT_SEED, LIVES_A_CLUSTER, TRAIN
+from remediation.features import FEATURES, SIZE
+from remediation.lanes import HealingLanes
+from remediation.learner import network_of, torch_choices
+from remediation.train import Report, TrainSettings, train
+from remediation.trained import load
 
-SMALL = EpisodeSettings(nodes=5, spares=1, hours=2.0, faults=2.0)
+SMALL = TrainSettings(steps=512, lanes=4, rollout=64, batch=128, epochs=2, layers=(16,), taught=256)
 
 
-class Identity(gymnasium.Env[Any, Any]):
-    """Trivial: the right action is the feature that is 1; the third action is always masked."""
+class Impatient(gymnasium.Env[Any, Any]):
+    """A broken machine: mending it takes 10 min and is felt at once; looking again takes 15 s.
+
+    The third choice is always masked. Lost is 1 an hour while it is broken, 3 while it is mended,
+    and nothing after. A life is 8 h long.
+    """
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012
 
     def __init__(self) -> None:
-        self.observation_space = spaces.Box(0.0, 1.0, (3,), np.float32)
+        self.observation_space = spaces.Box(0.0, 1.0, (2,), np.float32)
         self.action_space = spaces.Discrete(3)
-        self._right = 0
+        self.elapsed_s, self._now_s, self._broken = 0.0, 0.0, True
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed, options=options)
-        return self._next(), {}
+        self._now_s, self._broken = 0.0, True
+        return self._seen(), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        reward = float(int(action) == self._right)
-        return self._next(), reward, bool(self.np_random.random() < 0.05), False, {}
+        mends = self._broken and int(action) == 1
+        self.elapsed_s = 600.0 if mends else 15.0 if self._broken else 3600.0
+        lost = (3.0 if mends else 1.0 if self._broken else 0.0) * self.elapsed_s / 3600.0
+        self._broken = self._broken and not mends
+        self._now_s += self.elapsed_s
+        return self._seen(), -lost, self._now_s >= 8 * 3600.0, False, {}
 
-    def action_masks(self) -> Any:
+    def action_masks(self) -> Bools:
         return np.array([True, True, False])
 
-    def _next(self) -> Any:
-        self._right = int(self.np_random.integers(2))
-        return np.eye(3, dtype=np.float32)[self._right]
+    def _seen(self) -> Any:
+        return np.array([self._broken, not self._broken], dtype=np.float32)
 
 
-def ppo(env: Any, **rest: Any) -> MaskablePPO:
+def ppo(env: Any, elapsed_s: Any, **rest: Any) -> MaskablePPO:
     torch.set_num_threads(1)
-    return MaskablePPO("MlpPolicy", env, seed=0, device="cpu", **rest)
+    return MaskablePPO(
+        "MlpPolicy",
+        env,
+        seed=0,
+        device="cpu",
+        rollout_buffer_class=TimedBuffer,
+        rollout_buffer_kwargs={"elapsed_s": elapsed_s, "tau_s": 12 * 3600.0},
+        **rest,
+    )
 
 
 def test_the_environment_keeps_gymnasiums_contract() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        check_env(HealingEnv(SMALL), skip_render_check=True)
+        check_env(HealingEnv(), skip_render_check=True)
 
 
-def test_a_reset_with_a_seed_gives_the_same_cluster() -> None:
-    env, seen = HealingEnv(SMALL), []
-    for _ in range(2):
+def test_a_reset_with_a_seed_gives_the_same_life() -> None:
+    env, seen = HealingEnv(), []
+    for before in (40, 8):  # in the same cluster, or in another, first
+        env.reset(seed=before)
         observations, rewards = [env.reset(seed=7)[0]], []
         for _ in range(5):
             choice = int(np.flatnonzero(env.action_masks())[-1])
@@ -76,59 +100,235 @@ def test_a_reset_with_a_seed_gives_the_same_cluster() -> None:
     assert seen[0][1] == seen[1][1]
 
 
-def test_rewards_add_up_to_what_was_lost() -> None:
-    env = HealingEnv(SMALL)
+def test_rewards_and_times_add_up_to_a_life() -> None:
+    env = HealingEnv()
     _, info = env.reset(seed=3)
-    start, total, over = info["lost_hours"], 0.0, False
+    start_s, lost, total, elapsed_s, over = (
+        float(env.lane.tables.core[0]["now_s"]),
+        info["lost_hours"],
+        0.0,
+        0.0,
+        False,
+    )
     for _ in range(MAX_DECISIONS):
         _, reward, over, truncated, info = env.step(Choice.WAIT)
-        total += reward
+        total, elapsed_s = total + reward, elapsed_s + info["elapsed_s"]
         if over or truncated:
             break
 
+    scenario = FAMILIES[TRAIN].scenario(3)
     assert over
-    assert -total == pytest.approx(info["lost_hours"] - start)
+    assert -total == pytest.approx(info["lost_hours"] - lost)
+    assert elapsed_s == pytest.approx(scenario.start_s + scenario.duration_s - start_s)
 
 
-def test_masked_ppo_solves_a_trivial_problem() -> None:
-    model = ppo(Identity(), n_steps=256, batch_size=128, n_epochs=8, learning_rate=5e-3)
-    model.learn(1536)
+def test_a_choice_that_is_not_open_is_waiting() -> None:
+    env, ends = HealingEnv(), []
+    for wish in (Choice.WAIT, None):
+        env.reset(seed=11)
+        closed = int(np.flatnonzero(~env.action_masks())[0])
+        ends.append(env.step(closed if wish is None else wish)[:2])
+
+    np.testing.assert_array_equal(ends[0][0], ends[1][0])
+    assert ends[0][1] == ends[1][1]
+
+
+def test_a_step_before_the_first_reset_is_refused() -> None:
+    with pytest.raises(RuntimeError, match="call reset first"):
+        HealingEnv().step(Choice.WAIT)
+
+
+def test_training_never_meets_what_it_is_judged_on() -> None:
+    lanes = HealingLanes([FAMILIES[TRAIN]] * 3, seed=5)
+
+    assert all(first < 2**31 for first in lanes._next)
+    assert HELD_OUT_SEED > 2**31
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_a_family_draws_the_same_cluster_for_all_lives_of_it(name: str) -> None:
+    family = FAMILIES[name]
+    first, last = HELD_OUT_SEED, HELD_OUT_SEED + LIVES_A_CLUSTER - 1
+
+    assert family.scenario(first) == family.scenario(last)
+    assert family.site(first) == family.site(last)
+    assert family.scenario(first) != family.scenario(last + 1)
+
+
+@pytest.mark.parametrize("name", list(FAMILIES))
+def test_what_is_known_of_a_site_is_true_of_it(name: str) -> None:
+    family, lives = FAMILIES[name], 0.0
+    for seed in range(0, 160, LIVES_A_CLUSTER):
+        scenario, known = family.scenario(seed), family.site(seed)
+        lives += known.faults_a_day * scenario.nodes * 8 / 1024 * scenario.duration_s / 86_400
+        assert known.people_s == scenario.site.people_s
+        assert 0.0 <= known.false_share < 1.0
+        assert 1_800.0 < known.repair_s < 3 * 86_400.0
+
+    assert 10 < lives / 10 < 40
+
+
+def test_discount_goes_by_time_and_not_by_decisions() -> None:
+    """The same loss at the same times weighs the same, however often something was decided."""
+    few = discounted(np.array([[-1.0], [-1.0]]), np.array([[7200.0], [60.0]]), 1.0, tau_s=3600.0)
+    often_s = np.full((121, 1), 60.0)
+    rewards = np.zeros((121, 1))
+    rewards[[0, 120]] = -1.0
+    often = discounted(rewards, often_s, np.ones((121, 1)), tau_s=3600.0)
+
+    assert few[0, 0] == pytest.approx(often[0, 0])
+    assert few[0, 0] == pytest.approx(-1.0 - np.exp(-2.0))
+
+
+def test_a_window_counts_what_is_lost_in_it_and_ends_with_the_life() -> None:
+    rewards = -np.array([[1.0], [2.0], [4.0], [8.0], [16.0]])
+    elapsed_s = np.array([[1800.0], [3600.0], [600.0], [600.0], [9000.0]])
+    goes_on = np.array([[1.0], [1.0], [1.0], [0.0], [1.0]])
+
+    sums = windowed(rewards, elapsed_s, goes_on, 7200.0)
+    assert sums[:, 0].tolist() == [-15.0, -14.0, -12.0, -8.0, -16.0]
+
+
+def test_advantages_are_those_of_hand_made_sums() -> None:
+    """With all weight on what is seen to follow, an advantage is the return less the value."""
+    random, steps, lanes = np.random.default_rng(0), 6, 2
+    times = random.uniform(10.0, 9e4, (steps, lanes))
+    turn = iter(times)
+    space = spaces.Box(0.0, 1.0, (1,), np.float32)
+    buffer = TimedBuffer(
+        *(steps, space, spaces.Discrete(2), "cpu"),
+        gae_lambda=1.0,
+        n_envs=lanes,
+        elapsed_s=lambda: next(turn),
+        tau_s=3600.0,
+    )
+    rewards, starts = random.normal(size=(steps, lanes)), np.zeros((steps, lanes))
+    starts[3, 1] = 1.0
+    for step in range(steps):
+        nothing, value = np.zeros((lanes, 1)), torch.full((lanes,), 0.5)
+        buffer.add(nothing, nothing, rewards[step], starts[step], value, torch.zeros(lanes))
+    last = torch.tensor([2.0, 3.0])
+    buffer.compute_returns_and_advantage(last, np.array([False, True]))
+
+    gamma = np.exp(-times / 3600.0)
+    expected = np.zeros((steps, lanes))
+    after = np.array([2.0, 0.0])
+    for step in reversed(range(steps)):
+        goes_on = np.array([1.0, 0.0 if step == 2 else 1.0])
+        after = rewards[step] + gamma[step] * after * goes_on
+        expected[step] = after
+    np.testing.assert_allclose(buffer.advantages, expected - 0.5, rtol=1e-5)
+
+
+def test_it_does_not_learn_to_spin() -> None:
+    """Mending costs now and is worth it; a discount a decision would put it off for ever."""
+    env = Impatient()
+    model = ppo(env, lambda: env.elapsed_s, n_steps=512, batch_size=128, learning_rate=3e-3)
+    model.learn(4096)
 
     network = network_of(model)
-    for right in range(2):
-        seen = np.eye(3)[right]
-        assert np.where([True, True, False], network.scores(seen), -np.inf).argmax() == right
+    scores = np.where(env.action_masks(), network.scores(np.array([1.0, 0.0])), -np.inf)
+    assert scores.argmax() == 1
 
 
 def test_training_writes_a_policy_that_can_be_loaded(tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
-    settings = TrainSettings(steps=256, environments=2, epochs=2, episode=SMALL)
+    told: list[Report] = []
 
-    trained, training = train(
-        settings, tmp_path / "p.npz", progress=lambda done, of: told.append((done, of))
+    trained = train(SMALL, tmp_path / "p.npz", progress=told.append, tensorboard=tmp_path / "logs")
+    again, made = load(tmp_path / "p.npz"), trained.training
+    assert again.training == made
+    assert (made.seed, made.steps, made.features, made.learned) == (1, 512, FEATURES, "decisions")
+    assert made.hours > 1.0
+    assert "torch" in made.made_with
+    assert (told[-1].steps, told[-1].share) == (512, 1.0)
+    assert all(0.0 <= report.lost < 2.0 for report in told)
+    assert list((tmp_path / "logs").rglob("events.out.tfevents.*"))
+    seen = np.random.default_rng(0).random(SIZE)
+    np.testing.assert_array_equal(again.network.scores(seen), trained.network.scores(seen))
+
+
+def test_the_same_settings_give_the_same_policy(tmp_path: Path) -> None:
+    first, again = (train(SMALL, tmp_path / name).network for name in ("a.npz", "b.npz"))
+    other = train(replace(SMALL, seed=2), tmp_path / "c.npz").network
+
+    for ours, theirs in zip(first.weights, again.weights, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert (first.weights[0] != other.weights[0]).any()
+
+
+def test_training_goes_on_from_what_was_kept(tmp_path: Path) -> None:
+    half = train(SMALL, tmp_path / "p.npz")
+    on = train(
+        replace(SMALL, steps=1024, learning_rate=SMALL.learning_rate),
+        tmp_path / "q.npz",
+        resume=tmp_path / "p.state",
     )
-    again, same = load(tmp_path / "p.npz")
-    assert same == training
-    assert (training.seed, training.steps, training.features) == (1, 256, FEATURES)
-    assert "torch" in training.made_with
-    assert told[-1] == (256, 256)
-    seen = np.random.default_rng(0).random(len(FEATURES))
-    np.testing.assert_array_equal(again.scores(seen), trained.scores(seen))
+
+    assert (half.training.steps, on.training.steps) == (512, 1024)
+    assert on.training.hours > half.training.hours
+    moved = abs(on.network.weights[0] - half.network.weights[0]).max()
+    assert 0.0 < moved < 0.05  # a few small steps from where it was, not from the beginning
+    assert (on.known.low <= half.known.low).all()
 
 
-def test_numpy_decides_exactly_as_the_trained_model() -> None:
-    model = ppo(HealingEnv(SMALL), n_steps=64)
+@pytest.mark.parametrize("trouble", ["others", "enough", "text", "absent"])
+def test_what_cannot_be_gone_on_with_is_refused(tmp_path: Path, trouble: str) -> None:
+    train(SMALL, tmp_path / "p.npz")
+    settings, state = replace(SMALL, steps=1024), tmp_path / "p.state"
+    said = "gpumedic train"
+    if trouble == "others":
+        settings, said = replace(settings, tau_hours=3.0), "other settings"
+    elif trouble == "enough":
+        settings, said = SMALL, "it has had 512 steps of 512"
+    elif trouble == "text":
+        state.write_text("not a state")
+    else:
+        state.unlink()
+
+    with pytest.raises(InputError, match=said):
+        train(settings, tmp_path / "q.npz", resume=state)
+
+
+def test_a_teacher_is_imitated_before_anything_else(tmp_path: Path) -> None:
+    def pages_at_once(facts: Floats, is_open: Bools) -> int:
+        pages = is_open[Choice.ESCALATE] and facts[Fact.RESTARTS_TRIED] + facts[Fact.AGE_S] < 60
+        return int(Choice.ESCALATE if pages else Choice.WAIT)
+
+    settings = replace(SMALL, taught=8_000, steps=256, learning_rate=1e-7)
+    network = train(settings, tmp_path / "p.npz", teacher=pages_at_once).network
+    env, right, count = HealingEnv(), 0, 0
+    seen, _ = env.reset(seed=HELD_OUT_SEED)
+    over = False
+    while not over:
+        wanted = pages_at_once(env.lane.facts, env.lane.open)
+        right += network.best(seen.astype(np.float64), env.lane.open) == wanted
+        count += 1
+        seen, _, over, *_ = env.step(wanted)
+
+    assert right / count > 0.9
+
+
+def test_a_bandit_is_told_from_a_policy(tmp_path: Path) -> None:
+    made = train(replace(SMALL, bandit=True), tmp_path / "p.npz").training
+
+    assert (made.learned, made.version) == ("bandit", "bandit-1")
+
+
+def test_numpy_decides_exactly_as_torch(tmp_path: Path) -> None:
+    network = train(SMALL, tmp_path / "p.npz").network
     random = np.random.default_rng(1)
-    seen = random.random((1000, len(FEATURES))).astype(np.float32)
-    masks = random.random((1000, len(Choice))) < 0.6
+    seen = random.random((2000, SIZE)).astype(np.float32)
+    masks = random.random((2000, len(Choice))) < 0.6
     masks[:, Choice.WAIT] = True
 
-    network = network_of(model)
     ours = [network.best(*pair) for pair in zip(seen.astype(np.float64), masks, strict=True)]
-    theirs, _ = model.predict(seen, action_masks=masks, deterministic=True)
-    assert ours == theirs.tolist()
+    assert ours == torch_choices(network, seen, masks).tolist()
 
 
-def test_training_for_no_steps_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="0 steps"):
-        train(TrainSettings(steps=0), tmp_path / "p.npz")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"steps": 0}, "0 steps"), ({"minutes": 0.0}, "0.0 minutes"), ({"families": ("a",)}, "'a'")],
+)
+def test_what_leaves_nothing_to_learn_is_refused(change: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        replace(SMALL, **change)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.progress import Progress
+from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
 from agent.commands.console import AsJson, err, out, print_json
 from core.errors import InputError
@@ -17,12 +17,24 @@ Quick = Annotated[bool, typer.Option("--quick", help="The short form, with a sma
 
 def train(
     into: Annotated[Path, typer.Option("--out", help="Where the policy is written.")],
-    steps: Annotated[int, typer.Option(min=1, help="Decisions to learn from.")] = 500_000,
+    steps: Annotated[int, typer.Option(min=1, help="Decisions to learn from.")] = 12_000_000,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same policy.")] = 1,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="End then, whatever the steps.")
+    ] = None,
+    resume: Annotated[
+        Path | None, typer.Option(help="Go on from what a training kept: FILE.state.")
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option(help="Write TensorBoard's logs into this folder.")
+    ] = None,
+    bandit: Annotated[
+        bool, typer.Option("--bandit", help="Count only what is lost within 2 h of a choice.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Train a policy on simulated clusters; it is written as plain arrays, with no code in it."""
-    from remediation.train import TrainSettings
+    from remediation.train import Report, TrainSettings
     from remediation.train import train as learn
 
     if not os.access(into.parent, os.W_OK):
@@ -30,17 +42,28 @@ def train(
             f"Training into {into}: the folder {into.parent} is not there or cannot be written. "
             "Name a file in a folder you may write."
         )
-    with Progress(console=err, transient=True) as bar:
-        task = bar.add_task("training", total=steps)
-        _, made = learn(
-            TrainSettings(steps=steps, seed=seed),
-            into,
-            progress=lambda done, of: bar.update(task, completed=done, total=of),
-        )
+    settings = TrainSettings(steps=steps, seed=seed, minutes=minutes, bandit=bandit)
+    lost = TextColumn("{task.fields[lost]:.2%} of GPU time lost, {task.fields[steps]:,} decisions")
+    columns = (*Progress.get_default_columns(), TimeElapsedColumn(), lost)
+    with Progress(*columns, console=err, transient=True) as bar:
+        task = bar.add_task("training", total=1.0, lost=float("nan"), steps=0)
+
+        def tell(report: Report) -> None:
+            bar.update(task, completed=report.share, lost=report.lost, steps=report.steps)
+
+        trained = learn(settings, into, resume=resume, tensorboard=tensorboard, progress=tell)
+    made = trained.training
     if as_json:
-        return print_json({"file": str(into), "steps": made.steps, "seed": made.seed})
-    out.print(f"{into}: {made.steps} decisions, seed {made.seed}.", markup=False)
-    out.print(f"Hold it against the rules: gpumedic evaluate --policy {into}", markup=False)
+        told = {"file": str(into), "steps": made.steps, "seed": made.seed, "hours": made.hours}
+        return print_json(
+            {**told, "version": made.version, "state": str(into.with_suffix(".state"))}
+        )
+    out.print(
+        f"{into}: {made.steps} decisions in {made.hours:.0f} h of clusters, seed {made.seed}.",
+        markup=False,
+    )
+    out.print(f"Go on with it: --resume {into.with_suffix('.state')} --steps MORE", markup=False)
+    out.print(f"Hold it against the others: gpumedic evaluate --policy {into}", markup=False)
     return None
 
 

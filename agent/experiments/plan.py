@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.experiments.results import NONE, RULES, Learned, RunSpec
+from agent.experiments.results import NONE, RULES, RunSpec
 from core.errors import InputError
-from remediation.learned import load as load_policy
+from remediation.trained import Trained
+from remediation.trained import load as load_policy
 from sim import library, scenario_file
 from sim.scenario import Scenario
 
@@ -68,7 +69,7 @@ def plan(wanted: Wanted) -> tuple[RunSpec, ...]:
 def _spec(
     script: Scenario,
     wanted: Wanted,
-    policy: tuple[str, Learned | None],
+    policy: tuple[str, Trained | None],
     *,
     settings: Iterable[tuple[str, str]],
     seed: int,
@@ -110,13 +111,12 @@ def _seeds(wanted: Wanted, base: Scenario) -> Sequence[int]:
     return range(first, first + wanted.seeds)
 
 
-def _policy(word: str) -> tuple[str, Learned | None]:
+def _policy(word: str) -> tuple[str, Trained | None]:
     if word in (NONE, RULES):
         return word, None
     path = Path(word)
     if path.suffix == ".npz":
-        network, training = load_policy(path)
-        return path.stem, Learned(network, training)
+        return path.stem, load_policy(path)
     if word == LEARNED:
         raise InputError(
             "Policy learned: none is shipped with this version. Train one with `gpumedic train "

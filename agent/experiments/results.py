@@ -8,7 +8,7 @@ from typing import Protocol
 
 from core.codec import to_json
 from core.types import Floats, Ints
-from remediation.learned import Network, Training
+from remediation.trained import Trained
 from sim.scenario import Scenario
 
 NONE = "none"
@@ -22,14 +22,6 @@ class Labelled(Protocol):
     def label(self) -> str:
         """Return the run in words."""
         ...
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Learned:
-    """A trained policy, carried whole, so that a run needs no file on the machine it is run on."""
-
-    network: Network
-    training: Training
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +41,7 @@ class RunSpec:
     telemetry: str
     duration_s: float
     settings: tuple[tuple[str, str], ...] = ()
-    learned: Learned | None = None
+    learned: Trained | None = None
 
     @property
     def label(self) -> str:

@@ -26,9 +26,11 @@ from core.clock import ManualClock
 from core.errors import GpumedicError
 from core.types import Diagnosis, Incident, OutcomeStatus, PlanRecord, PlanState
 from remediation.catalogue import first_obstacle
+from remediation.choosing import ChoosingPolicy
 from remediation.episode import Episode
-from remediation.learned import LearnedPolicy
+from remediation.learned import LearnedChooser
 from remediation.policy import Past, Policy
+from remediation.rulebook import Runbook
 from remediation.rules import RulesPolicy
 from sim.truth import FaultRecord
 from sim.world import World
@@ -169,7 +171,7 @@ def policy_of(spec: RunSpec) -> Policy:
     """Return the policy that a spec names."""
     if spec.learned is None:
         return RulesPolicy()
-    return LearnedPolicy(spec.learned.network, spec.learned.training, fallback=RulesPolicy())
+    return ChoosingPolicy(LearnedChooser(spec.learned, fallback=Runbook.tuned()))
 
 
 async def _healing(staged: Stage) -> Healing:

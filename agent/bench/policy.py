@@ -1,0 +1,84 @@
+"""What a decision costs, the learned policy's and the twin's, and that numpy decides as torch."""
+
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.bench.sim import decisions_row
+from core.figures import Row, at_most
+from remediation.env import HealingEnv
+from remediation.families import FAMILIES, HELD_OUT_SEED, LIVES_A_CLUSTER
+from remediation.learned import SHIPPED, LearnedChooser
+from remediation.rulebook import Runbook
+from remediation.trained import Network, Trained, load
+
+_COMPARED = 50_000
+_COMPARED_QUICK = 10_000
+
+
+def policy_rows(*, quick: bool = False, policy: Path = SHIPPED) -> tuple[Row, ...]:
+    """Measure a policy file on lives of all families."""
+    trained = load(policy)
+    spent_us, seen, masks = _met(trained, _COMPARED_QUICK if quick else _COMPARED)
+    return (
+        _decision_row(spent_us),
+        _mismatch_row(trained.network, seen, masks),
+        decisions_row(1.0 if quick else 5.0, runs=3),
+    )
+
+
+def _met(
+    trained: Trained, count: int
+) -> tuple[list[float], NDArray[np.float32], NDArray[np.bool_]]:
+    """Return what each decision took, us, what was seen and which choices were open.
+
+    The policy decides in lives of all families in turn, a cluster each.
+    """
+    chooser = LearnedChooser(trained, fallback=Runbook())
+    envs = [HealingEnv(each) for each in FAMILIES.values()]
+    spent_us: list[float] = []
+    seen: list[NDArray[np.float32]] = []
+    masks: list[NDArray[np.bool_]] = []
+    cluster = 0
+    while len(seen) < count:
+        env = envs[cluster % len(envs)]
+        env.begin(HELD_OUT_SEED + LIVES_A_CLUSTER * cluster)
+        over = truncated = False
+        while not (over or truncated):
+            moment = env.lane.moment()
+            seen.append(env.seen())
+            masks.append(env.action_masks())
+            began_s = time.process_time_ns()
+            choice = chooser.choose(moment)
+            spent_us.append((time.process_time_ns() - began_s) / 1e3)
+            _, over, truncated = env.decide(choice)
+        cluster += 1
+    return spent_us, np.array(seen), np.array(masks)
+
+
+def _decision_row(spent_us: list[float]) -> Row:
+    low, high = np.quantile(spent_us, (0.025, 0.975))
+    note = "median of decisions in lives of all families, features and fallback included; CPU time"
+    median = statistics.median(spent_us)
+    return at_most(
+        "decision_us_rl",
+        *(median, 50.0),
+        unit="us",
+        low=float(low),
+        high=float(high),
+        n=len(spent_us),
+        note=note,
+    )
+
+
+def _mismatch_row(network: Network, seen: NDArray[np.float32], masks: NDArray[np.bool_]) -> Row:
+    from remediation.learner import torch_choices
+
+    theirs = torch_choices(network, seen, masks).tolist()
+    pairs = zip(seen.astype(np.float64), masks, strict=True)
+    wrong = sum(network.best(*pair) != choice for pair, choice in zip(pairs, theirs, strict=True))
+    note = "decisions in numpy that are not sb3-contrib's own with the same weights"
+    return at_most("numpy_torch_mismatches", wrong, 0.0, unit="decisions", n=len(seen), note=note)
