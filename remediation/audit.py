@@ -27,6 +27,8 @@ class Order:
     nodes:    that went out of service by it
     back_s:   when each of these was in service again, in their order; inf: it has not been since
     disturbs: what it was done to, where that disturbs: a node or a job by its name
+    ended_s:  when it was done with; what it disturbed rests from then on. None: at once
+    steps:    how many actions it surely was
     spares:   ready ones that were left right after it; None where nobody counted
     unsaved_gpu_s: work of the job it stopped that was lost, GPU-seconds; None where not known
     """
@@ -36,6 +38,8 @@ class Order:
     nodes: tuple[str, ...] = ()
     back_s: tuple[float, ...] = ()
     disturbs: frozenset[str] = frozenset()
+    ended_s: float | None = None
+    steps: int = 1
     spares: int | None = None
     unsaved_gpu_s: float | None = None
 
@@ -99,11 +103,12 @@ def _of_nodes(orders: Sequence[Order], site: Site, settings: GuardSettings) -> I
 
 def _of_an_hour(orders: Sequence[Order], settings: GuardSettings) -> Iterable[Breach]:
     """Count what was done in the hour up to each order."""
-    first = 0
-    for number, order in enumerate(orders):
+    first, count = 0, 0
+    for order in orders:
+        count += order.steps
         while orders[first].time_s <= order.time_s - _HOUR_S:
+            count -= orders[first].steps
             first += 1
-        count = number - first + 1
         if count > settings.max_actions_per_hour:
             bound = settings.max_actions_per_hour
             yield Breach(order.time_s, "max_actions_per_hour", count, bound)
@@ -119,7 +124,7 @@ def _of_cooling(orders: Sequence[Order], settings: GuardSettings) -> Iterable[Br
             rest_s = order.time_s - max(others, default=-math.inf)
             if rest_s < settings.cooldown_s:
                 yield Breach(order.time_s, "cooldown", rest_s, settings.cooldown_s)
-            by_plan[order.plan] = order.time_s
+            by_plan[order.plan] = order.time_s if order.ended_s is None else order.ended_s
 
 
 def _of_reserves(orders: Sequence[Order], settings: GuardSettings) -> Iterable[Breach]:
@@ -165,6 +170,7 @@ def _order(record: PlanRecord, outcome: Outcome, returned: Mapping[str, Sequence
     return Order(
         time_s=since_s,
         plan=record.plan.id,
+        ended_s=outcome.ended_s,
         nodes=nodes,
         back_s=tuple(_first_after(returned.get(node, ()), since_s) for node in nodes),
         disturbs=frozenset({str(action.target)} if CATALOG[action.kind].disruptive else ()),

@@ -93,6 +93,17 @@ def test_an_hour_has_room_for_so_many() -> None:
     assert guards_crossed(*orders, max_actions_per_hour=5) == ["max_actions_per_hour"] * 2
 
 
+def test_steps_count_and_a_target_rests_from_the_end_of_what_was_done() -> None:
+    orders = [Order(0.0, "a", steps=3), Order(60.0, "b", steps=3)]
+    long = Order(0.0, "a", disturbs=frozenset({"x"}), ended_s=1000.0)
+    again = Order(2000.0, "b", disturbs=frozenset({"x"}))
+
+    assert guards_crossed(*orders, max_actions_per_hour=5) == ["max_actions_per_hour"]
+    assert guards_crossed(*orders, max_actions_per_hour=6) == []
+    assert guards_crossed(long, again, cooldown_s=1001.0) == ["cooldown"]
+    assert guards_crossed(long, again, cooldown_s=1000.0) == []
+
+
 def test_spares_and_unsaved_work_are_looked_at_where_they_are_told() -> None:
     order = Order(0.0, "a", spares=0, unsaved_gpu_s=200 * 3600.0)
 
