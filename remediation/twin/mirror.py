@@ -17,9 +17,9 @@ from core.errors import InputError
 from core.situation import LONG_S, Fact
 from core.types import Floats, Ints
 from remediation.chooser import Moment
+from remediation.twin.kinds import kinds
 from remediation.twin.laying import LOOK, lay
 from sim.build import next_tick, tables_of
-from sim.catalogue import class_table, drawn
 from sim.engine.rows_cluster import DOMAIN
 from sim.engine.tables import Table, Tables
 from sim.engine.words import GPUS, NONE, Hold, Load, Phase, Scope, Use
@@ -33,19 +33,16 @@ _PHASES = {
 }
 _SITE_HAND = "site"
 _SEEN_S = 1.0  # the twin has run so long when a decision is due: nothing is at its very beginning
-_RATE = 1e-9  # a day: a class's own clock does not come again within a roll-out
 
 
 @dataclass(frozen=True, slots=True)
 class Usual:
     """What is taken to be so where neither the scheduler nor the facts tell.
 
-    profile:    whose mix of faults comes in the future, how often the facts say
     interval_s, stall_s, save_s: of checkpoints (Megatron's blocking save takes 7 s, and 51 s end
                 to end were reported for 405B parameters)
     """
 
-    profile: str = "rsc1"
     interval_s: float = 1800.0
     stall_s: float = 7.0
     save_s: float = 51.0
@@ -80,7 +77,9 @@ class Mirror:
         state, facts = moment.state, moment.situation.facts
         fresh = self._fresh_for(state)
         index = state.topology.node_index
-        tables = fresh._replace(nodes=fresh.nodes.copy(), core=fresh.core.copy())
+        tables = fresh._replace(
+            nodes=fresh.nodes.copy(), core=fresh.core.copy(), site=fresh.site.copy()
+        )
         core = tables.core[0]
         now_s = next_tick(moment.now_s)
         core["now_s"] = core["began_s"] = core["use_since_s"] = now_s
@@ -106,11 +105,11 @@ class Mirror:
             shape.gpu_node.tobytes(),
         )
         if self._fresh is None or key != self._shape:
-            self._fresh, self._shape = _machines(state, self.usual), key
+            self._fresh, self._shape = _machines(state), key
         return self._fresh
 
 
-def _machines(state: ClusterState, usual: Usual) -> Tables:
+def _machines(state: ClusterState) -> Tables:
     shape = state.topology
     count = len(shape.nodes)
     gpus = np.bincount(shape.gpu_node, minlength=count)
@@ -135,9 +134,7 @@ def _machines(state: ClusterState, usual: Usual) -> Tables:
     nodes["rack"] = nodes["power"] = nodes["cooling"] = _places(shape.node_rack)
     nodes["leaf"] = _leaves(shape.node_switch)
     nodes["slowness"] = 1.0
-    names = drawn(usual.profile)
-    classes = class_table(names, rates_of=usual.profile)
-    classes["rate"] = _RATE
+    classes = kinds().table
     domains, members = _domains(nodes)
     return tables._replace(
         domains=domains,

@@ -35,8 +35,10 @@ _NEEDS = 0.5  # share of faults that need another node (Unicron: 37 %; others ar
 @compiled
 def copy(fresh: Tables, w: Tables) -> None:
     """Make a twin what it was before a roll-out: rows in use only."""
-    w.core[0] = fresh.core[0]
+    w.core[0], w.site[0] = fresh.core[0], fresh.site[0]
     core = fresh.core[0]
+    for at in range(len(fresh.members)):
+        w.members[at] = fresh.members[at]
     for at in range(len(fresh.nodes)):
         w.nodes[at] = fresh.nodes[at]
     for at in range(len(fresh.domains)):
