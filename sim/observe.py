@@ -1,15 +1,24 @@
 """The cluster as its scheduler shows it: nodes, jobs and where they run, read off the tables."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
-from core.cluster import ClusterState, JobPhase, JobState, NodeCondition, NodeState
+from core.cluster import (
+    ClusterState,
+    JobPhase,
+    JobSettings,
+    JobState,
+    NodeCondition,
+    NodeState,
+    ServiceState,
+)
 from core.topology import Topology
 from core.types import Ints
 from sim.engine.progress import checkpoint_at, step_at
 from sim.engine.tables import Table, Tables
-from sim.engine.words import GPUS, NONE, Hold, Phase
+from sim.engine.words import GPUS, NONE, Effect, Hold, JobKind, Phase
 from sim.names import Names
 
 PHASES = tuple(JobPhase)
@@ -20,15 +29,52 @@ _SITE_HOLDS = {
 }
 
 
-def cluster_state(tables: Tables, names: Names, holds: Holds) -> ClusterState:
-    """Return one consistent look at the cluster, now."""
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What is written down of a node beside the tables; a time that is to come does not show yet.
+
+    checked_s: when its checks end or ended; checks: how many there were
+    """
+
+    checked_s: float | None = None
+    finding: str = ""
+    checks: int = 0
+    reset_s: float | None = None
+    paged_s: float | None = None
+    mark: str = ""
+
+
+Notes = Mapping[int, Note]
+NO_NOTE = Note()
+OLD_DRIVER, NEW_DRIVER = "old", "new"
+
+
+def cluster_state(
+    tables: Tables,
+    names: Names,
+    holds: Holds,
+    notes: Notes | None = None,
+    paged: Mapping[int, float] | None = None,
+) -> ClusterState:
+    """Return one consistent look at the cluster, now.
+
+    notes: of nodes by index; paged: when a person was last called to a job, by its number
+    """
     jobs = known_jobs(tables)
     return ClusterState(
         float(tables.core[0]["now_s"]),
         topology(tables, names),
-        tuple(_nodes(tables, names, holds)),
-        tuple(_job(tables, names, job) for job in jobs),
+        tuple(_nodes(tables, names, holds, notes or {})),
+        tuple(_job(tables, names, job, paged or {}) for job in jobs),
+        (NEW_DRIVER,) if is_rolled_out(tables) else (),
     )
+
+
+def is_rolled_out(tables: Tables) -> bool:
+    """Say whether a driver is being given to all nodes and nobody has stopped it."""
+    rows = tables.faults[: int(tables.core[0]["faults_n"])]
+    rolls = tables.classes["effect"][rows["class"]] == Effect.DRIVER
+    return bool((rolls & np.isnan(rows["mended_s"]) & ~rows["stopped"]).any())
 
 
 def topology(tables: Tables, names: Names) -> Topology:
@@ -85,19 +131,59 @@ def owner_of(tables: Tables, node: int, holds: Holds) -> tuple[str, str]:
     return _SITE_HOLDS.get(hold) or holds.get(node, ("", ""))
 
 
-def _nodes(tables: Tables, names: Names, holds: Holds) -> Iterator[NodeState]:
-    nodes = tables.nodes
+def _nodes(tables: Tables, names: Names, holds: Holds, notes: Notes) -> Iterator[NodeState]:
+    nodes, now_s = tables.nodes, float(tables.core[0]["now_s"])
     spare = nodes["pool"] & (nodes["job"] == NONE).all(axis=1)
     found = zip(conditions(nodes), spare.tolist(), nodes["since_s"].tolist(), strict=True)
     for node, (condition, is_spare, since_s) in enumerate(found):
         owner, reason = owner_of(tables, node, holds)
+        note, row = notes.get(node, NO_NOTE), nodes[node]
+        checked_s = _past(note.checked_s, now_s)
         yield NodeState(
-            names.nodes[node], condition, owner, reason, spare=is_spare, since_s=since_s
+            names.nodes[node],
+            condition,
+            owner,
+            reason,
+            spare=is_spare,
+            since_s=since_s,
+            zone=f"zone-{row['zone']}" if names.scenario.machines.zones > 1 else "",
+            driver=NEW_DRIVER if row["driver"] else OLD_DRIVER,
+            mark=note.mark,
+            clocks=float(row["limit"]) or 1.0,
+            power_watts=float(row["power_limit"]) or None,
+            checked_s=checked_s,
+            finding="" if checked_s is None else note.finding,
+            reset_s=_past(note.reset_s, now_s),
+            paged_s=note.paged_s,
         )
 
 
-def _job(tables: Tables, names: Names, job: int) -> JobState:
+def _past(time_s: float | None, now_s: float) -> float | None:
+    return None if time_s is None or time_s > now_s else time_s
+
+
+def _service(tables: Tables, job: int) -> ServiceState | None:
+    row = tables.jobs[job]
+    if row["service"] == NONE:
+        return None
+    service = tables.services[row["service"]]
+    return ServiceState(
+        replicas=int(service["replicas"]),
+        ready=int(service["ready"]),
+        least=1,
+        most=int(row["given"] or row["gpus"]) // max(int(service["gpus_each"]), 1),
+        batch=float(service["batch"]),
+        cache=float(service["cache"]),
+        canary=float(service["canary"]),
+    )
+
+
+def _job(tables: Tables, names: Names, job: int, paged: Mapping[int, float]) -> JobState:
     row, now_s = tables.jobs[job], float(tables.core[0]["now_s"])
+    each = int(tables.nodes[0]["gpus"])
+    whole = int(row["gpus"]) >= each
+    sized = whole and row["kind"] in (JobKind.ELASTIC, JobKind.TRAINING)
+    writes = row["interval_s"] != np.inf and row["service"] == NONE
     row_s = float(row["row_s"])
     saved_s = checkpoint_at(row, row_s, now_s)[0]
     return JobState(
@@ -110,6 +196,24 @@ def _job(tables: Tables, names: Names, job: int) -> JobState:
         step=step_at(row, row_s, now_s),
         restarts=int(row["restarts"]),
         priority=int(row["priority"]),
+        kind=JobKind(int(row["kind"])).name.lower(),
+        least_nodes=-(-int(row["least_gpus"]) // each) if sized else 0,
+        most_nodes=int(row["most_gpus"]) // each if sized else 0,
+        unit_nodes=max(int(row["unit"]) // each, 1),
+        asked_nodes=int(row["ordered"] or row["gpus"]) // each if whole else 0,
+        interval_s=float(row["interval_s"]) if writes else None,
+        stall_s=float(row["stall_s"]) if writes else None,
+        step_s=float(row["step_s"]) if np.isfinite(row["step_s"]) else None,
+        usual_step_s=float(row["ideal_s"]) if row["ideal_s"] > 0 else None,
+        paged_s=paged.get(int(row["number"])),
+        settings=JobSettings(
+            loaders=float(row["loaders"]),
+            batch=float(row["batch"]),
+            accumulate=float(row["accumulate"]),
+            cache=float(row["cache"]),
+            compressed=bool(row["compressed"]),
+        ),
+        service=_service(tables, job),
     )
 
 

@@ -9,20 +9,24 @@ from zlib import crc32
 from core.cluster import OWNER
 from core.errors import ActionFailed
 from core.types import Action
-from sim import orders_jobs, orders_nodes
+from sim import orders_jobs, orders_nodes, orders_places, orders_services
 from sim.engine.draws import uniform
 from sim.engine.tables import Tables
 from sim.engine.words import Purpose
 from sim.names import Names
-from sim.orders_desk import Desk, People
-from sim.orders_nodes import cordon, uncordon
+from sim.orders_desk import Desk, People, cordon, uncordon
 
 __all__ = ["KINDS", "People", "cordon", "perform", "uncordon"]
 
 # Times are whole 1/1024 s.
 _TICKS_A_SECOND = 1024
 
-KINDS: Mapping[str, Callable[[Desk, Action], None]] = {**orders_nodes.KINDS, **orders_jobs.KINDS}
+KINDS: Mapping[str, Callable[[Desk, Action], None]] = {
+    **orders_nodes.KINDS,
+    **orders_places.KINDS,
+    **orders_jobs.KINDS,
+    **orders_services.KINDS,
+}
 
 
 def perform(w: Tables, names: Names, people: People, action: Action, *, by: str = OWNER) -> None:

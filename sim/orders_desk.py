@@ -1,27 +1,38 @@
 """The desk that an order comes to: what it may be about, and why it is refused there."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from core.cluster import NodeCondition
+from core.cluster import OWNER, NodeCondition
 from core.errors import ActionFailed
 from core.target import Target
 from core.types import Action
+from sim.engine import verbs
 from sim.engine.tables import Tables
-from sim.engine.words import NONE, Phase, Stage
+from sim.engine.words import NONE, Hold, Phase, Stage
 from sim.names import Names
-from sim.observe import Holds, conditions, known_jobs, nodes_of, owner_of
+from sim.observe import Holds, Note, conditions, known_jobs, nodes_of, owner_of
 
 
 @dataclass(slots=True)
 class People:
-    """What tables do not hold: who took a node out and why, and which orders were taken when."""
+    """What tables do not hold: who took a node out and why, and which orders were taken when.
+
+    notes: of nodes by index; paged: when a person was last called to a job, by the job's number
+    """
 
     holds: Holds = field(default_factory=dict)
     performed: dict[str, float] = field(default_factory=dict)
+    notes: dict[int, Note] = field(default_factory=dict)
+    paged: dict[int, float] = field(default_factory=dict)
 
     def copy(self) -> "People":
         """Return an independent copy."""
-        return People(dict(self.holds), dict(self.performed))
+        return People(dict(self.holds), dict(self.performed), dict(self.notes), dict(self.paged))
+
+    def note(self, node: int, **changes: Any) -> None:
+        """Write something down about a node."""
+        self.notes[node] = replace(self.notes.get(node, Note()), **changes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +43,21 @@ class Desk:
     names: Names
     people: People
     by: str
+
+
+def cordon(w: Tables, people: People, node: int, *, by: str, reason: str) -> None:
+    """Keep a node from getting jobs; it keeps the one it has, and an earlier owner."""
+    if w.nodes[node]["hold"] == Hold.NOBODY:
+        people.holds[node] = (by, reason)
+        verbs.take_out(w, node, Hold.AGENT if by == OWNER else Hold.PERSON)
+
+
+def uncordon(w: Tables, people: People, node: int) -> None:
+    """Let a node have jobs again, whoever kept it from them."""
+    if w.nodes[node]["hold"] != Hold.NOBODY:
+        people.holds.pop(node, None)
+        people.note(node, mark="", finding="", checked_s=None)
+        verbs.give_back(w, node)
 
 
 def node_of(desk: Desk, action: Action) -> int:

@@ -1,4 +1,4 @@
-"""Orders about nodes: in and out of service, swaps, reboots, clocks, drivers.
+"""Orders about nodes: in and out of service, checks, reboots, clocks, power, drivers.
 
 A hold on a node belongs to who set it: a person's is never taken off or taken over by an action.
 """
@@ -7,39 +7,27 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from core.cluster import OWNER, NodeCondition
+from core.cluster import NodeCondition
 from core.errors import ActionFailed
 from core.types import Action
-from sim.engine import verbs
-from sim.engine.tables import Tables
+from sim.engine import repair, verbs
 from sim.engine.thermal import SLOWEST_CLOCK
-from sim.engine.words import NONE, Hold, Phase
-from sim.observe import nodes_of, owner_of
+from sim.engine.words import NONE, Effect, Hold, Phase, Purpose
+from sim.observe import NO_NOTE, nodes_of, owner_of
 from sim.orders_desk import (
     Desk,
-    People,
-    check_may_start,
     check_placed,
     condition_of,
+    cordon,
     id_of,
     live_job,
     needed,
     node_of,
+    uncordon,
 )
 
-
-def cordon(w: Tables, people: People, node: int, *, by: str, reason: str) -> None:
-    """Keep a node from getting jobs; it keeps the one it has, and an earlier owner."""
-    if w.nodes[node]["hold"] == Hold.NOBODY:
-        people.holds[node] = (by, reason)
-        verbs.take_out(w, node, Hold.AGENT if by == OWNER else Hold.PERSON)
-
-
-def uncordon(w: Tables, people: People, node: int) -> None:
-    """Let a node have jobs again, whoever kept it from them."""
-    if w.nodes[node]["hold"] != Hold.NOBODY:
-        people.holds.pop(node, None)
-        verbs.give_back(w, node)
+_RESET_S = 30.0  # of a GPU: 5 to 30 s (assumption)
+_CHECKS_AT = 64  # where the random numbers of a node's checks begin, behind those of the site's
 
 
 def _cordon(desk: Desk, action: Action) -> None:
@@ -55,30 +43,12 @@ def _uncordon(desk: Desk, action: Action) -> None:
             f"uncordon {action.target}: {owner} keeps it out of service ({reason}); "
             "only they may return it."
         )
+    note = desk.people.notes.get(node, NO_NOTE)
+    if note.mark:
+        raise ActionFailed(
+            f"uncordon {action.target}: it is quarantined as a {note.mark}; people return it."
+        )
     uncordon(desk.w, desk.people, node)
-
-
-def _swap_node(desk: Desk, action: Action) -> None:
-    """Give the job a spare for the node, which is cordoned and a spare itself once uncordoned."""
-    node = node_of(desk, action)
-    job, wanted = int(desk.w.nodes[node]["held_by"]), action.param("job")
-    if job == NONE or (wanted and wanted != id_of(desk, job)):
-        held = "no job" if job == NONE else f"job {id_of(desk, job)}"
-        raise ActionFailed(
-            f"swap_node {action.target}: it holds {held}, not job {wanted or '(any)'}; look at "
-            "the cluster's state again."
-        )
-    if desk.w.jobs[job]["given"] < desk.w.nodes[node]["gpus"]:
-        raise ActionFailed(
-            f"swap_node {action.target}: job {id_of(desk, job)} has {desk.w.jobs[job]['given']} of "
-            "its GPUs and no whole node to swap; order move_job."
-        )
-    spare = _spare(desk, action)
-    for other in nodes_of(desk.w, job):
-        if other != node:
-            check_may_start(desk, action, other)
-    verbs.swap(desk.w, job, node, spare)
-    cordon(desk.w, desk.people, node, by=desk.by, reason=f"swapped out of job {id_of(desk, job)}")
 
 
 def _reboot_node(desk: Desk, action: Action) -> None:
@@ -91,6 +61,114 @@ def _reboot_node(desk: Desk, action: Action) -> None:
     if condition_of(desk, node) is NodeCondition.DOWN:
         raise ActionFailed(f"reboot_node {action.target}: it is down already; wait for it.")
     verbs.reboot(desk.w, node)
+
+
+def _validate_node(desk: Desk, action: Action) -> None:
+    """Run a node's checks, which take the site's time and find a fault by their recall."""
+    node = _empty_and_held(desk, action)
+    w, note = desk.w, desk.people.notes.get(node, NO_NOTE)
+    found, fault = [], int(w.nodes[node]["fault"])
+    while fault != NONE:
+        effect = w.classes[w.faults[fault]["class"]]["effect"]
+        plain = effect in (Effect.GPU_LOST, Effect.NODE_DOWN)  # no check can miss it
+        lane = _CHECKS_AT + note.checks % _CHECKS_AT
+        luck = repair.lucky(w, fault, lane, Purpose.CHECK)
+        if plain or luck < w.site[0]["check_recall"]:
+            found.append(desk.names.classes[int(w.faults[fault]["class"])])
+        fault = int(w.faults[fault]["next"])
+    ends_s = float(w.core[0]["now_s"] + w.site[0]["validate_s"])
+    desk.people.note(
+        node, checked_s=ends_s, finding=", ".join(sorted(found)), checks=note.checks + 1
+    )
+
+
+def _reset_gpu(desk: Desk, action: Action) -> None:
+    """Reset a GPU of a node on which no job runs; what a boot would mend of it is mended."""
+    node = node_of(desk, action)
+    places = {desk.names.gpu(node, at): at for at in range(int(desk.w.nodes[node]["gpus"]))}
+    if action.target.gpu not in places:
+        raise ActionFailed(
+            f"reset_gpu {action.target}: {desk.names.nodes[node]} has no such GPU; name one of "
+            f"{', '.join(places)}."
+        )
+    job = _running_on(desk, node)
+    if job != NONE or condition_of(desk, node) is NodeCondition.DOWN:
+        found = "it is down" if job == NONE else f"job {id_of(desk, job)} runs on it"
+        raise ActionFailed(f"reset_gpu {action.target}: {found}; it must be up and idle.")
+    verbs.reset_gpu(desk.w, node, places[action.target.gpu], _RESET_S)
+    desk.people.note(node, reset_s=float(desk.w.core[0]["now_s"]) + _RESET_S)
+
+
+def _quarantine(desk: Desk, action: Action) -> None:
+    """Mark a node that is out for people, who find out what is wrong with it for good."""
+    node = _empty_and_held(desk, action)
+    desk.people.note(node, mark="lemon")
+    desk.w.nodes[node]["frailty"] = 1.0  # what made it fail again and again is replaced
+
+
+def _empty_and_held(desk: Desk, action: Action) -> int:
+    """Return the order's node, which is up, has no job and is kept out by who orders."""
+    node = node_of(desk, action)
+    owner, _ = owner_of(desk.w, node, desk.people.holds)
+    if owner != desk.by:
+        raise ActionFailed(
+            f"{action.kind} {action.target}: it is held by {owner or 'nobody'}; cordon it first."
+        )
+    if desk.w.nodes[node]["free"] < desk.w.nodes[node]["gpus"]:
+        job = id_of(desk, int(desk.w.nodes[node]["held_by"]))
+        raise ActionFailed(f"{action.kind} {action.target}: job {job} has it; swap or drain it.")
+    if not desk.w.nodes[node]["up"]:
+        raise ActionFailed(f"{action.kind} {action.target}: it is down; wait for it.")
+    return node
+
+
+def _keep_as_spare(desk: Desk, action: Action) -> None:
+    node = node_of(desk, action)
+    row = desk.w.nodes[node]
+    if row["pool"] or row["free"] < row["gpus"] or condition_of(desk, node) != "ready":
+        found = "a spare already" if row["pool"] else str(condition_of(desk, node))
+        raise ActionFailed(
+            f"keep_as_spare {action.target}: it is {found}, with {row['free']} of {row['gpus']} "
+            "GPUs free; name a ready node without jobs."
+        )
+    verbs.keep_as_spare(desk.w, node)
+
+
+def _release_spare(desk: Desk, action: Action) -> None:
+    node = node_of(desk, action)
+    if not desk.w.nodes[node]["pool"]:
+        raise ActionFailed(f"release_spare {action.target}: it is no spare; name one.")
+    verbs.release_spare(desk.w, node)
+
+
+def _page_person(desk: Desk, action: Action) -> None:
+    """Call a person, who comes after the site's mean time and mends what is broken there."""
+    w = desk.w
+    node = node_of(desk, action) if action.target.node else NONE
+    job = live_job(desk, action) if node == NONE else int(w.nodes[node]["held_by"])
+    verbs.call_people(w, node, job, float(w.site[0]["people_s"]))
+    if node == NONE:
+        desk.people.paged[int(w.jobs[job]["number"])] = float(w.core[0]["now_s"])
+    else:
+        desk.people.note(node, paged_s=float(w.core[0]["now_s"]))
+
+
+def _limit_power(desk: Desk, action: Action) -> None:
+    """Let each of a node's GPUs draw so much; 0: as much as its board allows."""
+    node = node_of(desk, action)
+    kind = desk.w.types[desk.w.nodes[node]["type"]]
+    watts = needed(action, "watts", 0.0, float(kind["watts"]))
+    if 0 < watts < float(kind["idle_watts"]):
+        raise ActionFailed(
+            f"limit_power {action.target}: {watts:g} W; a GPU draws {kind['idle_watts']:g} W idle, "
+            "name more, or 0 for no limit."
+        )
+    if condition_of(desk, node) is NodeCondition.DOWN:
+        raise ActionFailed(
+            f"limit_power {action.target}: it is down, and a boot would free its power again; "
+            "order it when the node is up."
+        )
+    verbs.limit_power(desk.w, node, watts)
 
 
 def _limit_clocks(desk: Desk, action: Action) -> None:
@@ -160,8 +238,14 @@ def _halt_on(desk: Desk, nodes: list[int]) -> dict[int, float]:
 KINDS: Mapping[str, Callable[[Desk, Action], None]] = {
     "cordon": _cordon,
     "uncordon": _uncordon,
-    "swap_node": _swap_node,
+    "validate_node": _validate_node,
     "reboot_node": _reboot_node,
+    "reset_gpu": _reset_gpu,
+    "quarantine": _quarantine,
+    "keep_as_spare": _keep_as_spare,
+    "release_spare": _release_spare,
+    "page_person": _page_person,
+    "limit_power": _limit_power,
     "limit_clocks": _limit_clocks,
     "stop_rollout": _stop_rollout,
 }
@@ -173,30 +257,3 @@ def _running_on(desk: Desk, node: int) -> int:
         if job != NONE and desk.w.jobs[job]["phase"] in (Phase.STARTING, Phase.RUNNING):
             return int(job)
     return NONE
-
-
-def _spare(desk: Desk, action: Action) -> int:
-    """Return the node to put in: the one the action names, or the first that is free."""
-    named = str(action.param("spare") or "")
-    if named and named not in desk.names.node_index:
-        raise ActionFailed(f"swap_node {action.target}: the cluster has no node {named!r}.")
-    nodes = desk.w.nodes
-    free = nodes["pool"] & nodes["up"] & (nodes["hold"] == Hold.NOBODY)
-    free &= (nodes["job"] == NONE).all(axis=1)
-    choice = [desk.names.node_index[named]] if named else np.flatnonzero(free).tolist()
-    if choice and free[choice[0]]:
-        return int(choice[0])
-    found = "no spare is free" if not named else f"{named} is {_why_not(desk, choice[0])}"
-    raise ActionFailed(
-        f"swap_node {action.target}: {found}; name a node that is a spare, ready and has no job."
-    )
-
-
-def _why_not(desk: Desk, node: int) -> str:
-    job = int(desk.w.nodes[node]["held_by"])
-    if job != NONE:
-        return f"given to job {id_of(desk, job)}"
-    if not desk.w.nodes[node]["pool"]:
-        return "not a spare"
-    owner, _ = owner_of(desk.w, node, desk.people.holds)
-    return f"{condition_of(desk, node)} ({owner or 'by itself'})"

@@ -125,6 +125,8 @@ class World:
             "classes": list(self.names.classes),
             "holds": [[node, *who] for node, who in self.people.holds.items()],
             "performed": self.people.performed,
+            "notes": [[node, to_json(note)] for node, note in self.people.notes.items()],
+            "paged": list(self.people.paged.items()),
             "before": to_json(self._before),
         }
         saving.write(path, _trimmed(self.inner), about)
@@ -142,6 +144,8 @@ class World:
             )
         world.people.performed = dict(about["performed"])
         world.people.holds = {node: (who, why) for node, who, why in about["holds"]}
+        world.people.notes = {node: from_json(observe.Note, note) for node, note in about["notes"]}
+        world.people.paged = dict(about["paged"])
         world._before = from_json(sums.Sums, about["before"])
         return world
 
@@ -162,7 +166,10 @@ class World:
 
     def state(self) -> ClusterState:
         """Return the cluster as its scheduler sees it."""
-        return observe.cluster_state(self.inner, self.names, self.people.holds)
+        people = self.people
+        return observe.cluster_state(
+            self.inner, self.names, people.holds, people.notes, people.paged
+        )
 
     def topology(self) -> Topology:
         """Return the shape of the cluster and where each rank is placed now."""

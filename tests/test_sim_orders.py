@@ -74,7 +74,7 @@ def step_s(world: World, name: str) -> float:
 def test_a_job_that_grows_saves_its_state_first_and_is_faster_then() -> None:
     world = built()
     before, slow_s = job(world, "elastic").step, step_s(world, "elastic")
-    world.perform(order("resize_job", "elastic", nodes=6))
+    world.perform(order("grow_job", "elastic", nodes=6))
 
     grown = job(world, "elastic")
     assert (grown.phase, len(grown.nodes), grown.gpus) == (JobPhase.STARTING, 6, 48)
@@ -91,7 +91,7 @@ def test_a_job_that_grows_saves_its_state_first_and_is_faster_then() -> None:
 def test_a_job_that_shrinks_gives_back_the_nodes_that_are_out_and_stays_small() -> None:
     world = built()
     world.cordon("node-01", by="alice", reason="I look at it")
-    world.perform(order("resize_job", "elastic", nodes=2))
+    world.perform(order("shrink_job", "elastic", nodes=2))
     later(world, HOUR_S)
 
     small = job(world, "elastic")
@@ -107,15 +107,17 @@ def test_a_job_that_shrinks_gives_back_the_nodes_that_are_out_and_stays_small() 
 @pytest.mark.parametrize(
     ("action", "said"),
     [
-        (order("resize_job", "elastic", nodes=7), "it runs on 2 to 6, in units of 8 GPUs"),
-        (order("resize_job", "elastic", nodes=4), "has 4 nodes already"),
-        (order("resize_job", "elastic", nodes=4.5), "must be a whole number"),
-        (order("resize_job", "elastic"), "no nodes is named; give a number from 1 to 12"),
-        (order("resize_job", "elastic", nodes=True), "nodes is True; give a number"),
-        (order("resize_job", "fixed", nodes=3), "it runs on 2 to 2"),
-        (order("resize_job", "notebook", nodes=1), "of kind 'interactive' on 2 GPUs"),
-        (order("resize_job", "nobody", nodes=1), "no job 'nobody'; it has elastic"),
-        (order("tune_job", "loading"), "no setting is named; name loaders, batch or cache"),
+        (order("grow_job", "elastic", nodes=7), "it runs on 2 to 6, in units of 8 GPUs"),
+        (order("grow_job", "elastic", nodes=4), "has 4 nodes; name more"),
+        (order("shrink_job", "elastic", nodes=4), "has 4 nodes; name fewer"),
+        (order("shrink_job", "elastic", nodes=3, leave="node-09"), "it does not have node-09"),
+        (order("grow_job", "elastic", nodes=4.5), "must be a whole number"),
+        (order("grow_job", "elastic"), "no nodes is named; give a number from 1 to 12"),
+        (order("grow_job", "elastic", nodes=True), "nodes is True; give a number"),
+        (order("grow_job", "fixed", nodes=3), "it runs on 2 to 2"),
+        (order("shrink_job", "notebook", nodes=1), "of kind 'interactive' on 2 GPUs"),
+        (order("shrink_job", "nobody", nodes=1), "no job 'nobody'; it has elastic"),
+        (order("tune_job", "loading"), "no setting is named; name loaders, batch, accum"),
         (order("tune_job", "loading", color=1), "no setting 'color'"),
         (order("tune_job", "loading", cache=1.5), "cache is 1.5; give a number from 0 to 1"),
         (order("tune_job", "chat", batch=2), "it is a service"),
@@ -148,10 +150,10 @@ def test_what_cannot_be_is_refused_with_its_reason(action: Action, said: str) ->
 def test_what_is_missing_for_a_size_is_said() -> None:
     world = built()
     world.cordon("node-09", by="alice", reason="")
-    said = refused(world, order("resize_job", "elastic", nodes=6))
+    said = refused(world, order("grow_job", "elastic", nodes=6))
     assert "it has 4 nodes and 1 are free beside the spares; name at most 5" in said
     world.cordon("node-02", by="alice", reason="")
-    assert "node-02 is cordoned by alice" in refused(world, order("resize_job", "elastic", nodes=5))
+    assert "node-02 is cordoned by alice" in refused(world, order("grow_job", "elastic", nodes=5))
     assert job(world, "elastic").phase is JobPhase.RUNNING
 
 
@@ -231,7 +233,7 @@ async def test_an_order_to_a_job_arrives_after_the_sites_delay(clock: ManualCloc
     world = built(site=replace(EXACT, order_delay_s=20.0))
     await clock.advance(world.now_s - clock.now_s())
     cluster = SimulatedCluster(world, clock=clock)
-    ordered = asyncio.create_task(cluster.perform(order("resize_job", "elastic", nodes=5)))
+    ordered = asyncio.create_task(cluster.perform(order("grow_job", "elastic", nodes=5)))
     await clock.sleep(0)
     await clock.advance(9.9)
     assert (ordered.done(), len(job(world, "elastic").nodes)) == (False, 4)
@@ -398,14 +400,14 @@ def test_a_cancelled_job_frees_its_nodes_for_who_waits() -> None:
     assert job(world, "elastic").phase is JobPhase.COMPLETED
     assert job(world, "waits").phase is JobPhase.STARTING
     assert "it has ended" in refused(world, order("cancel_job", "elastic", key="again"))
-    assert "it has ended" in refused(world, order("resize_job", "elastic", nodes=2))
+    assert "it has ended" in refused(world, order("shrink_job", "elastic", nodes=2))
 
 
 def test_a_waiting_job_can_be_made_smaller_or_placed_by_hand() -> None:
     waits = replace(ELASTIC, id="waits", nodes=6, least_nodes=3, submit_s=60.0)
     world = later(built(jobs=(*MIXED.jobs, waits)), 120)
     assert job(world, "waits").phase is JobPhase.PENDING
-    world.perform(order("resize_job", "waits", nodes=3))
+    world.perform(order("shrink_job", "waits", nodes=3))
     world.perform(order("move_job", "waits", nodes="node-09,node-10,node-11"))
     later(world, 300)
 
@@ -416,7 +418,7 @@ def test_a_waiting_job_can_be_made_smaller_or_placed_by_hand() -> None:
 
 def test_a_key_is_performed_once() -> None:
     world = built()
-    action = order("resize_job", "elastic", key="plan:0", nodes=5)
+    action = order("grow_job", "elastic", key="plan:0", nodes=5)
     world.perform(action)
     later(world, 300)
     world.perform(action)
@@ -425,13 +427,32 @@ def test_a_key_is_performed_once() -> None:
 
 def test_the_sites_own_errors_come_before_any_order() -> None:
     world = built(site=replace(EXACT, order_failure=1.0))
-    for action in (order("resize_job", "elastic", nodes=5), order("stop_rollout")):
+    for action in (order("grow_job", "elastic", nodes=5), order("stop_rollout")):
         assert "did not answer in time" in refused(world, action)
 
 
+def named(node: int) -> str:
+    return f"node-{node:02d}"
+
+
 PARAMS: dict[str, st.SearchStrategy[dict[str, Scalar]]] = {
-    "resize_job": st.fixed_dictionaries({"nodes": st.integers(1, 7)}),
-    "tune_job": st.fixed_dictionaries({"loaders": st.floats(0.5, 2), "cache": st.floats(0, 1)}),
+    "shrink_job": st.fixed_dictionaries(
+        {"nodes": st.integers(1, 7)}, optional={"leave": st.integers(0, 3).map(named)}
+    ),
+    "grow_job": st.fixed_dictionaries({"nodes": st.integers(1, 7)}),
+    "set_checkpoint_interval": st.fixed_dictionaries({"interval_s": st.floats(60, 3600)}),
+    "set_compression": st.fixed_dictionaries({"on": st.booleans()}),
+    "swap_nodes": st.just({"nodes": "node-00,node-01", "spares": "node-11,node-10"}),
+    "evict_rank": st.sampled_from([{}, {"spare": "node-11"}]),
+    "borrow_node": st.sampled_from(
+        [{"spare": "node-04", "lender": "fixed"}, {"spare": "node-09"}, {"spare": "node-11"}]
+    ),
+    "set_service_batch": st.fixed_dictionaries({"batch": st.floats(1, 64)}),
+    "set_cache": st.fixed_dictionaries({"cache": st.floats(0, 0.8)}),
+    "limit_power": st.fixed_dictionaries({"watts": st.floats(200, 700)}),
+    "tune_job": st.fixed_dictionaries(
+        {"loaders": st.floats(0.5, 2), "cache": st.floats(0, 1), "accumulate": st.floats(0.5, 2)}
+    ),
     "move_job": st.fixed_dictionaries(
         {"nodes": st.lists(st.integers(0, 11), max_size=4).map(lambda n: ",".join(map(named, n)))}
     ),
@@ -441,10 +462,6 @@ PARAMS: dict[str, st.SearchStrategy[dict[str, Scalar]]] = {
     "stop_rollout": st.fixed_dictionaries({"restart_jobs": st.booleans()}),
 }
 NAMES = [spec.id for spec in MIXED.jobs]
-
-
-def named(node: int) -> str:
-    return f"node-{node:02d}"
 
 
 @st.composite
