@@ -27,6 +27,9 @@ fault, R is the time of a restart.
   best choice is still to be made, unless it has passed, TIME after ``passes_s`` on average; where
   more waiting is cheaper than that, it goes on. A job that stands does not start by itself, but
   what passes meanwhile, or a node that comes back, makes its start cheaper.
+- *Waiting for a job to cool*: in the half hour after it last started or stopped, a restart that is
+  closed will be open, with the probability ``opens``: then the best of restart, reboot and, with a
+  spare and room, a swap is chosen; meanwhile the job lacks what it lacks.
 - *A checkpoint* is waiting with its stall, and without the lost work should the job crash.
 - A job at its speed under a fault that does not pass crashes in ``brews_s`` on average, or within
   half an hour with the probability of its warning.
@@ -60,6 +63,7 @@ class G(IntEnum):
     RELAPSE = 8
     LOAN = 9
     PEOPLE_END = 10
+    OPENS = 11
 
 
 WEIGHTS: Sequence[Knob] = (
@@ -74,9 +78,11 @@ WEIGHTS: Sequence[Knob] = (
     Knob("relapse", 1.0, 0.1, 5.0, "weight of a node that fails again", True),
     Knob("loan", 1.0, 0.1, 5.0, "weight of a job that lends a node", True),
     Knob("people_end", 0.95, 0.5, 1.0, "what people end (assumed)"),
+    Knob("opens", 0.5, 0.0, 1.0, "a restart that is closed is open once its job has cooled"),
 )
 
 LOOK_S = 300.0  # an incident for which nothing was done is looked at again
+_COOLS_S = 1800.0  # the guards leave alone for so long what was disturbed (their default)
 _WARNED_S = 1800.0  # a warning says what comes within this time
 _DAY_S = 86_400.0
 _MASSES = len(Remedy) + 2  # UNKNOWN and NO_FAULT stand behind the remedies
@@ -309,16 +315,32 @@ def _waiting(saves: bool, best: float, facts: Floats, open: Bools, weights: Floa
     return float(stall + meanwhile + (1.0 - passed) * min(best, meanwhile / passed))
 
 
+def _later(facts: Floats, open: Bools) -> Bools:
+    """Return (len(Choice),) what will be open once the job has cooled."""
+    soon = open.copy()
+    soon[Choice.RESTART] = soon[Choice.REBOOT] = True
+    if facts[Fact.SPARES] >= 1 and facts[Fact.OUT_ROOM] >= 1 and facts[Fact.NODE_BLAMED] > 0:
+        soon[Choice.SWAP] = soon[Choice.SWAP_AND_REPAIR] = True
+    return soon
+
+
 def losses(facts: Floats, open: Bools, weights: Floats) -> Floats:
     """Return (len(Choice),) the expected loss of each open choice, GPU-seconds; inf for the others.
 
     facts: (len(Fact),), open: (len(Choice),), weights: (len(G),)
     """
     loss = _acting(facts, open, weights)
-    best = min(loss.min(), _price(Choice.ESCALATE.value, facts, weights))
+    best = loss.min()
+    if best == np.inf:  # nothing can be done: a person has been called, or it passes
+        best = _price(Choice.ESCALATE.value, facts, weights)
     loss[Choice.WAIT] = _waiting(False, best, facts, open, weights)
     if open[Choice.CHECKPOINT]:
         loss[Choice.CHECKPOINT] = _waiting(True, best, facts, open, weights)
+    if not open[Choice.RESTART] and facts[Fact.PHASE_S] < _COOLS_S:
+        soon = _acting(facts, _later(facts, open), weights).min()
+        cooled = soon + (best - soon) * (1.0 - weights[G.OPENS])
+        patient = lacks(facts) * max(LOOK_S, _COOLS_S - facts[Fact.PHASE_S]) + cooled
+        loss[Choice.WAIT] = min(loss[Choice.WAIT], patient)
     return loss
 
 
@@ -342,7 +364,7 @@ def choose(facts: Floats, open: Bools, weights: Floats) -> int:
 # All of it, each after those that it calls.
 PARTS = (
     *(_tries, _mass, _passed, _on, _unknown_ends, _ends, _node_gpus, _back_s, _missed, lacks),
-    *(crashes, _work_s, _price, _leaving, _then, _acting, _waiting, losses, choose),
+    *(crashes, _work_s, _price, _leaving, _then, _acting, _waiting, _later, losses, choose),
 )
 
 

@@ -11,12 +11,23 @@ from core.target import Target
 from core.types import Cause, Diagnosis, Floats, Plan, Scalar
 from remediation import greedy
 from remediation.catalogue import (
+    BORROW_NODE,
     CATALOG,
     CHECKPOINT_NOW,
     CORDON,
+    DRAIN,
+    LIMIT_CLOCKS,
     REBOOT_NODE,
     RESTART_JOB,
+    ROLLBACK_JOB,
+    SCALE_SERVICE,
+    SET_COMPRESSION,
+    SHIFT_CANARY,
+    SHRINK_JOB,
+    STOP_ROLLOUT,
     SWAP_NODE,
+    SWAP_NODES,
+    TUNE_JOB,
     UNCORDON,
     make,
 )
@@ -59,7 +70,7 @@ def plan_of(
     build = _BUILD.get(choice)
     cause = _cause_of(choice, subject, diagnosis, state)
     steps = () if build is None else build(subject, diagnosis, state)
-    if cause is None or not steps or any(kind not in CATALOG for kind, _, _ in steps):
+    if cause is None or not steps:
         return None
     return Plan(
         id=made.plan_id,
@@ -135,10 +146,13 @@ def _save(job: JobState) -> Steps:
     return ((CHECKPOINT_NOW, Target(job=job.id), {}),) if job.phase is JobPhase.RUNNING else ()
 
 
-def _cordon(node: str, diagnosis: Diagnosis, state: ClusterState) -> Step:
+def _why(node: str, diagnosis: Diagnosis, state: ClusterState) -> str:
     at = next((c for c in diagnosis.causes if state.topology.node_of(c.target) == node), None)
-    why = "" if at is None else f"{at.fault} on {at.target}"
-    return (CORDON, Target(node=node), {"reason": why})
+    return "" if at is None else f"{at.fault} on {at.target}"
+
+
+def _cordon(node: str, diagnosis: Diagnosis, state: ClusterState) -> Step:
+    return (CORDON, Target(node=node), {"reason": _why(node, diagnosis, state)})
 
 
 def _checkpoint(subject: Subject, _: Diagnosis, __: ClusterState) -> Steps:
@@ -151,15 +165,15 @@ def _restart(subject: Subject, _: Diagnosis, __: ClusterState) -> Steps:
 
 
 def _reboot(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:
-    job, node = subject.job, Target(node=subject.node)
-    if job is None or not subject.node:
+    """Move the job off the node in order; the queue starts it again once the node is back."""
+    node = Target(node=subject.node)
+    if subject.job is None or not subject.node:
         return ()
     return (
-        _cordon(subject.node, diagnosis, state),
-        *_save(job),
-        (REBOOT_NODE, node, {"job": job.id}),
+        *_save(subject.job),
+        (DRAIN, node, {"reason": _why(subject.node, diagnosis, state)}),
+        (REBOOT_NODE, node, {}),
         (UNCORDON, node, {}),
-        (RESTART_JOB, Target(job=job.id), {}),
     )
 
 
@@ -194,7 +208,7 @@ def _swap_both(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> S
     return (
         *(_cordon(node, diagnosis, state) for node in (one, two)),
         *_save(job),
-        ("swap_nodes", Target(job=job.id), params),
+        (SWAP_NODES, Target(job=job.id), params),
     )
 
 
@@ -207,7 +221,7 @@ def _shrink(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Step
         return ()
     params: Mapping[str, Scalar] = {"nodes": size, "leave": subject.node}
     away = _cordon(subject.node, diagnosis, state)
-    return (away, *_save(job), ("resize_job", Target(job=job.id), params))
+    return (away, *_save(job), (SHRINK_JOB, Target(job=job.id), params))
 
 
 def _borrow(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:
@@ -227,12 +241,12 @@ def _borrow(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Step
     _, _, lender, lent = min(lenders)
     params = {"job": job.id, "lender": lender, "spare": lent}
     away = _cordon(node, diagnosis, state)
-    return (away, *_save(job), ("borrow_node", Target(node=node), params))
+    return (away, *_save(job), (BORROW_NODE, Target(node=node), params))
 
 
 def _roll_back(subject: Subject, _: Diagnosis, __: ClusterState) -> Steps:
     job = subject.job
-    return () if job is None else (("rollback_job", Target(job=job.id), {}),)
+    return () if job is None else ((ROLLBACK_JOB, Target(job=job.id), {}),)
 
 
 def _tune(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:
@@ -256,7 +270,7 @@ def _more_loaders(subject: Subject, _: Cause, __: ClusterState) -> Step | None:
     if job is None or job.settings.loaders >= _MOST_LOADERS:
         return None
     more = min(_MOST_LOADERS, 2 * job.settings.loaders)
-    return ("tune_job", Target(job=job.id), {"loaders": more})
+    return (TUNE_JOB, Target(job=job.id), {"loaders": more})
 
 
 def _smaller_batch(subject: Subject, _: Cause, __: ClusterState) -> Step | None:
@@ -264,14 +278,14 @@ def _smaller_batch(subject: Subject, _: Cause, __: ClusterState) -> Step | None:
     if job is None:
         return None
     params = {"batch": job.settings.batch / 2, "accumulate": job.settings.accumulate * 2}
-    return ("tune_job", Target(job=job.id), params)
+    return (TUNE_JOB, Target(job=job.id), params)
 
 
 def _compress(subject: Subject, _: Cause, __: ClusterState) -> Step | None:
     job = subject.job
     if job is None or job.settings.compressed:
         return None
-    return ("tune_job", Target(job=job.id), {"compressed": True})
+    return (SET_COMPRESSION, Target(job=job.id), {"on": True})
 
 
 def _more_replicas(_: Subject, cause: Cause, state: ClusterState) -> Step | None:
@@ -279,25 +293,25 @@ def _more_replicas(_: Subject, cause: Cause, state: ClusterState) -> Step | None
     if job is None or job.service is None or job.service.replicas >= job.service.most:
         return None
     wanted = math.ceil(job.service.replicas * _MORE_REPLICAS)
-    return ("scale_service", Target(job=job.id), {"replicas": min(job.service.most, wanted)})
+    return (SCALE_SERVICE, Target(job=job.id), {"replicas": min(job.service.most, wanted)})
 
 
 def _no_canary(_: Subject, cause: Cause, state: ClusterState) -> Step | None:
     job = state.job(cause.target.job)
     if job is None or job.service is None or job.service.canary <= 0:
         return None
-    return ("shift_canary", Target(job=job.id), {"share": 0.0})
+    return (SHIFT_CANARY, Target(job=job.id), {"share": 0.0})
 
 
 def _stop_rollout(_: Subject, __: Cause, state: ClusterState) -> Step | None:
-    return ("stop_rollout", Target(), {}) if state.rollouts else None
+    return (STOP_ROLLOUT, Target(), {}) if state.rollouts else None
 
 
 def _lower_clocks(_: Subject, cause: Cause, state: ClusterState) -> Step | None:
     node = state.node(state.topology.node_of(cause.target))
     if node is None or node.clocks <= LEAST_CLOCKS:
         return None
-    return ("limit_clocks", Target(node=node.name), {"share": LEAST_CLOCKS})
+    return (LIMIT_CLOCKS, Target(node=node.name), {"share": LEAST_CLOCKS})
 
 
 Knob = Callable[[Subject, Cause, ClusterState], Step | None]

@@ -67,9 +67,9 @@ KNOBS: Sequence[Knob] = (
     Knob("lemon", 3, 0.5, 20, "earlier incidents of a node that is not trusted again", True),
     Knob("warned", 0.5, 0.05, 1.0, "a warning is heeded that comes true this likely"),
     Knob("unsaved_s", 300, 30, 3_600, "work that is worth a checkpoint at a warning", True),
-    Knob("people", 0.5, 0.1, 1.0, "a person is paged where only people end it this likely"),
-    Knob("setting", 0.3, 0.1, 1.0, "a knob is turned where that ends it this likely"),
-    Knob("roll_back", 0.4, 0.1, 1.0, "an older checkpoint is taken where that ends it this likely"),
+    Knob("people", 0.4, 0.1, 1.0, "a person is paged where only people end it this likely"),
+    Knob("setting", 0.2, 0.1, 1.0, "a knob is turned where that ends it this likely"),
+    Knob("roll_back", 0.3, 0.1, 1.0, "an older checkpoint is taken where that ends it this likely"),
     Knob("kept_spares", 0, 0, 2, "spares kept for jobs that stand still"),
 )
 
@@ -88,14 +88,25 @@ def recommend(facts: Floats, open: Bools, knobs: Floats) -> int:
     if runs and facts[Fact.PACE] < knobs[K.CRAWL]:
         stands = facts[Fact.AGE_S] >= knobs[K.PATIENCE_S] or not calm
     if tried > 0 and tried >= knobs[K.RESTARTS] + knobs[K.MOVES] and open[Choice.ESCALATE]:
-        return Choice.ESCALATE.value
-    if stands:
-        return _mend(facts, open, knobs)
-    if calm:
-        return Choice.WAIT.value
-    if runs and facts[Fact.PACE] < knobs[K.SLOW]:
-        return _speed_up(facts, open, knobs)
-    return _heed(facts, open, knobs)
+        choice = Choice.ESCALATE.value
+    elif _goes_back(facts, open, knobs):
+        choice = Choice.ROLL_BACK.value
+    elif stands:
+        choice = _mend(facts, open, knobs)
+    elif calm:
+        choice = Choice.WAIT.value
+    elif runs and facts[Fact.PACE] < knobs[K.SLOW]:
+        choice = _speed_up(facts, open, knobs)
+    else:
+        choice = _heed(facts, open, knobs)
+    return choice
+
+
+def _goes_back(facts: Floats, open: Bools, knobs: Floats) -> bool:
+    """Say whether the job's state is bad: every step that it makes is in vain."""
+    fresh = facts[Fact.RESTARTS_TRIED] < knobs[K.RESTARTS]
+    bad = facts[Fact.ROLL_BACK] >= knobs[K.ROLL_BACK]
+    return bool(fresh and bad and open[Choice.ROLL_BACK])
 
 
 def _mend(facts: Floats, open: Bools, knobs: Floats) -> int:
@@ -108,9 +119,7 @@ def _mend(facts: Floats, open: Bools, knobs: Floats) -> int:
     lemon = blamed and facts[Fact.NODE_INCIDENTS] >= knobs[K.LEMON]
     suspect = facts[Fact.NODE_BLAMED] > 0 and facts[Fact.MOVES_TRIED] < knobs[K.MOVES]
     restarts = fresh and open[Choice.RESTART]
-    if fresh and open[Choice.ROLL_BACK] and facts[Fact.ROLL_BACK] >= knobs[K.ROLL_BACK]:
-        choice = Choice.ROLL_BACK.value
-    elif fresh and open[Choice.TUNE] and facts[Fact.TUNE] >= knobs[K.SETTING]:
+    if fresh and open[Choice.TUNE] and facts[Fact.TUNE] >= knobs[K.SETTING]:
         choice = Choice.TUNE.value
     elif open[Choice.ESCALATE] and facts[Fact.PEOPLE] >= knobs[K.PEOPLE]:
         choice = Choice.ESCALATE.value
@@ -216,7 +225,7 @@ def _heed(facts: Floats, open: Bools, knobs: Floats) -> int:
 
 
 # All of it, each after those that it calls.
-PARTS = (_resets, _take_out, _leave, _mend, _speed_up, _heed, recommend)
+PARTS = (_resets, _take_out, _leave, _goes_back, _mend, _speed_up, _heed, recommend)
 
 
 class Runbook:
