@@ -63,8 +63,8 @@ ASSUMED: tuple[Assumed, ...] = (
         380.0,
         "s",
         "a start with warm standby machines and checkpoints in peers' memory",
-        "ByteRobust, SOSP'25, table 7: derived from 10.87 x against a requeue; low: its hot update; "
-        "high: its rescheduling",
+        "ByteRobust, SOSP'25, table 7: 10.87 x faster than a requeue (derived); low: its hot "
+        "update; high: its rescheduling",
         STANDBY,
     ),
     Assumed(
@@ -132,8 +132,8 @@ ASSUMED: tuple[Assumed, ...] = (
         3.0,
         "x",
         "how long repairs of nodes take, as a multiple",
-        "the fault catalogue's: InfiniteHBD-Trace's median of 16.8 h for GPUs, SuperBench's of 12 h "
-        "for the rest",
+        "the fault catalogue's: a median of 16.8 h for GPUs (InfiniteHBD-Trace), else of 12 h "
+        "(SuperBench)",
     ),
     Assumed(
         "rate_times",

@@ -60,12 +60,9 @@ class Entry:
         yield Row(self.name + PUBLISHED, self.published, self.unit, note=self.source)
         yield self._reproduced()
         if self.built is not None:
-            yield self._row(
-                self.name + BUILT,
-                self.built,
-                goal=str(self.goal),
-                ok=self.goal.is_met(float(np.mean(self.built))),
-                note="ours with what is built today",
+            note = "ours with what is built today"
+            yield figure_row(
+                self.name + BUILT, self.built, goal=self.goal, note=note, unit=self.unit
             )
 
     def _ours(self) -> Row:
@@ -81,10 +78,11 @@ class Entry:
             parts.append(f"needs {self.needs}")
         if self.note:
             parts.append(self.note)
-        ok = self.goal.is_met(value)
-        if not ok:
+        if not self.goal.is_met(value):
             parts.append(f"misses the goal by {abs(value - self.goal.figure):.3g}")
-        return self._row(self.name, self.ours, goal=str(self.goal), ok=ok, note="; ".join(parts))
+        return figure_row(
+            self.name, self.ours, goal=self.goal, note="; ".join(parts), unit=self.unit
+        )
 
     def _reproduced(self) -> Row:
         name = self.name + REPRODUCED
@@ -95,9 +93,6 @@ class Entry:
             name, self.published, self.tolerance, self.reproduced, self.why, unit=self.unit
         )
 
-    def _row(self, name: str, found: Floats, *, goal: str, ok: bool, note: str) -> Row:
-        return _row(name, found, unit=self.unit, goal=goal, ok=ok, note=note)
-
 
 def compared(
     name: str, published: float, tolerance: float, found: Floats, note: str, *, unit: str = ""
@@ -106,6 +101,12 @@ def compared(
     ok = abs(float(np.mean(found)) - published) <= tolerance
     goal = f"{published:g} +- {tolerance:g}"
     return _row(name, found, unit=unit, goal=goal, ok=ok, note=note)
+
+
+def figure_row(name: str, found: Floats, *, goal: Goal, note: str, unit: str = "") -> Row:
+    """Return a row of figures by seed, held to a goal."""
+    ok = goal.is_met(float(np.mean(found)))
+    return _row(name, found, unit=unit, goal=str(goal), ok=ok, note=note)
 
 
 def _row(name: str, found: Floats, *, unit: str, goal: str, ok: bool, note: str) -> Row:

@@ -51,6 +51,7 @@ def healed(base: Arm, v: Mapping[str, float], own: Own, *, standby: bool) -> Arm
         check_recall=v["blame"],
         restart_s=script.site.restart_s * more,
         restart_s_per_gpu=script.site.restart_s_per_gpu * more,
+        repair_scale=script.site.repair_scale * v["repair_times"],
     )
     if own.goes_on_s > 0:
         # All others wait in a collective until the failure is said; then the plan's one cycle.
@@ -70,7 +71,6 @@ def healed(base: Arm, v: Mapping[str, float], own: Own, *, standby: bool) -> Arm
     arm = replace(
         base,
         script=replace(script, site=site),
-        repair_times=base.repair_times * v["repair_times"],
         transient_times=base.transient_times * v["transient_times"],
     )
     return _saved(arm, v, own, standby=standby)
@@ -84,15 +84,18 @@ def _saved(arm: Arm, v: Mapping[str, float], own: Own, *, standby: bool) -> Arm:
     kept = "memory_" if standby else ""
     stall_s = v[f"{kept}stall_s"] if own.stall_s is None else own.stall_s
     save_s = v[f"{kept}save_s"] if own.save_s is None else own.save_s
-    young_s = v["interval_times"] * best_interval_s(arm.faults_a_s, stall_s)
-    first, *others = arm.script.jobs
-    first = replace(
-        first,
-        checkpoint_interval_s=max(young_s, save_s, _LEAST_S),
-        checkpoint_stall_s=stall_s,
-        checkpoint_save_s=save_s,
-    )
-    return replace(arm, script=replace(arm.script, jobs=(first, *others)))
+    jobs = []
+    for job in arm.script.jobs:
+        young_s = v["interval_times"] * best_interval_s(arm.faults_a_s(job.nodes), stall_s)
+        jobs.append(
+            replace(
+                job,
+                checkpoint_interval_s=max(young_s, save_s, _LEAST_S),
+                checkpoint_stall_s=stall_s,
+                checkpoint_save_s=save_s,
+            )
+        )
+    return replace(arm, script=replace(arm.script, jobs=tuple(jobs)))
 
 
 def _with_spares(script: Scenario, spares: int) -> Scenario:

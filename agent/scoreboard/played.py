@@ -1,6 +1,5 @@
 """One arm of a row played with one seed, and what a row asks of it."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -10,7 +9,6 @@ import numpy as np
 from sim.calibration.play import DAY_S, Played
 from sim.catalogue import profile
 from sim.engine.tables import Table
-from sim.engine.words import Scope
 from sim.scenario import Scenario
 from sim.world import World
 
@@ -23,23 +21,21 @@ _BY_HAND_S = 1800.0
 class Arm:
     """A scenario as one policy runs it, and how its faults differ from the catalogue's.
 
-    repair_times: of how long crews take; transient_times: of the share that a restart ends
+    transient_times: of the share of faults that a restart ends
     """
 
     script: Scenario
     days: float
-    repair_times: float = 1.0
     transient_times: float = 1.0
 
-    @property
-    def faults_a_s(self) -> float:
-        """Return how often the first job is stopped, by the profile or the scenario's own rates."""
+    def faults_a_s(self, nodes: int) -> float:
+        """Return how often a job is stopped, by the profile or the scenario's own rates."""
         script = self.script
         rates = dict(script.rates) or {
             name: rate / 1000 for name, rate in profile(script.profile).rates.items()
         }
         total = sum(rates.values()) * script.rate_scale
-        return total * script.jobs[0].nodes / DAY_S
+        return total * nodes / DAY_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +59,9 @@ def built(arm: Arm, *, seed: int) -> World:
     """Return an arm's world at its start; nobody reads it, so it keeps no readings."""
     script = replace(arm.script, telemetry="none", history_s=0.0, duration_s=arm.days * DAY_S)
     world = World.build(script, seed=seed)
-    adapt(world, repair_times=arm.repair_times, transient_times=arm.transient_times)
-    return world
-
-
-def adapt(world: World, *, repair_times: float, transient_times: float = 1.0) -> None:
-    """Let a new world's faults be repaired sooner or later, and restarts end more or fewer."""
     rows: Table = world.inner.classes
-    crews = ~rows["lasts_alone"] & np.isin(rows["scope"], (Scope.GPU, Scope.NODE))
-    rows["lasts_mu"][crews] += math.log(repair_times)
-    rows["restart_mends"] = np.minimum(rows["restart_mends"] * transient_times, 1.0)
+    rows["restart_mends"] = np.minimum(rows["restart_mends"] * arm.transient_times, 1.0)
+    return world
 
 
 @lru_cache(maxsize=4096)
