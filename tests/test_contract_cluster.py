@@ -1,63 +1,28 @@
-"""What every cluster promises the runner: one suite, run over each implementation there is."""
+"""What every cluster promises the runner: one suite, run over each implementation there is.
 
+The scenes of ``tests.contract`` are of every kind in the catalogue, so none can be forgotten. A new
+implementation is added to ``WARDS`` and, once its hands do every kind, to ``WHOLE``.
+"""
+
+import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
 
 from core.clock import ManualClock
-from core.cluster import OWNER, JobPhase, JobState, NodeCondition, NodeState
+from core.cluster import OWNER, ClusterState, NodeCondition
 from core.errors import ActionFailed
-from core.ports import Cluster
 from core.target import Target
-from core.types import Action, Scalar
-from remediation.catalogue import CATALOG, make
-from remediation.rules import spare_for
-from sim.library import scenario
-from sim.port import SimulatedCluster
-from sim.world import World
+from core.types import Action
+from remediation.catalogue import CATALOG, inverse_of, make
+from sim.orders import KINDS
+from tests.contract import SCENES, Scene, Ward, order, over_http, prepared, simulated
 from tests.fakes import FakeCluster
-from tests.lab import behind_http
 
-
-@dataclass
-class Ward:
-    """A cluster under test, with a person at hand and time that passes when told.
-
-    person: takes a node out of service as somebody called ada
-    """
-
-    cluster: Cluster
-    clock: ManualClock
-    person: Callable[[str], None]
-
-    async def after(self, seconds: float) -> None:
-        """Let time pass, looking at the cluster now and then as the cycle does."""
-        for _ in range(int(seconds // 15)):
-            await self.clock.advance(15)
-            await self.cluster.state()
-
-    async def job(self) -> JobState:
-        """Return a job that runs."""
-        state = await self.cluster.state()
-        return next(job for job in state.jobs if job.phase is JobPhase.RUNNING)
-
-    async def node(self, name: str) -> NodeState:
-        """Return a node as it is now."""
-        found = (await self.cluster.state()).node(name)
-        assert found is not None
-        return found
-
-    async def shows(self, action: Action, *, within_s: float) -> bool:
-        """Say whether the action's effect shows within that time from now."""
-        started_s = self.clock.now_s()
-        kind, perform = CATALOG[action.kind], self.cluster.perform
-        await perform(action)
-        while self.clock.now_s() < started_s + within_s:
-            await self.after(15)
-            if kind.done(action, await self.cluster.state(), started_s):
-                return True
-        return False
+KIND = pytest.mark.parametrize("kind", sorted(CATALOG))
+WHOLE = pytest.mark.parametrize("build", [simulated, over_http], ids=lambda made: made.__name__)
+Build = Callable[[Scene], Ward]
 
 
 def fake() -> Ward:
@@ -70,31 +35,10 @@ def fake() -> Ward:
     return Ward(cluster, clock, person)
 
 
-def simulated() -> Ward:
-    script = replace(scenario("quiet"), history_s=7200.0)
-    clock = ManualClock(script.start_s)
-    world = World.build(script, seed=1)
-
-    def person(node: str) -> None:
-        world.cordon(node, by="ada", reason="fan")
-
-    return Ward(SimulatedCluster(world, clock=clock), clock, person)
-
-
-def over_http() -> Ward:
-    ward = simulated()
-    assert isinstance(ward.cluster, SimulatedCluster)
-    return Ward(behind_http(ward.cluster, clock=ward.clock), ward.clock, ward.person)
-
-
 @pytest.fixture(params=[fake, simulated, over_http], ids=lambda make: str(make.__name__))
 def ward(request: pytest.FixtureRequest) -> Ward:
     made: Ward = request.param()
     return made
-
-
-def order(kind: str, target: Target, *, step: int = 0, **params: Scalar) -> Action:
-    return make(kind, target, params, plan_id="p1", step=step)
 
 
 async def test_the_state_is_of_this_moment_and_hangs_together(ward: Ward) -> None:
@@ -164,13 +108,6 @@ async def test_a_cordon_does_not_take_over_from_a_person(ward: Ward) -> None:
     assert (await ward.node(target.node)).owner == "ada"
 
 
-async def test_a_checkpoint_ordered_now_is_finished_later(ward: Ward) -> None:
-    job = await ward.job()
-
-    order_now = order("checkpoint_now", Target(job=job.id))
-    assert await ward.shows(order_now, within_s=CATALOG["checkpoint_now"].deadline_s)
-
-
 async def test_a_restarted_job_runs_again_and_makes_steps(ward: Ward) -> None:
     job = await ward.job()
 
@@ -189,7 +126,8 @@ async def test_a_restarted_job_runs_again_and_makes_steps(ward: Ward) -> None:
 async def test_a_swap_puts_the_named_spare_in_the_nodes_place(ward: Ward) -> None:
     job = await ward.job()
     bad = job.nodes[1]
-    spare = spare_for(bad, await ward.cluster.state())
+    state = await ward.cluster.state()
+    spare = next(node.name for node in state.nodes if node.spare)
     assert await ward.shows(order("cordon", Target(node=bad)), within_s=120)
 
     swap = order("swap_node", Target(node=bad), step=1, job=job.id, spare=spare)
@@ -226,3 +164,102 @@ async def test_a_swap_without_a_free_spare_is_refused(ward: Ward) -> None:
         await ward.cluster.perform(taken)
 
     assert (await ward.job()).nodes == job.nodes
+
+
+def settled(state: ClusterState) -> tuple[object, ...]:
+    """Return what an order may change and what only an order changes."""
+    jobs = [(job.id, job.nodes, job.restarts, job.settings, job.service) for job in state.jobs]
+    nodes = [
+        (node.name, node.condition, node.owner, node.spare, node.mark, node.clocks)
+        for node in state.nodes
+    ]
+    return jobs, nodes, state.rollouts
+
+
+def test_there_is_a_scene_of_every_kind_and_the_simulator_does_it() -> None:
+    assert set(SCENES) == set(CATALOG)
+    assert set(CATALOG) <= set(KINDS)
+
+
+@WHOLE
+@KIND
+async def test_an_order_that_the_catalogue_allows_shows_within_its_deadline_and_only_once(
+    build: Build, kind: str
+) -> None:
+    ward, known = build(SCENES[kind]), CATALOG[kind]
+    asked = await prepared(ward, kind)
+    state = await ward.cluster.state()
+    assert known.obstacle(asked, state) is None
+    assert not known.done(asked, state, ward.clock.now_s() + 1)
+
+    assert await ward.shows(asked, within_s=known.deadline_s)
+
+    before = settled(await ward.cluster.state())
+    await ward.cluster.perform(asked)
+    assert settled(await ward.cluster.state()) == before
+
+
+@WHOLE
+@pytest.mark.parametrize("kind", [kind for kind in sorted(CATALOG) if CATALOG[kind].inverse])
+async def test_an_inverse_brings_back_what_was(build: Build, kind: str) -> None:
+    ward, known = build(SCENES[kind]), CATALOG[kind]
+    asked = await prepared(ward, kind)
+    assert await ward.shows(asked, within_s=known.deadline_s)
+    await ward.after(120)
+
+    back = inverse_of(asked, plan_id="p1", step=0)
+    if back is None:  # the node was out before: a step of its own took it out
+        return
+    state = await ward.cluster.state()
+    assert CATALOG[back.kind].obstacle(back, state) is None
+    assert await ward.shows(back, within_s=CATALOG[back.kind].deadline_s)
+
+    state = await ward.cluster.state()
+    if known.restores:
+        restored = known.prior(asked, state)
+        assert {name: asked.param(name) for name in restored} == dict(restored)
+    elif known.takes_out:
+        assert (await ward.node(asked.target.node)).condition is NodeCondition.READY
+        assert (await ward.node(asked.target.node)).owner == ""
+    else:
+        assert not known.done(asked, state, ward.clock.now_s())
+
+
+IMPOSSIBLE = [
+    (kind, number) for kind in sorted(SCENES) for number in range(len(SCENES[kind].cannot))
+]
+
+
+@WHOLE
+@pytest.mark.parametrize(("kind", "number"), IMPOSSIBLE)
+async def test_an_impossible_order_is_refused_and_changes_nothing(
+    build: Build, kind: str, number: int
+) -> None:
+    scene = SCENES[kind]
+    ward = build(scene)
+    target, params = scene.cannot[number]
+    asked = make(kind, target, params, plan_id="p1", step=0)
+    before = settled(await ward.cluster.state())
+
+    assert CATALOG[kind].obstacle(asked, await ward.cluster.state()) is not None
+    with pytest.raises(ActionFailed, match=kind):
+        await ward.cluster.perform(asked)
+
+    assert settled(await ward.cluster.state()) == before
+
+
+@WHOLE
+@pytest.mark.parametrize("kind", [kind for kind in sorted(SCENES) if SCENES[kind].target.node])
+async def test_a_persons_hold_outlives_any_order_on_the_node(build: Build, kind: str) -> None:
+    scene = SCENES[kind]
+    ward = build(scene)
+    ward.person(scene.target.node)
+    asked = make(kind, scene.target, scene.params, plan_id="p1", step=0)
+
+    with contextlib.suppress(ActionFailed):
+        await ward.cluster.perform(asked)
+    await ward.after(60)
+
+    node = await ward.node(scene.target.node)
+    assert node.condition is not NodeCondition.READY
+    assert (node.owner, node.reason) == ("ada", "fan")
