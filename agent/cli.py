@@ -21,8 +21,10 @@ from agent.commands import (
     lab,
     learn,
     notify,
+    policy,
     replay,
     run,
+    scoreboard,
     simulate,
 )
 from agent.commands.console import ExitCode, err
@@ -54,11 +56,13 @@ for module in (
     lab,
     learn,
     evaluate,
+    scoreboard,
     bench,
 ):
     module.register(app)
 app.add_typer(graph.app, name="graph", rich_help_panel="Settings and messages")
 app.add_typer(config.app, name="config", rich_help_panel="Settings and messages")
+app.add_typer(policy.app, name="policy", rich_help_panel="Experiments")
 app.add_typer(notify.app, name="notify", rich_help_panel="Settings and messages")
 
 

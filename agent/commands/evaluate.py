@@ -1,27 +1,33 @@
 """``gpumedic evaluate``: how good policies, forecasts and detectors are, on what is new to them."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import Progress, TaskID
 
-from agent.commands.console import AsJson, err, out
+from agent.commands.console import AsJson, err, out, tell
 from agent.commands.learn import PANEL, Quick, Strict
 from core.errors import InputError
 
 if TYPE_CHECKING:
+    from agent.evaluations.policies.evaluation import Wanted
     from core.figures import Row
 
-QUICK_EPISODES = 20
 # Recorded telemetry beside the checkout, where a developer has it; nothing else needs it.
 RECORDED = Path("../shared/data")
 Progressed = Callable[[str, int, int], None]
-RCA, SERVICES = "rca", "services"
-# Simulated GPU clusters, those tuned on, and service topologies for the plain-data front.
-SUITES = ("held-out", "tuning", SERVICES)
+POLICY, RCA, SERVICES = "policy", "rca", "services"
+# policy: families of clusters and seeds that nobody was taught on, seeds alone, those that rules
+# are tuned on, those that policies are taught on. rca: simulated clusters, those tuned on, and
+# service topologies for the plain-data front.
+HELD_OUT = "held-out"
+SUITES = {
+    POLICY: (HELD_OUT, "seeds", "tuning", "train"),
+    RCA: (HELD_OUT, "tuning", SERVICES),
+}
+_SUITES_IN_WORDS = "; ".join(f"{what}: {', '.join(names)}" for what, names in SUITES.items())
 
 
 def _forecast(recorded: Path | None, quick: bool, progress: Progressed) -> "Sequence[Row]":
@@ -75,50 +81,123 @@ def _rca(suite: str, recorded: Path | None, quick: bool, progress: Progressed) -
 
 
 def evaluate(
-    what: Annotated[str, typer.Argument(help=f"policy, {', '.join(MEASURES)}, {RCA}.")] = "policy",
-    policy: Annotated[
-        Path | None,
-        typer.Option("--policy", help="For policy: what `gpumedic train` wrote."),
+    what: Annotated[str, typer.Argument(help=f"{POLICY}, {', '.join(MEASURES)}, {RCA}.")] = POLICY,
+    suite: Annotated[
+        str | None, typer.Option("--suite", help=f"{_SUITES_IN_WORDS}. [default: {HELD_OUT}]")
     ] = None,
-    episodes: Annotated[
-        int, typer.Option(min=2, help="For policy: unseen clusters, the same for all.")
-    ] = 200,
+    policies: Annotated[
+        str, typer.Option("--policies", help="Names with commas, or all. [default: the rules]")
+    ] = "",
+    policy: Annotated[
+        list[Path] | None,
+        typer.Option("--policy", help="What `gpumedic train` wrote; may be repeated."),
+    ] = None,
+    lives: Annotated[
+        int | None, typer.Option(min=2, help="Of each family of clusters, the same for all.")
+    ] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="local, or ray: on a cluster's machines. [default: local]")
+    ] = None,
+    jobs: Annotated[
+        int | None, typer.Option(help="Lives at one time. [default: a core each]")
+    ] = None,
+    markdown: Annotated[
+        Path | None, typer.Option("--markdown", help="Write the tables into this file.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the losses into this SVG.")
+    ] = None,
     recorded: Annotated[
         Path | None,
         typer.Option("--recorded", help=f"A folder of recorded telemetry. [default: {RECORDED}]"),
     ] = None,
-    suite: Annotated[
-        str,
-        typer.Option("--suite", help=f"For {RCA}: {', '.join(SUITES)}."),
-    ] = SUITES[0],
     quick: Quick = False,
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
-    """Measure quality on what was not learned from: policy (on clusters), forecast, warning (both
-    on held-out series), anomaly, progress (of jobs, on the simulator and recorded timelines),
-    grouping (of symptoms to one incident a cause, on the simulator), rca (causes named, on
-    simulated faults in clusters that nothing was tuned on, or on service topologies).
+    """Measure quality on what was not learned from: policy (on lives of clusters), forecast,
+    warning (both on held-out series), anomaly, progress (of jobs, on the simulator and recorded
+    timelines), grouping (of symptoms to one incident a cause, on the simulator), rca (causes named,
+    on simulated faults in clusters that nothing was tuned on, or on service topologies).
 
-    The rules stay the default unless a learned policy beats them and every rule of thumb.
+    The options from --policies to --plot are for policy. All policies live the same lives;
+    `gpumedic policy promote` lets one act that is better than the runbook.
     """
     from agent.figures import emit, figures
 
-    if what not in ("policy", RCA, *MEASURES):
-        raise typer.BadParameter(f"{what!r} is none of policy, {', '.join(MEASURES)}, {RCA}")
-    if suite not in SUITES:
-        raise typer.BadParameter(f"{suite!r} is none of {', '.join(SUITES)}", param_hint="--suite")
+    theirs = {
+        "--policies": policies,
+        "--policy": policy,
+        "--lives": lives,
+        "--engine": engine,
+        "--jobs": jobs,
+        "--markdown": markdown,
+        "--plot": plot,
+    }
+    named = _suite(what, suite, theirs)
+    if what == POLICY:
+        from agent.evaluations.policies.evaluation import Wanted
+
+        files = tuple(policy or ())
+        wanted = Wanted(named, policies, files, lives, quick, engine or "local", jobs)
+        raise typer.Exit(_policies(wanted, (markdown, plot), as_json=as_json, strict=strict))
     with Progress(console=err, transient=True) as bar:
-        if what == "policy":
-            seeds, found = _policies(policy, QUICK_EPISODES if quick else episodes, bar)
-            shown = figures("evaluate policy", found, seeds=seeds)
-        elif what == RCA:
-            found = _rca(suite, _folder(recorded), quick, _tasks(bar))
-            shown = figures(f"evaluate {RCA} {suite}", found)
+        if what == RCA:
+            found = _rca(named, _folder(recorded), quick, _tasks(bar))
+            shown = figures(f"evaluate {RCA} {named}", found)
         else:
             found = MEASURES[what](_folder(recorded), quick, _tasks(bar))
             shown = figures(f"evaluate {what}", found)
     raise typer.Exit(emit(shown, as_json=as_json, strict=strict, console=out))
+
+
+def _suite(what: str, suite: str | None, theirs: Mapping[str, object]) -> str:
+    """Return the suite; BadParameter for what does not go together with what is measured."""
+    if what not in (POLICY, RCA, *MEASURES):
+        raise typer.BadParameter(f"{what!r} is none of {POLICY}, {', '.join(MEASURES)}, {RCA}")
+    known = SUITES.get(what, ())
+    if suite is not None and suite not in known:
+        said = f"{what} has {', '.join(known)}" if known else f"{what} has no suites"
+        raise typer.BadParameter(f"{suite!r}: {said}", param_hint="--suite")
+    given = [name for name, value in theirs.items() if value]
+    if what != POLICY and given:
+        raise typer.BadParameter(f"is for {POLICY}, not for {what}", param_hint=given[0])
+    return suite or HELD_OUT
+
+
+def _policies(
+    wanted: "Wanted", files: tuple[Path | None, Path | None], *, as_json: bool, strict: bool
+) -> int:
+    """Hold policies against each other; files: for the tables, and for the picture."""
+    from dataclasses import replace
+
+    from agent.evaluations.policies.evaluation import evaluation, in_short
+    from agent.evaluations.policies.page import page
+    from agent.evaluations.policies.plot import plot
+    from agent.figures import emit, figures
+
+    with Progress(console=err, transient=True) as bar:
+        task = bar.add_task(f"evaluating on {wanted.suite}", total=None)
+        found = evaluation(
+            wanted, progress=lambda done, of: bar.update(task, completed=done, total=of)
+        )
+    shown = figures(f"evaluate {POLICY} {wanted.suite}", found.rows, seeds=found.seeds)
+    for file, text in zip(files, (page, plot), strict=True):
+        if file is not None:
+            _write(file, text(shown))
+    if not as_json:
+        shown = replace(shown, rows=in_short(shown.rows))
+    return emit(shown, as_json=as_json, strict=strict, console=out)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"Writing {file}: {error.strerror}. Name a file in a folder you may write."
+        ) from error
+    tell(f"written: {file}")
 
 
 def _folder(named: Path | None) -> Path | None:
@@ -144,41 +223,6 @@ def _tasks(bar: Progress) -> Progressed:
         bar.update(tasks[name], completed=done, total=of)
 
     return show
-
-
-def _policies(
-    policy: Path | None, episodes: int, bar: Progress
-) -> "tuple[tuple[int, int], Sequence[Row]]":
-    """Hold policies against each other on clusters none was trained on, with intervals.
-
-    The first family is drawn as in training, with other seeds; the others are not seen there.
-    """
-    from remediation.choices import Choice
-    from remediation.evaluate import FAMILIES, NoPolicy, StaticPolicy, compare, held_out_seeds, rows
-    from remediation.learned import LearnedPolicy, load
-    from remediation.rules import RulesPolicy
-
-    thumb = (
-        StaticPolicy(Choice.SWAP, Choice.RESTART),
-        StaticPolicy(Choice.SWAP_AND_REPAIR, Choice.RESTART),
-    )
-    learned = [LearnedPolicy(*load(policy), fallback=RulesPolicy())] if policy else []
-    seeds = held_out_seeds(episodes)
-    found: list[Row] = []
-    for family, settings in FAMILIES.items():
-        task = bar.add_task(f"evaluating {family}", total=len(seeds))
-        compared = compare(
-            (NoPolicy(), RulesPolicy(), *thumb, *learned),
-            settings,
-            seeds=seeds,
-            progress=partial(_show, bar, task),
-        )
-        found += rows(compared, family=family)
-    return (seeds[0], seeds[-1]), found
-
-
-def _show(bar: Progress, task: TaskID, done: int, of: int) -> None:
-    bar.update(task, completed=done, total=of)
 
 
 def register(app: typer.Typer) -> None:

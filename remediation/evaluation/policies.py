@@ -1,0 +1,92 @@
+"""Every policy by name, made anew for each life."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from core.errors import InputError
+from remediation.chooser import Chooser
+from remediation.evaluation.comparison import BEST_STATIC
+from remediation.greedy import Greedy
+from remediation.learned import LearnedChooser
+from remediation.rulebook import Runbook
+from remediation.thumb import THUMBS
+from remediation.trained import Trained
+from remediation.twin.lookahead import TwinLookahead, TwinSettings
+from remediation.twin.oracle import Oracle
+from sim.lanes import Lane
+
+RUNBOOK, TUNED, GREEDY, TWIN, ORACLE = "runbook", "tuned_runbook", "greedy", "twin", "oracle"
+RANDOM = "random"
+SHIPPED = TUNED  # what acts where nobody chose: decided by docs/policies.md, not by one evaluation
+TWIN_OVER = "twin_over_"  # and the name of the policy that goes on inside its roll-outs
+# Rules that are the same everywhere; the best of them in each family is best_static.
+STATIC = (*(name for name in THUMBS if name != RANDOM), RUNBOOK, TUNED)
+# Not to be had in life: they know the fault, or which rule will have been best.
+HINDSIGHT = (BEST_STATIC, ORACLE)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entrant:
+    """A policy that takes part: its name, and what a file of a trained one holds."""
+
+    name: str
+    trained: Trained | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How hard those look that try things out: roll-outs of a candidate."""
+
+    twin: TwinSettings = field(default_factory=TwinSettings)
+
+    @classmethod
+    def quick(cls) -> "Effort":
+        """Return the effort of a short evaluation."""
+        return cls(TwinSettings(rounds=(4, 4)))
+
+
+_PLAIN: Mapping[str, Callable[[], Chooser]] = {
+    **THUMBS,
+    RUNBOOK: Runbook,
+    TUNED: Runbook.tuned,
+    GREEDY: Greedy,
+}
+BUILT_IN = (*_PLAIN, TWIN, ORACLE)
+
+
+def make(entrant: Entrant, lane: Lane, effort: Effort) -> Chooser:
+    """Return the policy for a life that a lane is about to live; nothing is kept between lives."""
+    name = entrant.name
+    if entrant.trained is not None:
+        learned = LearnedChooser(entrant.trained, fallback=Runbook.tuned())
+        if name.startswith(TWIN_OVER):
+            return TwinLookahead(learned, effort.twin)
+        return learned
+    if name == ORACLE:
+        return Oracle(lane)
+    if name == TWIN:
+        return TwinLookahead(Runbook.tuned(), effort.twin)
+    return _PLAIN[name]()
+
+
+def entrants(words: Sequence[str], trained: Mapping[str, Trained]) -> tuple[Entrant, ...]:
+    """Return who takes part; ``all`` is every built-in policy and every trained one.
+
+    words: names; best_static names its rules. InputError names those there are.
+    """
+    known = (*BUILT_IN, BEST_STATIC, *trained, *(TWIN_OVER + name for name in trained))
+    asked = list(dict.fromkeys(words))
+    if "all" in asked:
+        asked = [*BUILT_IN, *trained, BEST_STATIC]
+    if wrong := [word for word in asked if word not in known]:
+        raise InputError(
+            f"no policy {wrong[0]!r}; there are {', '.join(known)}. A trained one is named by its "
+            "file: --policy FILE."
+        )
+    if BEST_STATIC in asked:
+        asked = [*asked, *STATIC]
+    return tuple(
+        Entrant(word, trained.get(word.removeprefix(TWIN_OVER)))
+        for word in dict.fromkeys(asked)
+        if word != BEST_STATIC
+    )
