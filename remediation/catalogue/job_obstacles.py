@@ -16,7 +16,7 @@ from remediation.catalogue.asked import (
     refuse,
 )
 from remediation.catalogue.node_obstacles import free_spare_obstacle, lent_obstacle
-from remediation.subject import names_in
+from remediation.subject import gpus_on, names_in
 
 
 def checkpoint_obstacle(action: Action, state: ClusterState) -> Refusal | None:
@@ -138,10 +138,12 @@ def move_obstacle(action: Action, state: ClusterState) -> Refusal | None:
         node = node_asked(action, state, name)
         if isinstance(node, Refusal):
             return node
-        if others := [other.id for other in jobs_on(state, name) if other.id != job.id]:
+        free = free_gpus(state, name, job.id)
+        if free < min(job.gpus, gpus_on(state, name)):
             return refuse(
-                f"Not moving job {job.id} to {name}: job {others[0]} is on it.",
-                "Name nodes that no other job has.",
+                f"Not moving job {job.id} to {name}: {free} of its {gpus_on(state, name)} GPUs are "
+                "free.",
+                "Name nodes that others leave free.",
             )
     return not_ready(action, state, names)
 
@@ -168,6 +170,13 @@ def free_nodes(state: ClusterState) -> tuple[str, ...]:
         for node in state.nodes
         if node.condition is NodeCondition.READY and not node.spare and node.name not in taken
     )
+
+
+def free_gpus(state: ClusterState, node: str, job_id: str = "") -> int:
+    """Return how many of a node's GPUs no job has but the named one; a part of a node has one."""
+    each = gpus_on(state, node)
+    held = [min(job.gpus, each) for job in jobs_on(state, node) if job.id != job_id]
+    return each - sum(held)
 
 
 def _on_its_node(action: Action, state: ClusterState, name: str) -> JobState | Refusal:
