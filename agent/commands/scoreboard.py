@@ -32,9 +32,10 @@ def scoreboard(
     with err.status("Playing ...") as status:
         found = [*board.rows(names, quick=quick, tell=status.update)]
     shown = figures("scoreboard", found)
-    if not as_json:
+    if as_json:
+        emit(shown, as_json=True, strict=False, console=out)
+    else:
         out.print(board.table(shown))
-    emit(shown, as_json=as_json, strict=False, console=out)
     if plot is not None:
         _draw(plot, names, quick=quick)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -64,17 +65,22 @@ def rows(names: Sequence[str], *, quick: bool, tell: Tell = lambda line: None) -
         yield from PARTS[name](quick=quick)
 
 
-def table(shown: Figures) -> Table:
-    """Lay the rows out: published, reproduced, ours, with what is built today, the goal."""
-    grid = Table(title=shown.name, title_justify="left")
-    for name in HEADS:
-        grid.add_column(name, overflow="fold")
-    for cells in _lines(shown):
-        grid.add_row(*map(Text, cells))
-    return grid
+def table(shown: Figures) -> Group:
+    """Lay the rows out for a terminal: the means of ``markdown``, and all notes below."""
+    grid = Table(title=shown.name, title_justify="left", box=None)
+    for number, name in enumerate(HEADS):
+        grid.add_column(name, overflow="fold", justify="right" if 1 <= number <= 4 else "left")
+    for row, *cells in _lines(shown):
+        grid.add_row(*map(Text, (row, *(cell.split(" ±")[0] for cell in cells))))
+    notes = [Text(f"{row.metric}: {row.note}") for row in shown.rows if _says_more(row)]
+    return Group(grid, Text(""), *notes, Text(f"{shown.machine}; version {shown.version}", "dim"))
 
 
-HEADS = ("row", "published", "reproduced", "ours", "built today", "goal", "met")
+def _says_more(row: Row) -> bool:
+    return bool(row.note) and not row.metric.endswith((PUBLISHED, BUILT))
+
+
+HEADS = ("row", "published", "reproduced", "ours", "built", "goal", "met")
 
 
 def markdown(shown: Figures) -> str:

@@ -60,7 +60,7 @@ class Entry:
         yield Row(self.name + PUBLISHED, self.published, self.unit, note=self.source)
         yield self._reproduced()
         if self.built is not None:
-            note = "ours with what is built today"
+            note = "ours with the site's own starts and checkpoints on storage: all is built"
             yield figure_row(
                 self.name + BUILT, self.built, goal=self.goal, note=note, unit=self.unit
             )

@@ -90,7 +90,7 @@ def _saved(arm: Arm, v: Mapping[str, float], own: Own, *, standby: bool) -> Arm:
         jobs.append(
             replace(
                 job,
-                checkpoint_interval_s=max(young_s, save_s, _LEAST_S),
+                checkpoint_interval_s=max(young_s, save_s + job.ideal_step_s, _LEAST_S),
                 checkpoint_stall_s=stall_s,
                 checkpoint_save_s=save_s,
             )
