@@ -71,6 +71,12 @@ def reboot_cost(action: Action, state: ClusterState) -> float:
     return gpus_on(state, action.target.node) * REBOOT_S
 
 
+def reboot_under_cost(action: Action, state: ClusterState) -> float:
+    """Count a stop in order and a start that waits for the node."""
+    job = state.job(job_of(action))
+    return 0.0 if job is None else _in_order(job, state) + job.gpus * REBOOT_S
+
+
 def in_place_cost(action: Action, state: ClusterState) -> float:
     """Count a restart that schedules nothing anew, and the work since the newest checkpoint."""
     job = state.job(job_of(action))

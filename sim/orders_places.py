@@ -175,6 +175,20 @@ def _wanted(desk: Desk, job: int) -> int:
     return int(row["ordered"] or row["gpus"]) // int(desk.w.nodes[0]["gpus"])
 
 
+def _reboot_under_job(desk: Desk, action: Action) -> None:
+    """Stop a job in order, reboot one of its nodes and start it again once that can be up."""
+    node = node_of(desk, action)
+    job = _whole_job_on(desk, action, node)
+    if condition_of(desk, node) is NodeCondition.DOWN:
+        raise ActionFailed(f"reboot_under_job {action.target}: it is down already; wait for it.")
+    for other in nodes_of(desk.w, job):
+        if other != node:
+            check_may_start(desk, action, other)
+    more_s = verbs.halt(desk.w, job)
+    verbs.reboot(desk.w, node)
+    verbs.begin(desk.w, job, more_s + float(desk.w.site[0]["reboot_hi_s"]))
+
+
 def _preempt_job(desk: Desk, action: Action) -> None:
     """Let a job save its state and wait in the queue."""
     job = live_job(desk, action)
@@ -301,6 +315,7 @@ KINDS: Mapping[str, Callable[[Desk, Action], None]] = {
     "swap_nodes": _swap_nodes,
     "evict_rank": _evict_rank,
     "borrow_node": _borrow_node,
+    "reboot_under_job": _reboot_under_job,
     "shrink_job": _shrink_job,
     "grow_job": _grow_job,
     "preempt_job": _preempt_job,

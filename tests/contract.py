@@ -111,6 +111,9 @@ SCENES: Mapping[str, Scene] = {
     "drain": Scene(node(1), cannot=((NOWHERE, {}),)),
     "validate_node": Scene(node(8), first=EMPTY, cannot=((node(9), {}), (NOWHERE, {}))),
     "reboot_node": Scene(node(8), first=EMPTY, cannot=((node(0), {}), (NOWHERE, {}))),
+    "reboot_under_job": Scene(
+        node(1), {"job": "big"}, cannot=((node(1), {"job": "low"}), (node(8), {"job": "low"}))
+    ),
     "reset_gpu": Scene(node(8), cannot=((node(8), {}), (NOWHERE, {})), gpu=2),
     "quarantine": Scene(node(8), first=EMPTY, cannot=((node(9), {}), (NOWHERE, {}))),
     "keep_as_spare": Scene(node(8), cannot=((node(11), {}), (node(0), {}), (NOWHERE, {}))),

@@ -28,6 +28,7 @@ EVERY = {
     "drain": action("drain"),
     "validate_node": action("validate_node"),
     "reboot_node": action("reboot_node"),
+    "reboot_under_job": action("reboot_under_job", NODE, job="train"),
     "reset_gpu": action("reset_gpu", Target(node="node-1", gpu="GPU-8")),
     "quarantine": action("quarantine"),
     "keep_as_spare": action("keep_as_spare", Target(node="node-7")),

@@ -12,6 +12,7 @@ PAGE_PERSON = "page_person"
 PREEMPT_JOB = "preempt_job"
 QUARANTINE = "quarantine"
 REBOOT_NODE = "reboot_node"
+REBOOT_UNDER_JOB = "reboot_under_job"
 RELEASE_SPARE = "release_spare"
 RESET_GPU = "reset_gpu"
 UNCORDON = "uncordon"
@@ -92,6 +93,21 @@ KINDS = (
         done=node_effects.reboot_done,
         project=node_effects.unchanged,
         cost=costs.reboot_cost,
+        kept=True,
+    ),
+    ActionKind(
+        name=REBOOT_UNDER_JOB,
+        text="stop the job in order, reboot the node and start the job on the same nodes",
+        effect=Effect.DISRUPTS,
+        deadline_s=2400.0,
+        source="25 min for the reboot, as for reboot_node, and 900 s for a cold start (FT-HSDP)",
+        agrees=Agrees.OPERATOR,
+        verified="the node has come up since, and the job runs and makes steps",
+        obstacle=node_obstacles.reboot_under_obstacle,
+        done=job_effects.reboot_under_done,
+        project=job_effects.restarted,
+        cost=costs.reboot_under_cost,
+        stops_job=True,
         kept=True,
     ),
     ActionKind(

@@ -8,7 +8,7 @@ from core.cluster import ClusterState, JobPhase, JobState
 from core.types import Action, Scalar
 from remediation.catalogue.asked import holds, number
 from remediation.catalogue.job_obstacles import free_nodes
-from remediation.catalogue.node_effects import OUT, with_node
+from remediation.catalogue.node_effects import OUT, reboot_done, with_node
 from remediation.subject import job_of, names_in
 
 _ON_NODES = (JobPhase.STARTING, JobPhase.RUNNING, JobPhase.STOPPED)
@@ -55,6 +55,11 @@ def preempt_done(action: Action, state: ClusterState, started_s: float) -> bool:
     job = state.job(job_of(action))
     begun = job is not None and job.phase in (JobPhase.PENDING, JobPhase.STARTING)
     return begun and job is not None and job.since_s >= started_s
+
+
+def reboot_under_done(action: Action, state: ClusterState, started_s: float) -> bool:
+    """Say whether the node has come up and the job runs since the order."""
+    return reboot_done(action, state, started_s) and restart_done(action, state, started_s)
 
 
 def size_before(action: Action, state: ClusterState) -> Mapping[str, Scalar]:

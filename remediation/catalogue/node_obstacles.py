@@ -2,7 +2,15 @@
 
 from core.cluster import OWNER, ClusterState, NodeCondition, NodeState
 from core.types import Action, Refusal
-from remediation.catalogue.asked import LIVE, job_asked, jobs_on, node_asked, refuse
+from remediation.catalogue.asked import (
+    LIVE,
+    STARTABLE,
+    job_asked,
+    jobs_on,
+    node_asked,
+    not_ready,
+    refuse,
+)
 from remediation.subject import gpus_on
 
 
@@ -55,6 +63,23 @@ def validate_obstacle(action: Action, state: ClusterState) -> Refusal | None:
 def reboot_obstacle(action: Action, state: ClusterState) -> Refusal | None:
     """Refuse where the node is in service, not ours, or has a job."""
     return _empty_and_ours(action, state)
+
+
+def reboot_under_obstacle(action: Action, state: ClusterState) -> Refusal | None:
+    """Refuse where the job is not alone on the node, or one of its other nodes takes no jobs."""
+    node, job = node_asked(action, state), job_asked(action, state, STARTABLE)
+    if isinstance(node, Refusal):
+        return node
+    if isinstance(job, Refusal):
+        return job
+    if [other.id for other in jobs_on(state, node.name)] != [job.id]:
+        return refuse(
+            f"Not rebooting {node.name} under job {job.id}: it does not have the node to itself.",
+            "Name the one job that is on the node, or drain it.",
+        )
+    others = tuple(name for name in job.nodes if name != node.name)
+    foreign = _foreign(action, node) or _down(action, state)
+    return foreign or not_ready(action, state, others)
 
 
 def quarantine_obstacle(action: Action, state: ClusterState) -> Refusal | None:
