@@ -5,13 +5,15 @@ may have had an effect, last first. ``outcomes`` holds what has ended; ``step`` 
 started, so one more than the outcomes means that one is in flight.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from core.types import Action, Outcome, OutcomeStatus, Plan, PlanRecord, PlanState, Scalar
-from remediation.catalogue import CATALOG, inverse_of
+from remediation.catalogue import CATALOG, REBOOT_NODE, RESET_GPU, VALIDATE_NODE, inverse_of
 from remediation.subject import nodes_of
 
+_MENDING = frozenset({REBOOT_NODE, RESET_GPU, VALIDATE_NODE})
 _BAD = frozenset({OutcomeStatus.FAILED, OutcomeStatus.TIMED_OUT, OutcomeStatus.REFUSED})
 
 
@@ -20,6 +22,27 @@ def in_flight(record: PlanRecord) -> Action | None:
     if record.state is not PlanState.ACTING or record.step <= len(record.outcomes):
         return None
     return course(record)[len(record.outcomes)]
+
+
+def to_come(record: PlanRecord) -> int:
+    """Return how many actions a plan that may begin, or has begun, has still to go."""
+    if record.state not in (PlanState.APPROVED, PlanState.ACTING):
+        return 0
+    return len(course(record)) - len(record.outcomes)
+
+
+def mended_s(record: PlanRecord, node: str) -> float:
+    """Return when the plan last rebooted, reset or checked the node; -inf where it has not."""
+    return max(
+        (
+            outcome.ended_s
+            for outcome in record.outcomes
+            if outcome.action.kind in _MENDING
+            and outcome.action.target.node == node
+            and outcome.status is OutcomeStatus.SUCCEEDED
+        ),
+        default=-math.inf,
+    )
 
 
 def next_action(record: PlanRecord) -> Action | None:

@@ -19,7 +19,7 @@ from core.types import (
     PlanState,
     Scalar,
 )
-from remediation.catalogue import CATALOG, UNCORDON, first_obstacle, inverse_of, make
+from remediation.catalogue import CATALOG, UNCORDON, VALIDATE_NODE, first_obstacle, inverse_of, make
 from remediation.follow_up import FOLLOW_UP, is_follow_up
 from remediation.guards import GuardSettings, is_lemon, taken_lately_s
 from remediation.subject import job_of, nodes_of
@@ -32,7 +32,6 @@ QUIET_S = 1800.0
 # What could not be put back is tried again after so long, and after twice as long each time.
 RETRY_S = 1800.0
 LIFE_S = 3600.0
-VALIDATE = "validate_node"
 _BACK = frozenset({OutcomeStatus.SUCCEEDED, OutcomeStatus.REVERTED})
 
 Step = tuple[str, Target, Mapping[str, Scalar]]
@@ -199,8 +198,8 @@ def _plan(duty: Duty, look: Look, plan_id: str) -> Plan:
     node = look.state.node(duty.action.target.node)
     looked_s = None if node is None or node.finding else node.checked_s
     checked = looked_s is not None and looked_s >= duty.since_s
-    if duty.action.kind == UNCORDON and VALIDATE in CATALOG and not checked:
-        steps.insert(0, (VALIDATE, duty.action.target, {}))
+    if duty.action.kind == UNCORDON and not checked:
+        steps.insert(0, (VALIDATE_NODE, duty.action.target, {}))
     actions = tuple(
         make(kind, target, params, plan_id=plan_id, step=number)
         for number, (kind, target, params) in enumerate(steps)

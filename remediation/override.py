@@ -76,7 +76,7 @@ def _untouched_jobs(record: PlanRecord) -> frozenset[str]:
     """Return the jobs that the plan is about and has not stopped itself, while it goes forward."""
     if turning_point(record) is not None:
         return frozenset()
-    stopped = {job_of(action) for action in _started(record) if CATALOG[action.kind].stops_job}
+    stopped = {job_of(action) for action in _started(record) if CATALOG[action.kind].disruptive}
     return frozenset(job for action in record.plan.actions if (job := job_of(action))) - stopped
 
 

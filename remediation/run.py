@@ -28,6 +28,7 @@ from remediation.course import (
     ended,
     in_flight,
     kept,
+    mended_s,
     next_action,
     started,
     turning_point,
@@ -226,9 +227,11 @@ class Runner:
             record = await self._nothing_to_do(record, incident, why)
             return await self._go_on(record, incident, state, paused=paused)
         context = await self._context(record, incident, state, paused=paused)
-        refusals = check_action(action, record.plan, context, self.settings.guards)
+        begins = record.state is PlanState.APPROVED
+        asked = check(record.plan, context, self.settings.guards) if begins else ()
+        refusals = asked or check_action(action, record.plan, context, self.settings.guards)
         if puts_back:
-            refusals += self._kept_out(action, incident)
+            refusals += self._kept_out(action, record, incident)
         if "pause" in {refusal.guard for refusal in refusals}:
             return record
         if refusals:
@@ -249,10 +252,12 @@ class Runner:
         await self.ledger.write(record, incident, f"{_named(record.outcomes[-1].action)}: {text}")
         return record
 
-    def _kept_out(self, action: Action, incident: Incident) -> tuple[Refusal, ...]:
+    def _kept_out(
+        self, action: Action, record: PlanRecord, incident: Incident
+    ) -> tuple[Refusal, ...]:
         """Refuse to put a node back that is seen to be broken: people must look at it first."""
-        since_s = self._clock.now_s() - self.settings.verify.recent_s
-        found = broken(incident, action.target.node, since_s=since_s)
+        since_s, node = self._clock.now_s() - self.settings.verify.recent_s, action.target.node
+        found = broken(incident, node, since_s=since_s, mended_s=mended_s(record, node))
         if found is None:
             return ()
         reason = f"{action.target} stays out of service: {found.text}."

@@ -1,5 +1,6 @@
 """An incident's symptoms on one line of time: when each was last seen, and where."""
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -30,11 +31,17 @@ def newest_s(incident: Incident) -> float:
     return max((symptom.seen_s for symptom in symptoms(incident)), default=incident.opened_s)
 
 
-def broken(incident: Incident, node: str, *, since_s: float) -> Symptom | None:
-    """Return a critical symptom on the node that an event told of, or that was seen since then."""
+def broken(
+    incident: Incident, node: str, *, since_s: float, mended_s: float = -math.inf
+) -> Symptom | None:
+    """Return a critical symptom on the node that an event told of, or that was seen since then.
+
+    mended_s: when it was repaired or checked: what was seen before says nothing any more
+    """
     for symptom in symptoms(incident):
         critical = symptom.severity is Severity.CRITICAL and symptom.target.node == node
-        if critical and (symptom.once or symptom.seen_s >= since_s):
+        lasts = symptom.once or symptom.seen_s >= since_s
+        if critical and lasts and symptom.seen_s > mended_s:
             return symptom
     return None
 

@@ -42,7 +42,8 @@ class FakeCluster:
 
     effects: keys in the order in which they had an effect; the same one never twice
     answers: what to do with an order, by the action's kind; TAKE where none is given
-    delay_s, start_s, late_s: until an effect shows; until a job runs again; until a LATE effect
+    delay_s, start_s, late_s: until an effect shows; until a job runs again, or a node that boots is
+        up; until a LATE effect
     """
 
     name = "fake"
@@ -74,6 +75,9 @@ class FakeCluster:
         self.delay_s, self.start_s, self.late_s = 5.0, 60.0, 3600.0
         self.steps_from: float | None = 900.0  # where a restarted job's steps begin; None: untold
         self.checkpoint_takes_s = 20.0
+        self.checks_take_s = 600.0
+        self.broken: set[str] = set()  # what their checks find
+        self.starts: dict[str, int] = {}  # how often a job stops again as it comes up
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._keys: set[str] = set()
         self._stepped_s = clock.monotonic_s()
@@ -170,6 +174,22 @@ class FakeCluster:
                     raise ActionFailed(f"swap_node {node}: {spare or 'no spare'} is not free.")
                 return lambda: self._swap(job, node, spare), self.delay_s
             case _:
+                return self._lasting(action, node, job)
+
+    def _lasting(self, action: Action, node: str, job: str) -> tuple[Callable[[], None], float]:
+        """Take orders about what a node or a job is from then on."""
+        match action.kind:
+            case "reboot_node":
+                return lambda: self._reboot(node), self.delay_s
+            case "validate_node":
+                return lambda: self._check(node), self.checks_take_s
+            case "limit_clocks":
+                share = float(action.param("share") or 1.0)
+                return lambda: self._limit(node, share), self.delay_s
+            case "shrink_job" | "grow_job":
+                count, leave = int(action.param("nodes") or 0), str(action.param("leave") or "")
+                return lambda: self._resize(job, count, leave), self.delay_s
+            case _:
                 raise ActionFailed(f"{action.kind} {action.target}: there is no such action.")
 
     def _cordon(self, node: str, reason: str) -> None:
@@ -182,6 +202,32 @@ class FakeCluster:
             self.nodes[node] = replace(
                 self.nodes[node], owner="", reason="", condition=NodeCondition.READY
             )
+
+    def _reboot(self, node: str) -> None:
+        """Take a node down that is out already, and have it up again, as far out as before."""
+        before = self.nodes[node]
+        self.nodes[node] = replace(before, condition=NodeCondition.DOWN)
+
+        def come_up() -> None:
+            self.nodes[node] = replace(before, since_s=self._clock.now_s())
+
+        self._later(self.start_s, come_up)
+
+    def _check(self, node: str) -> None:
+        found = "fan 2 does not turn" if node in self.broken else ""
+        self.nodes[node] = replace(self.nodes[node], checked_s=self._clock.now_s(), finding=found)
+
+    def _limit(self, node: str, share: float) -> None:
+        self.nodes[node] = replace(self.nodes[node], clocks=share)
+
+    def _resize(self, job: str, count: int, leave: str) -> None:
+        busy = {name for each in self.jobs.values() for name in each.nodes}
+        free = [n.name for n in self.nodes.values() if n.condition is NodeCondition.READY]
+        kept = tuple(name for name in self.jobs[job].nodes if name != leave)[:count]
+        more = [name for name in free if name not in busy and not self.nodes[name].spare]
+        nodes = kept + tuple(more[: count - len(kept)])
+        self.jobs[job] = replace(self.jobs[job], gpus=len(nodes) * GPUS_PER_NODE)
+        self._start(job, nodes)
 
     def _save(self, job: str) -> None:
         if self.jobs[job].phase is JobPhase.RUNNING:
@@ -200,13 +246,16 @@ class FakeCluster:
             nodes=nodes,
             since_s=now_s,
             step=self.steps_from,
+            restarts=self.jobs[job].restarts + 1,
         )
         self._later(self.start_s, lambda: self._run(job))
 
     def _run(self, job: str) -> None:
         if self.jobs[job].phase is JobPhase.STARTING:
-            now_s = self._clock.now_s()
-            self.jobs[job] = replace(self.jobs[job], phase=JobPhase.RUNNING, since_s=now_s)
+            now_s, left = self._clock.now_s(), self.starts.get(job, 0)
+            self.starts[job] = left - 1
+            phase = JobPhase.RUNNING if left <= 0 else JobPhase.STOPPED
+            self.jobs[job] = replace(self.jobs[job], phase=phase, since_s=now_s)
 
     def _topology(self) -> Topology:
         names = tuple(self.nodes)

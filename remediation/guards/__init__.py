@@ -5,7 +5,7 @@ is refused by nobody but people: the owner of a node, or those who are at work o
 """
 
 from core.types import Action, Plan, Refusal
-from remediation.catalogue import CATALOG, Effect
+from remediation.catalogue import CATALOG, PAGE_PERSON, Effect
 from remediation.guards.bounds import (
     nodes_out,
     nodes_out_limit,
@@ -60,6 +60,7 @@ _HARMLESS: tuple[Guard, ...] = (
     possible,
     within_hour,
 )
+_TELLING: tuple[Guard, ...] = (paused, possible)  # people are called, and nothing is touched
 _DISRUPTING: tuple[Guard, ...] = (
     paused,
     maintained,
@@ -105,6 +106,8 @@ def _ask(question: Question, context: GuardContext, settings: GuardSettings) -> 
 def _guards_for(question: Question) -> tuple[Guard, ...]:
     if question.disruptive:
         return _DISRUPTING
+    if all(action.kind == PAGE_PERSON for action in question.actions):
+        return _TELLING
     effects = {CATALOG[action.kind].effect for action in question.actions}
     if effects == {Effect.PUTS_BACK}:
         return _PUTTING_BACK

@@ -2,7 +2,7 @@
 
 from core.types import Refusal
 from remediation.catalogue import CATALOG
-from remediation.course import in_flight
+from remediation.course import in_flight, to_come
 from remediation.guards.question import GuardContext, Question, performed
 from remediation.guards.settings import HOUR_S, GuardSettings
 
@@ -35,7 +35,11 @@ def cooled(question: Question, context: GuardContext, settings: GuardSettings) -
 def within_hour(
     question: Question, context: GuardContext, settings: GuardSettings
 ) -> Refusal | None:
-    """Refuse to act more often in an hour than the bound."""
+    """Refuse to act more often in an hour than the bound.
+
+    A plan that begins leaves room for what plans under way have still to do: none may have to turn
+    back half way for want of it.
+    """
     since_s = context.now_s - HOUR_S
     done = sorted(
         outcome.started_s
@@ -43,18 +47,20 @@ def within_hour(
         for outcome in performed(record)
         if outcome.started_s > since_s
     )
-    flying = sum(in_flight(record) is not None for record in context.records)
-    over = len(done) + flying + len(question.actions) - settings.max_actions_per_hour
+    others = [record for record in context.records if record.plan.id != question.plan.id]
+    begins = question.actions == question.plan.actions
+    due = sum(to_come(record) if begins else in_flight(record) is not None for record in others)
+    over = len(done) + due + len(question.actions) - settings.max_actions_per_hour
     if over <= 0:
         return None
-    # So many of those that are done must be more than an hour ago; one in flight has no end yet.
+    # So many of those that are done must be more than an hour ago; one to come has no end yet.
     frees_s = done[over - 1] + HOUR_S if over <= len(done) else None
     wait = "Wait" if frees_s is None else f"Wait {frees_s - context.now_s:.0f} s"
     if len(question.actions) > settings.max_actions_per_hour:
         wait = "Shorten the plan"
     return Refusal(
         "max_actions_per_hour",
-        f"{question.not_doing}: {len(done) + flying} actions in the last hour and "
+        f"{question.not_doing}: {len(done)} actions in the last hour, {due} under way and "
         f"{len(question.actions)} more would pass the bound of {settings.max_actions_per_hour}.",
         f"{wait}, or raise guards.max_actions_per_hour and reload.",
         allowed_s=frees_s,
