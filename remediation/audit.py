@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from core.types import Outcome, OutcomeStatus, PlanRecord
 from remediation.catalogue import CATALOG, Effect
+from remediation.course import PRIOR_OUT
 from remediation.guards import GuardSettings
-from remediation.override import PRIOR_OUT
 from remediation.taken import taken
 
 _HOUR_S = 3600.0

@@ -10,10 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from core.types import Action, Outcome, OutcomeStatus, Plan, PlanRecord, PlanState, Scalar
-from remediation.catalogue import CATALOG, REBOOT_NODE, RESET_GPU, VALIDATE_NODE, inverse_of
+from remediation.catalogue import (
+    CATALOG,
+    REBOOT_NODE,
+    RESET_GPU,
+    VALIDATE_NODE,
+    Effect,
+    inverse_of,
+)
 from remediation.subject import nodes_of
 
 _MENDING = frozenset({REBOOT_NODE, RESET_GPU, VALIDATE_NODE})
+# A cordon's parameter that says that the node was out before, whoever had taken it out.
+PRIOR_OUT = "prior_out"
 _BAD = frozenset({OutcomeStatus.FAILED, OutcomeStatus.TIMED_OUT, OutcomeStatus.REFUSED})
 
 
@@ -155,15 +164,25 @@ def _staying(forward: Sequence[Outcome]) -> tuple[Action, ...]:
 def _taking_back(plan: Plan, outcomes: Sequence[Outcome]) -> tuple[Action, ...]:
     """Return the inverses, last first, of what had an effect, may have had one, or half of one.
 
-    What stays done keeps what was done for it: a node that was swapped out remains cordoned.
+    What stays done keeps what was done for it: a node that was swapped out remains cordoned. A node
+    that was out before the plan stays out.
     """
     stays = _staying(outcomes)
     nodes = {name for action in stays for name in nodes_of(action)}
-    back = (
+    before = {o.action.target.node for o in outcomes if o.action.param(PRIOR_OUT)}
+    back = [
         inverse_of(outcome.action, plan_id=plan.id, step=step)
         for step, outcome in enumerate(outcomes)
         if outcome.status is not OutcomeStatus.REFUSED
         and outcome.action not in stays
         and not nodes.intersection(nodes_of(outcome.action))
+    ]
+    return tuple(
+        action
+        for action in reversed(back)
+        if action is not None and not (_returns(action) and action.target.node in before)
     )
-    return tuple(reversed([action for action in back if action is not None]))
+
+
+def _returns(action: Action) -> bool:
+    return CATALOG[action.kind].effect is Effect.PUTS_BACK

@@ -3,12 +3,9 @@
 from core.cluster import OWNER, ClusterState, JobPhase, NodeCondition
 from core.types import Action, OutcomeStatus, PlanRecord
 from remediation.catalogue import CATALOG, Effect
-from remediation.course import in_flight, turning_point
+from remediation.course import PRIOR_OUT, in_flight, turning_point
 from remediation.subject import job_of, nodes_of
 from remediation.taken import taken
-
-# A cordon's parameter that says that the node was out before, whoever had taken it out.
-PRIOR_OUT = "prior_out"
 
 
 def overridden(record: PlanRecord, state: ClusterState, *, automation: tuple[str, ...]) -> str:
