@@ -1,12 +1,15 @@
 """Whatever fails, hangs, crashes or is changed by hand: one effect a key, bounds kept, an end."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from core.clock import ManualClock
 from core.cluster import NodeCondition
-from core.types import PlanRecord, PlanState
+from core.target import Target
+from core.types import PlanRecord, PlanState, Scalar
 from remediation.run import RunSettings
 from tests.fakes import Answer, Crash, CrashingStore, FakeCluster, MemoryStore
 from tests.healing import (
@@ -16,10 +19,12 @@ from tests.healing import (
     guards,
     incident,
     never_better,
+    not_seen_again,
     plan_of,
     swap,
 )
 
+Step = tuple[str, Target, dict[str, Scalar]]
 KINDS = ("cordon", "checkpoint_now", "swap_node", "uncordon")
 # Every write of the longest course: two for each of some twelve transitions.
 LAST_WRITE = 30
@@ -34,6 +39,18 @@ def new_bench(*, better: bool = True) -> Bench:
         settings=RunSettings(guards=guards()),
         heal=fresh_until_swapped if better else never_better,
     )
+
+
+def reboot(node: str) -> Step:
+    return ("reboot_node", Target(node=node), {})
+
+
+def validate(node: str) -> Step:
+    return ("validate_node", Target(node=node), {})
+
+
+def uncordon(node: str) -> Step:
+    return ("uncordon", Target(node=node), {})
 
 
 def assert_each_key_once(bench: Bench) -> None:
@@ -62,6 +79,52 @@ async def test_a_crash_at_any_write_changes_nothing_about_the_end(
     assert record.state is (PlanState.DONE if better else PlanState.ROLLED_BACK)
     assert_each_key_once(bench)
     assert bench.cluster.out_by_us() == ({"node-1"} if better else set())
+
+
+REPAIR = (cordon("node-1"), swap("node-1"), reboot("node-1"), uncordon("node-1"))
+SMALLER: tuple[Step, ...] = (
+    ("shrink_job", Target(job="train"), {"nodes": 3, "leave": "node-1"}),
+    ("limit_clocks", Target(node="node-2"), {"share": 0.95}),
+)
+CHECKED = (validate("node-6"), uncordon("node-6"))
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", range(1, LAST_WRITE, 2))
+@pytest.mark.parametrize(
+    ("steps", "better", "end", "out"),
+    [
+        (REPAIR, True, PlanState.DONE, set()),
+        (REPAIR, False, PlanState.FAILED, set()),
+        (SMALLER, True, PlanState.DONE, set()),
+        (SMALLER, False, PlanState.ROLLED_BACK, set()),
+        (CHECKED, True, PlanState.DONE, set()),
+    ],
+    ids=["repaired", "repaired in vain", "smaller", "smaller in vain", "put back"],
+)
+async def test_a_crash_at_any_write_of_other_plans_changes_nothing_either(
+    *, steps: tuple[Step, ...], better: bool, end: PlanState, out: set[str], write: int, after: bool
+) -> None:
+    bench = new_bench(better=better)
+    train = bench.cluster.jobs["train"]
+    bench.cluster.jobs["train"] = replace(train, kind="elastic", least_nodes=1, most_nodes=4)
+    if steps is CHECKED:
+        bench.cluster.by_hand("node-6", NodeCondition.CORDONED, owner="gpumedic")
+        bench.heal = not_seen_again
+    bench.restart(CrashingStore(bench.store, writes=write, after=after))
+    record: PlanRecord | None = None
+
+    try:
+        record = await bench.until_final(await bench.propose(plan_of(*steps)))
+    except Crash:
+        bench.restart()
+        kept = await bench.store.get(PlanRecord, "p1")
+        record = await bench.until_final(kept or await bench.propose(plan_of(*steps)))
+
+    assert record.state is end
+    assert_each_key_once(bench)
+    assert bench.cluster.out_by_us() == out
+    assert bench.cluster.nodes["node-2"].clocks == (0.95 if steps is SMALLER and better else 1.0)
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
