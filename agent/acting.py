@@ -30,7 +30,7 @@ def acting(settings: Settings) -> Acting:
     """Return who acts. A policy that cannot be read is a problem to show, never one to stop for."""
     problems: list[Problem] = []
     wanted = settings.policy
-    chooser = _tried(wanted.use, settings.state_dir, problems) or Runbook.tuned()
+    chooser = _tried(wanted.use, settings.state_dir, problems) or Runbook.tuned(name="runbook")
     shadow = _tried(wanted.shadow, settings.state_dir, problems) if wanted.shadow else None
     if wanted.explore > 0:
         chooser = Exploring(chooser, share=wanted.explore)
@@ -48,18 +48,18 @@ def _tried(name: str, state_dir: Path, problems: list[Problem]) -> Chooser | Non
 def _chooser(name: str, state_dir: Path) -> Chooser:
     match name:
         case "runbook":
-            return Runbook.tuned()
+            return Runbook.tuned(name="runbook")
         case "greedy":
             return Greedy()
         case "twin":
             # Compiles the simulator's engine: only where it is wanted.
-            from remediation.twin.lookahead import TwinLookahead  # noqa: PLC0415
+            from remediation.evaluation.policies import Effort, looking_ahead  # noqa: PLC0415
 
-            return TwinLookahead(Runbook.tuned())
+            return looking_ahead(Runbook.tuned(name="runbook"), Effort())
         case "adopted":
             return _adopted(state_dir)
         case path:
-            return LearnedChooser(load(Path(path)), fallback=Runbook.tuned())
+            return LearnedChooser(load(Path(path)), fallback=Runbook.tuned(name="runbook"))
 
 
 def _adopted(state_dir: Path) -> Chooser:
@@ -69,4 +69,4 @@ def _adopted(state_dir: Path) -> Chooser:
             f"none is adopted in {state_dir}. Let one in with `gpumedic policy promote FILE`; "
             "until then the runbook acts."
         )
-    return LearnedChooser(trained, fallback=Runbook.tuned())
+    return LearnedChooser(trained, fallback=Runbook.tuned(name="runbook"))

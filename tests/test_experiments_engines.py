@@ -1,6 +1,5 @@
 """Wherever runs are computed, the results are the same, and no run takes another with it."""
 
-import importlib
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from agent.experiments.run import attempt
 from core.codec import to_json
 from core.errors import InputError
 from tests.experiments import spec, without_times
+from tests.ray_cluster import cluster_of_three
 
 SPECS = tuple(spec(seed) for seed in range(4))
 
@@ -52,22 +52,8 @@ def test_one_process_and_many_give_the_same(local: list[Any]) -> None:
 
 @pytest.fixture
 def ray_nodes() -> Iterator[int]:
-    """Start a cluster of three nodes on this machine and connect to it; gives their number."""
-    # First, as the engine does: it keeps Ray to the loopback interface.
-    importlib.import_module("agent.experiments.on_ray")
-    import ray
-    from ray.cluster_utils import Cluster
-
-    node = {"num_cpus": 1, "object_store_memory": 100 << 20, "node_ip_address": "127.0.0.1"}
-    cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
-    try:
-        for _ in range(2):
-            cluster.add_node(**node)
-        ray.init(address=cluster.address, log_to_driver=False, configure_logging=False)
-        yield len([node for node in ray.nodes() if node["Alive"]])
-    finally:
-        ray.shutdown()
-        cluster.shutdown()
+    with cluster_of_three() as nodes:
+        yield nodes
 
 
 def test_several_ray_nodes_give_the_same(ray_nodes: int, local: list[Any]) -> None:

@@ -35,13 +35,13 @@ def list_(config: ConfigFiles = None, as_json: AsJson = False) -> None:
     if as_json:
         return print_json({"built_in": BUILT_IN, "adopted": [_plain(each) for each in adopted]})
     say(f"built in: {', '.join(BUILT_IN)}")
-    grid = Table("adopted", "at", "by", "over the runbook's loss", "file's digest")
     for each in adopted:
-        found = each.verdict
+        found, acts = each.verdict, " (acts)" if each is now else ""
+        say(f"{found.policy} {found.version}{acts}: adopted {at(each.at_s)} by {each.by}")
         over = f"{found.ratio:.3f} ({found.low:.3f} to {found.high:.3f})"
-        name = f"{found.policy} {found.version}" + (" (acts)" if each is now else "")
-        grid.add_row(*map(Text, (name, at(each.at_s), each.by, over, each.digest[:12])))
-    out.print(grid if adopted else Text("None was adopted here: the runbook acts."))
+        say(f"  loses {over} times what {found.rule} does; file {each.digest[:12]}")
+    if not adopted:
+        say("None was adopted here: the runbook acts.")
     return None
 
 

@@ -2,23 +2,28 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from core.errors import InputError
 from remediation.chooser import Chooser
 from remediation.evaluation.comparison import BEST_STATIC
 from remediation.greedy import Greedy
 from remediation.learned import LearnedChooser
-from remediation.rulebook import Runbook
+from remediation.rulebook import KNOBS, Runbook
 from remediation.thumb import THUMBS
-from remediation.trained import Trained
+from remediation.trained import Trained, load
+from remediation.tuned import tuned
 from remediation.twin.lookahead import TwinLookahead, TwinSettings
-from remediation.twin.oracle import Oracle
+from remediation.twin.oracle import Oracle, Within
+from remediation.twin.rolling import Inner
 from sim.lanes import Lane
 
 RUNBOOK, TUNED, GREEDY, TWIN, ORACLE = "runbook", "tuned_runbook", "greedy", "twin", "oracle"
-RANDOM = "random"
-SHIPPED = TUNED  # what acts where nobody chose: decided by docs/policies.md, not by one evaluation
-TWIN_OVER = "twin_over_"  # and the name of the policy that goes on inside its roll-outs
+RANDOM, ALL = "random", "all"
+BY_DEFAULT = (
+    TUNED  # what acts where nobody chose: decided by docs/policies.md, not by one evaluation
+)
+TWIN_OVER = "twin_over_"  # and the policy whose choice it keeps where none is surely better
 # Rules that are the same everywhere; the best of them in each family is best_static.
 STATIC = (*(name for name in THUMBS if name != RANDOM), RUNBOOK, TUNED)
 # Not to be had in life: they know the fault, or which rule will have been best.
@@ -59,14 +64,24 @@ def make(entrant: Entrant, lane: Lane, effort: Effort) -> Chooser:
     name = entrant.name
     if entrant.trained is not None:
         learned = LearnedChooser(entrant.trained, fallback=Runbook.tuned())
-        if name.startswith(TWIN_OVER):
-            return TwinLookahead(learned, effort.twin)
-        return learned
+        return looking_ahead(learned, effort) if name.startswith(TWIN_OVER) else learned
     if name == ORACLE:
         return Oracle(lane)
     if name == TWIN:
-        return TwinLookahead(Runbook.tuned(), effort.twin)
+        return looking_ahead(Runbook.tuned(), effort)
     return _PLAIN[name]()
+
+
+def shipped() -> dict[str, Trained]:
+    """Return the trained policies that come with gpumedic, by name."""
+    files = sorted((Path(__file__).parent.parent / "shipped").glob("*.npz"))
+    return {file.stem: load(file) for file in files}
+
+
+def looking_ahead(inner: Chooser, effort: Effort) -> Chooser:
+    """Return a policy that tries choices on; the tuned runbook goes on inside its roll-outs."""
+    within = Within(Inner.RUNBOOK, tuned(RUNBOOK, KNOBS))
+    return TwinLookahead(inner, effort.twin, within=within)
 
 
 def entrants(words: Sequence[str], trained: Mapping[str, Trained]) -> tuple[Entrant, ...]:
@@ -76,7 +91,7 @@ def entrants(words: Sequence[str], trained: Mapping[str, Trained]) -> tuple[Entr
     """
     known = (*BUILT_IN, BEST_STATIC, *trained, *(TWIN_OVER + name for name in trained))
     asked = list(dict.fromkeys(words))
-    if "all" in asked:
+    if ALL in asked:
         asked = [*BUILT_IN, *trained, BEST_STATIC]
     if wrong := [word for word in asked if word not in known]:
         raise InputError(

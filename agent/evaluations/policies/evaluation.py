@@ -7,7 +7,17 @@ from pathlib import Path
 from agent.evaluations.policies.work import Asked, measured, trained_of
 from core.figures import Row
 from remediation.evaluation.comparison import BEST_STATIC, Comparison
-from remediation.evaluation.policies import GREEDY, RUNBOOK, SHIPPED, TUNED, Effort, entrants
+from remediation.evaluation.policies import (
+    ALL,
+    BY_DEFAULT,
+    GREEDY,
+    RUNBOOK,
+    STATIC,
+    TUNED,
+    Effort,
+    entrants,
+    shipped,
+)
 from remediation.evaluation.rows import best_honest, rows
 from remediation.evaluation.suites import suite_of
 
@@ -43,19 +53,20 @@ class Evaluated:
 
 def evaluation(wanted: Wanted, *, progress: Callable[[int, int], None]) -> Evaluated:
     """Evaluate; InputError says which policy, file, suite or engine cannot be used."""
-    suite, trained = suite_of(wanted.suite), trained_of(wanted.files)
+    suite, given = suite_of(wanted.suite), trained_of(wanted.files)
     words = [word.strip() for word in wanted.policies.split(",") if word.strip()] or _USUAL
     lives = wanted.lives or (QUICK_LIVES if wanted.quick else LIVES)
     asked = Asked(
-        entrants=entrants([*words, *trained], trained),
+        entrants=entrants([*words, *given], {**shipped(), **given}),
         suite=suite,
         lives=lives,
+        static=STATIC if {BEST_STATIC, ALL} & set(words) else (),
         effort=Effort.quick() if wanted.quick else Effort(),
         engine=wanted.engine,
         jobs=wanted.jobs,
     )
     found = measured(asked, progress=progress)
-    return Evaluated(tuple(rows(found, _subject(found, tuple(trained)))), suite.seeds(lives))
+    return Evaluated(tuple(rows(found, _subject(found, tuple(given)))), suite.seeds(lives))
 
 
 def _subject(found: Comparison, trained: Sequence[str]) -> str:
@@ -65,8 +76,8 @@ def _subject(found: Comparison, trained: Sequence[str]) -> str:
     """
     if len(trained) == 1:
         return trained[0]
-    acts = SHIPPED != TUNED and SHIPPED in found.policies
-    return SHIPPED if acts else best_honest(found)
+    acts = BY_DEFAULT != TUNED and BY_DEFAULT in found.policies
+    return BY_DEFAULT if acts else best_honest(found)
 
 
 def in_short(found: Sequence[Row]) -> tuple[Row, ...]:

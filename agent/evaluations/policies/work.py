@@ -10,7 +10,7 @@ from core.errors import ActionFailed, GpumedicError, InputError
 from remediation.evaluation.comparison import Comparison, compared
 from remediation.evaluation.life import LifeResult
 from remediation.evaluation.play import play
-from remediation.evaluation.policies import ORACLE, STATIC, TWIN, TWIN_OVER, Effort, Entrant
+from remediation.evaluation.policies import ORACLE, TWIN, TWIN_OVER, Effort, Entrant
 from remediation.evaluation.suites import Suite
 from remediation.families import family_of
 from remediation.trained import Trained, load
@@ -42,11 +42,13 @@ class Asked:
     """An evaluation: who, on which lives, and where it is computed.
 
     lives: of each family; jobs: at one time, None: a core each
+    static: rules of which the best in hindsight is shown too
     """
 
     entrants: tuple[Entrant, ...]
     suite: Suite
     lives: int
+    static: tuple[str, ...] = ()
     effort: Effort = field(default_factory=Effort)
     engine: str = "local"
     jobs: int | None = None
@@ -67,7 +69,7 @@ def measured(asked: Asked, *, progress: Progress = lambda done, of: None) -> Com
             )
         found += outcome
         progress(done, len(specs))
-    return compared(found, static=STATIC)
+    return compared(found, static=asked.static)
 
 
 def live(spec: LifeSpec) -> Lived | RunFailed:

@@ -1,0 +1,236 @@
+"""A policy acts only after it has passed, and the runbook where its file is not what was passed."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from agent.acting import acting
+from agent.adoption import FORMAT, Adopted, Adoption, digest_of
+from agent.cli import app
+from agent.config import Settings
+from core.choice import Choice
+from core.errors import ActionRefused, InputError
+from remediation.evaluation.gate import Verdict
+from remediation.learned import LearnedChooser
+from remediation.rulebook import Runbook
+from remediation.trained import load
+from tests.command_line import gpumedic
+from tests.policy_files import policy_file
+
+PASSED = Verdict("rl", "t", "tuned_runbook", 60, 0.8, 0.7, 0.9, (), 0, ())
+REFUSED = replace(PASSED, ratio=1.2, low=1.1, high=1.3, refused=("it loses more.",))
+
+
+def adopted(file: Path, verdict: Verdict = PASSED, at_s: float = 1e9) -> Adopted:
+    return Adopted(
+        FORMAT, digest_of(file), at_s, "ann", "0.1", "gpumedic policy promote", (1,), verdict
+    )
+
+
+def settings(folder: Path, **policy: Any) -> Settings:
+    chosen: dict[str, Any] = {"state_dir": folder, "policy": policy}
+    return Settings(**chosen)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    one = policy_file(tmp_path / "one.npz", version="one")
+    return one, policy_file(tmp_path / "two.npz", prefers=Choice.SWAP, version="two")
+
+
+def test_the_runbook_acts_where_nothing_is_said(tmp_path: Path) -> None:
+    found = acting(settings(tmp_path))
+
+    assert isinstance(found.chooser, Runbook)
+    assert (found.shadow, found.problems) == (None, ())
+
+
+def test_an_adopted_policy_acts_where_the_settings_say_so(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    Adoption(tmp_path).adopt(files[0], adopted(files[0]))
+
+    found = acting(settings(tmp_path, use="adopted"))
+
+    assert isinstance(found.chooser, LearnedChooser)
+    assert found.chooser.version == "one"
+    assert found.problems == ()
+    assert isinstance(acting(settings(tmp_path)).chooser, Runbook)
+
+
+def test_a_policy_that_did_not_pass_is_not_adopted(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    adoption = Adoption(tmp_path)
+
+    with pytest.raises(ActionRefused, match="it loses more"):
+        adoption.adopt(files[0], adopted(files[0], REFUSED))
+    assert adoption.current() is None
+
+
+def test_a_file_that_was_not_the_one_evaluated_is_not_adopted(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    with pytest.raises(ActionRefused, match="it is not the file that was evaluated"):
+        Adoption(tmp_path).adopt(files[1], adopted(files[0]))
+
+
+def test_roll_back_brings_back_who_acted_before_and_then_the_runbook(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    adoption, records = Adoption(tmp_path), [adopted(file) for file in files]
+    for file, record in zip(files, records, strict=True):
+        adoption.adopt(file, record)
+    assert adoption.before() == (records[0],)
+
+    assert adoption.roll_back() == records[0]
+    policy = adoption.policy()
+    assert policy is not None
+    assert policy.training.version == "one"
+    assert adoption.roll_back() is None
+    assert adoption.policy() is None
+    with pytest.raises(ActionRefused, match="Nothing to roll back"):
+        adoption.roll_back()
+
+
+def test_only_the_last_are_kept(tmp_path: Path) -> None:
+    adoption = Adoption(tmp_path)
+    for number in range(13):
+        file = policy_file(tmp_path / f"{number}.npz", version=str(number))
+        adoption.adopt(file, adopted(file))
+
+    assert len(adoption.before()) == 10
+    assert len([each for each in adoption.folder.iterdir() if each.is_dir()]) == 11
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "gone", "record", "pointer", "format"])
+def test_damage_to_an_adopted_policy_leaves_the_runbook_and_is_shown(
+    tmp_path: Path, files: tuple[Path, Path], damage: str
+) -> None:
+    adoption = Adoption(tmp_path)
+    adoption.adopt(files[0], adopted(files[0]))
+    own = adoption.folder / digest_of(files[0])
+    policy, record = own / "policy.npz", own / "evaluation.json"
+    match damage:
+        case "cut":
+            policy.write_bytes(policy.read_bytes()[:200])
+        case "altered":
+            policy.write_bytes(files[1].read_bytes())
+        case "gone":
+            policy.unlink()
+        case "record":
+            record.write_text("{")
+        case "pointer":
+            (adoption.folder / "adopted.json").write_text("[]")
+        case _:
+            data = json.loads(record.read_text())
+            record.write_text(json.dumps({**data, "format": FORMAT + 1}))
+
+    found = acting(settings(tmp_path, use="adopted"))
+
+    assert isinstance(found.chooser, Runbook)
+    assert len(found.problems) == 1
+    assert found.problems[0].source == "policy"
+    assert "adopted" in found.problems[0].text
+
+
+def test_nothing_adopted_is_a_problem_where_it_should_act(tmp_path: Path) -> None:
+    found = acting(settings(tmp_path, use="adopted"))
+
+    assert isinstance(found.chooser, Runbook)
+    assert "gpumedic policy promote FILE" in found.problems[0].text
+
+
+def test_a_shadow_is_a_name_or_a_file_and_a_bad_one_stops_nothing(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    named = acting(settings(tmp_path, shadow="greedy")).shadow
+    of_file = acting(settings(tmp_path, shadow=str(files[0]))).shadow
+    bad = acting(settings(tmp_path, shadow=str(tmp_path / "none.npz")))
+
+    assert named is not None
+    assert named.name == "greedy"
+    assert of_file is not None
+    assert of_file.version == "one"
+    assert bad.shadow is None
+    assert isinstance(bad.chooser, Runbook)
+    assert "none.npz" in bad.problems[0].text
+
+
+def config(tmp_path: Path, text: str = "") -> str:
+    file = tmp_path / "config.toml"
+    file.write_text(f'state_dir = "{tmp_path}"\n{text}')
+    return str(file)
+
+
+def run(*words: str) -> Any:
+    return CliRunner().invoke(app, ["policy", *words])
+
+
+def test_a_refused_promotion_exits_3_and_changes_nothing(tmp_path: Path) -> None:
+    """It was taught nothing, so its fallback decides: that is the runbook, and no better."""
+    file = policy_file(tmp_path / "same.npz")
+
+    said = run("promote", str(file), "--lives", "2", "--config", config(tmp_path))
+
+    assert isinstance(said.exception, ActionRefused)
+    assert "the whole interval must be below 1" in str(said.exception)
+    assert "fewer than 10 lives" in str(said.exception)
+    assert Adoption(tmp_path).current() is None
+
+
+async def test_the_exit_code_of_a_refusal_is_3(tmp_path: Path) -> None:
+    said = await gpumedic("policy", "rollback", "--config", config(tmp_path))
+
+    assert said.code == 3
+    assert "The runbook acts already." in said.err
+
+
+@pytest.mark.parametrize("damage", ["cut", "altered", "none"])
+def test_a_file_that_cannot_be_used_is_not_even_evaluated(tmp_path: Path, damage: str) -> None:
+    file = policy_file(tmp_path / "p.npz")
+    if damage == "none":
+        file.unlink()
+    else:
+        data = file.read_bytes()
+        file.write_bytes(data[:-300] if damage == "cut" else b"no policy at all")
+
+    said = run("promote", str(file), "--config", config(tmp_path))
+
+    assert isinstance(said.exception, InputError)
+    assert "p.npz" in str(said.exception)
+
+
+def test_show_and_list_say_who_acts_and_on_what_it_was_let_in(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    where = config(tmp_path, '[policy]\nuse = "adopted"\nshadow = "greedy"\n')
+    Adoption(tmp_path).adopt(files[0], adopted(files[0]))
+
+    shown = json.loads(run("show", "--json", "--config", where).stdout)
+    listed = json.loads(run("list", "--json", "--config", where).stdout)
+
+    assert shown["acts"]["version"] == "one"
+    assert shown["shadow"]["name"] == "greedy"
+    assert shown["adopted"]["verdict"]["ratio"] == 0.8
+    assert [each["digest"] for each in listed["adopted"]] == [digest_of(files[0])]
+    assert "runbook" in listed["built_in"]
+    assert "0.800 (0.700 to 0.900)" in run("list", "--config", where).stdout
+
+
+def test_a_kept_policy_is_the_one_that_was_promoted(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    adoption = Adoption(tmp_path)
+    adoption.adopt(files[1], adopted(files[1]))
+
+    kept = adoption.policy()
+
+    assert kept is not None
+    assert kept.training == load(files[1]).training
+    files[1].unlink()
+    assert adoption.policy() is not None
