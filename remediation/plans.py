@@ -15,9 +15,9 @@ from remediation.catalogue import (
     CATALOG,
     CHECKPOINT_NOW,
     CORDON,
-    DRAIN,
     LIMIT_CLOCKS,
     REBOOT_NODE,
+    REBOOT_UNDER_JOB,
     RESTART_JOB,
     ROLLBACK_JOB,
     SCALE_SERVICE,
@@ -146,13 +146,10 @@ def _save(job: JobState) -> Steps:
     return ((CHECKPOINT_NOW, Target(job=job.id), {}),) if job.phase is JobPhase.RUNNING else ()
 
 
-def _why(node: str, diagnosis: Diagnosis, state: ClusterState) -> str:
-    at = next((c for c in diagnosis.causes if state.topology.node_of(c.target) == node), None)
-    return "" if at is None else f"{at.fault} on {at.target}"
-
-
 def _cordon(node: str, diagnosis: Diagnosis, state: ClusterState) -> Step:
-    return (CORDON, Target(node=node), {"reason": _why(node, diagnosis, state)})
+    at = next((c for c in diagnosis.causes if state.topology.node_of(c.target) == node), None)
+    why = "" if at is None else f"{at.fault} on {at.target}"
+    return (CORDON, Target(node=node), {"reason": why})
 
 
 def _checkpoint(subject: Subject, _: Diagnosis, __: ClusterState) -> Steps:
@@ -164,17 +161,11 @@ def _restart(subject: Subject, _: Diagnosis, __: ClusterState) -> Steps:
     return () if job is None else (*_save(job), (RESTART_JOB, Target(job=job.id), {}))
 
 
-def _reboot(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:
-    """Move the job off the node in order; the queue starts it again once the node is back."""
-    node = Target(node=subject.node)
-    if subject.job is None or not subject.node:
+def _reboot(subject: Subject, _: Diagnosis, __: ClusterState) -> Steps:
+    job, node = subject.job, Target(node=subject.node)
+    if job is None or not subject.node:
         return ()
-    return (
-        *_save(subject.job),
-        (DRAIN, node, {"reason": _why(subject.node, diagnosis, state)}),
-        (REBOOT_NODE, node, {}),
-        (UNCORDON, node, {}),
-    )
+    return (*_save(job), (REBOOT_UNDER_JOB, node, {"job": job.id}))
 
 
 def _swap(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:

@@ -50,6 +50,7 @@ class K(IntEnum):
     SETTING = 15
     ROLL_BACK = 16
     KEPT_SPARES = 17
+    COOLING_S = 18
 
 
 KNOBS: Sequence[Knob] = (
@@ -71,6 +72,7 @@ KNOBS: Sequence[Knob] = (
     Knob("setting", 0.2, 0.1, 1.0, "a knob is turned where that ends it this likely"),
     Knob("roll_back", 0.3, 0.1, 1.0, "an older checkpoint is taken where that ends it this likely"),
     Knob("kept_spares", 0, 0, 2, "spares kept for jobs that stand still"),
+    Knob("cooling_s", 600, 0, 3_600, "a job that stands waits so long for a restart to be allowed"),
 )
 
 
@@ -117,9 +119,12 @@ def _mend(facts: Floats, open: Bools, knobs: Floats) -> int:
     gone = facts[Fact.NODE_OUT] > 0 or facts[Fact.NODE_DOWN] > 0
     blamed = facts[Fact.NODE_BLAMED] >= knobs[K.BLAMED]
     lemon = blamed and facts[Fact.NODE_INCIDENTS] >= knobs[K.LEMON]
+    leaves = open[Choice.SWAP] or open[Choice.SHRINK] or open[Choice.BORROW]
     suspect = facts[Fact.NODE_BLAMED] > 0 and facts[Fact.MOVES_TRIED] < knobs[K.MOVES]
     restarts = fresh and open[Choice.RESTART]
-    if fresh and open[Choice.TUNE] and facts[Fact.TUNE] >= knobs[K.SETTING]:
+    if gone and leaves:
+        choice = _take_out(facts, open, knobs)
+    elif fresh and open[Choice.TUNE] and facts[Fact.TUNE] >= knobs[K.SETTING]:
         choice = Choice.TUNE.value
     elif open[Choice.ESCALATE] and facts[Fact.PEOPLE] >= knobs[K.PEOPLE]:
         choice = Choice.ESCALATE.value
@@ -127,6 +132,8 @@ def _mend(facts: Floats, open: Bools, knobs: Floats) -> int:
         choice = _take_out(facts, open, knobs)
     elif restarts and (passing >= knobs[K.TRANSIENT] or not blamed):
         choice = Choice.RESTART.value
+    elif fresh and passing >= knobs[K.TRANSIENT] and facts[Fact.PHASE_S] < knobs[K.COOLING_S]:
+        choice = Choice.WAIT.value
     elif suspect:
         choice = _take_out(facts, open, knobs)
     elif restarts:
