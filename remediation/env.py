@@ -45,7 +45,7 @@ class HealingEnv(gymnasium.Env[Observation, np.int64]):
         self.elapsed_s = 0.0
         self._cluster, self._over = -1, True
         self._lane: Lane | None = None
-        self._asked_gpu_s = 1.0
+        self.asked_gpu_s = 1.0
         self._duration_s = self._lost_hours = self._now_s = 0.0
         self._decisions = 0
 
@@ -69,7 +69,7 @@ class HealingEnv(gymnasium.Env[Observation, np.int64]):
         while not self._lane_of(seed).reset(seed, duration_s=self._duration_s):
             seed += 1
         self._over, self._decisions = False, 0
-        self._lost_hours = self.lane.priced_gpu_s / self._asked_gpu_s
+        self._lost_hours = self.lane.priced_gpu_s / self.asked_gpu_s
         self._now_s = _now_s(self.lane)
 
     def _lane_of(self, seed: int) -> Lane:
@@ -79,7 +79,7 @@ class HealingEnv(gymnasium.Env[Observation, np.int64]):
             self._lane = Lane(scenario, terms_of(self.family, seed))
             self._cluster = seed // LIVES_A_CLUSTER
             nodes = sum(job.nodes for job in scenario.jobs)
-            self._asked_gpu_s = _HOUR_S * GPUS_PER_NODE * nodes
+            self.asked_gpu_s = _HOUR_S * GPUS_PER_NODE * nodes
             self._duration_s = scenario.duration_s
         return self._lane
 
@@ -94,7 +94,7 @@ class HealingEnv(gymnasium.Env[Observation, np.int64]):
         lane = self.lane
         over = not lane.step(choice if lane.open[choice] else Choice.WAIT)
         self._decisions += 1
-        lost, now_s = lane.priced_gpu_s / self._asked_gpu_s, _now_s(lane)
+        lost, now_s = lane.priced_gpu_s / self.asked_gpu_s, _now_s(lane)
         reward, self._lost_hours = self._lost_hours - lost, lost
         self.elapsed_s, self._now_s = now_s - self._now_s, now_s
         self._over = over

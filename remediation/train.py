@@ -34,6 +34,9 @@ class TrainSettings:
     tau_hours: what is lost so much later weighs 1/e: long enough for a repair to be felt
     gae:     weight of what is seen to follow against what is expected to, a decision
     window_hours: of a bandit, what is lost until then is all that counts
+    labelled: situations of which every open choice is tried in a copy of the life, before the steps
+      begin; in so many rounds, each by what the one before it taught
+    ahead_hours: how long each copy lives on
     taught:  decisions of a teacher that are imitated first, where there is one
     """
 
@@ -46,11 +49,14 @@ class TrainSettings:
     epochs: int = 4
     learning_rate: float = 5e-4
     entropy: float = 0.01
-    layers: tuple[int, ...] = (128, 128)
+    layers: tuple[int, ...] = (64, 64)
     tau_hours: float = 12.0
     gae: float = 0.97
     bandit: bool = False
     window_hours: float = 2.0
+    labelled: int = 100_000
+    rounds: int = 8
+    ahead_hours: float = 12.0
     taught: int = 300_000
     families: tuple[str, ...] = (TRAIN,)
 
@@ -60,6 +66,8 @@ class TrainSettings:
                 f"training for {self.steps} steps in {self.lanes} lanes and {self.minutes} "
                 "minutes: each must be above 0."
             )
+        if len(self.layers) != 2:
+            raise InputError(f"training with layers {self.layers}: there must be two hidden ones.")
         for name in self.families:
             if name not in FAMILIES:
                 raise InputError(f"no family {name!r}; there are {', '.join(FAMILIES)}.")
@@ -101,8 +109,10 @@ def train(
     learner = Learner(settings, state=path.with_suffix(".state"), tensorboard=tensorboard)
     if resume is not None:
         learner.resume(resume)
-    elif teacher is not None:
-        learner.imitate(teacher)
+    else:
+        if teacher is not None:
+            learner.imitate(teacher)
+        learner.study()
     learner.learn(progress)
     trained = Trained(learner.network(), learner.known(), _training(settings, learner))
     save(path, trained)

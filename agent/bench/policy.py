@@ -14,9 +14,11 @@ from remediation.families import FAMILIES, HELD_OUT_SEED, LIVES_A_CLUSTER
 from remediation.learned import SHIPPED, LearnedChooser
 from remediation.rulebook import Runbook
 from remediation.trained import Network, Trained, load
+from remediation.twin.lookahead import TwinLookahead
 
 _COMPARED = 50_000
 _COMPARED_QUICK = 10_000
+_TWIN_MS = 1000.0  # far less than the quarter minute until the controller looks again
 
 
 def policy_rows(*, quick: bool = False, policy: Path = SHIPPED) -> tuple[Row, ...]:
@@ -26,6 +28,7 @@ def policy_rows(*, quick: bool = False, policy: Path = SHIPPED) -> tuple[Row, ..
     return (
         _decision_row(spent_us),
         _mismatch_row(trained.network, seen, masks),
+        _twin_row(30 if quick else 300),
         decisions_row(1.0 if quick else 5.0, runs=3),
     )
 
@@ -70,6 +73,34 @@ def _decision_row(spent_us: list[float]) -> Row:
         low=float(low),
         high=float(high),
         n=len(spent_us),
+        note=note,
+    )
+
+
+def _twin_row(count: int) -> Row:
+    """Time the twin's decisions in lives of the training's family; the first compiles."""
+    chooser, env = TwinLookahead(Runbook.tuned()), HealingEnv()
+    spent_ms: list[float] = []
+    seed = HELD_OUT_SEED
+    while len(spent_ms) <= count:
+        env.begin(seed)
+        seed += LIVES_A_CLUSTER
+        over = truncated = False
+        while not (over or truncated):
+            moment = env.lane.moment()
+            began_s = time.process_time()
+            choice = chooser.choose(moment)
+            spent_ms.append(1e3 * (time.process_time() - began_s))
+            _, over, truncated = env.decide(choice)
+    low, high = np.quantile(spent_ms[1:], (0.025, 0.975))
+    note = "median; all choices that are open in all guesses of what is broken; CPU time"
+    return at_most(
+        "decision_ms_twin",
+        *(statistics.median(spent_ms[1:]), _TWIN_MS),
+        unit="ms",
+        low=float(low),
+        high=float(high),
+        n=len(spent_ms) - 1,
         note=note,
     )
 

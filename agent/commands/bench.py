@@ -59,6 +59,12 @@ def _sim(quick: bool) -> "Sequence[Row]":
     return sim_rows(quick=quick)
 
 
+def _policy(quick: bool) -> "Sequence[Row]":
+    from agent.bench.policy import policy_rows
+
+    return policy_rows(quick=quick)
+
+
 # Each measures when called; the argument asks for the short form.
 MEASURES: "Mapping[str, Callable[[bool], Sequence[Row]]]" = {
     "fleet": _fleet,
@@ -68,6 +74,7 @@ MEASURES: "Mapping[str, Callable[[bool], Sequence[Row]]]" = {
     "rca": _rca,
     "loop": _loop,
     "sim": _sim,
+    "policy": _policy,
 }
 
 

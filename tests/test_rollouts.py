@@ -1,0 +1,97 @@
+"""What is tried in copies of a life is what would have come, and a policy learns from it."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from core.choice import Choice
+from core.errors import InputError
+from core.situation import Bools
+from core.types import Floats
+from remediation.env import HealingEnv
+from remediation.families import HELD_OUT_SEED, LIVES_A_CLUSTER
+from remediation.features import SIZE, features
+from remediation.learner import Learner
+from remediation.rollouts import Branches, decide
+from remediation.train import TrainSettings
+from remediation.trained import Network
+
+_HOUR_S = 3600.0
+
+
+def network(seed: int) -> Network:
+    random, sizes = np.random.default_rng(seed), (SIZE, 24, 16, len(Choice))
+    weights = tuple(random.normal(0, 0.5, (out, into)) for into, out in pairwise(sizes))
+    return Network(weights, tuple(random.normal(0, 0.5, len(part)) for part in weights))
+
+
+def waiting(seen: Floats, is_open: Bools) -> Choice:
+    return Choice.WAIT
+
+
+def begun(decisions: int) -> HealingEnv:
+    """A life after some decisions of chance."""
+    env, random = HealingEnv(), np.random.default_rng(0)
+    env.begin(HELD_OUT_SEED + 3 * LIVES_A_CLUSTER)
+    for _ in range(decisions):
+        env.decide(int(random.choice(np.flatnonzero(env.lane.open))))
+    return env
+
+
+def test_a_compiled_network_decides_as_it_does_in_life() -> None:
+    made, env, told = network(1), begun(0), set()
+    layers = Branches(made, 1.0).layers
+    for _ in range(30):
+        lane = env.lane
+        choice = decide(lane.facts, lane.open, layers)
+        assert choice == made.best(features(lane.facts), lane.open)
+        told.add(choice)
+        env.decide(choice)
+    assert len(told) > 1
+
+
+@pytest.mark.parametrize("decisions", [0, 6, 15])
+def test_a_branch_loses_what_the_life_itself_would(decisions: int) -> None:
+    """To the end of the life, as there nothing is owed."""
+    made, env = network(2), begun(decisions)
+    lost = Branches(made, 1000.0).lost(env.lane, env.lane.fork())
+    before, facts = env.lane.priced_gpu_s, env.lane.facts.copy()
+
+    assert np.isfinite(lost).tolist() == env.lane.open.tolist()
+    by_hand = []
+    for choice in np.flatnonzero(env.lane.open).tolist():
+        twin = env.lane.fork()
+        goes_on = twin.step(choice)
+        while goes_on:
+            goes_on = twin.step(made.best(features(twin.facts), twin.open))
+        by_hand.append(twin.priced_gpu_s - before)
+    found = lost[np.isfinite(lost)]
+    np.testing.assert_allclose(found - found[0], np.array(by_hand) - by_hand[0], atol=1.0)
+    assert env.lane.priced_gpu_s == before
+    np.testing.assert_array_equal(env.lane.facts, facts)
+
+
+def test_what_is_tried_teaches_more_than_doing_nothing(tmp_path: Path) -> None:
+    settings = TrainSettings(labelled=400, rounds=2, lanes=8, ahead_hours=6.0)
+    learner = Learner(settings, state=tmp_path / "p.state", tensorboard=None)
+    learner.study()
+
+    taught, lost = learner.network(), []
+    for policy in (taught.best, waiting):
+        env, total = HealingEnv(), 0.0
+        for cluster in range(12):
+            env.begin(HELD_OUT_SEED + cluster * LIVES_A_CLUSTER)
+            over = False
+            while not over:
+                reward, over, _ = env.decide(policy(features(env.lane.facts), env.lane.open))
+                total -= reward
+        lost.append(total)
+    assert lost[0] < 0.7 * lost[1]
+
+
+def test_a_network_of_another_depth_is_refused() -> None:
+    with pytest.raises(InputError, match="two hidden"):
+        replace(TrainSettings(), layers=(64,))
