@@ -26,7 +26,9 @@ from remediation.learner import network_of, torch_choices
 from remediation.train import Report, TrainSettings, train
 from remediation.trained import load
 
-SMALL = TrainSettings(steps=512, lanes=4, rollout=64, batch=128, epochs=2, layers=(16, 16), labelled=0, taught=256)
+SMALL = TrainSettings(
+    steps=512, lanes=4, rollout=64, batch=128, epochs=2, layers=(16, 16), labelled=0, taught=256
+)
 
 
 class Impatient(gymnasium.Env[Any, Any]):
