@@ -143,13 +143,16 @@ def _is_settled(back: Action, outcome: Outcome, look: Look) -> bool:
     if back.target.job and look.state.job(back.target.job) is None:
         return True
     return any(
-        later.action.kind == back.kind
-        and later.action.target == back.target
-        and later.status in _BACK
+        later.status in _BACK
         and later.ended_s >= outcome.ended_s
+        and (later.action.key == back.key or (is_follow_up(record.plan) and _same(later, back)))
         for record in look.records
         for later in record.outcomes
     )
+
+
+def _same(later: Outcome, back: Action) -> bool:
+    return (later.action.kind, later.action.target) == (back.kind, back.target)
 
 
 def _is_sound(duty: Duty, look: Look) -> bool:
