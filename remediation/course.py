@@ -13,6 +13,7 @@ from core.types import Action, Outcome, OutcomeStatus, Plan, PlanRecord, PlanSta
 from remediation.catalogue import (
     CATALOG,
     REBOOT_NODE,
+    REBOOT_UNDER_JOB,
     RESET_GPU,
     VALIDATE_NODE,
     Effect,
@@ -20,7 +21,7 @@ from remediation.catalogue import (
 )
 from remediation.subject import nodes_of
 
-_MENDING = frozenset({REBOOT_NODE, RESET_GPU, VALIDATE_NODE})
+_MENDING = frozenset({REBOOT_NODE, REBOOT_UNDER_JOB, RESET_GPU, VALIDATE_NODE})
 # A cordon's parameter that says that the node was out before, whoever had taken it out.
 PRIOR_OUT = "prior_out"
 _BAD = frozenset({OutcomeStatus.FAILED, OutcomeStatus.TIMED_OUT, OutcomeStatus.REFUSED})

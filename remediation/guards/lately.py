@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from core.cluster import ClusterState, NodeCondition, NodeState
 from core.types import OutcomeStatus, PlanRecord, PlanState, Refusal
-from remediation.catalogue import CATALOG, REBOOT_NODE, RESET_GPU, Effect
+from remediation.catalogue import CATALOG, REBOOT_NODE, REBOOT_UNDER_JOB, RESET_GPU, Effect
 from remediation.guards.question import (
     GuardContext,
     Question,
@@ -17,7 +17,7 @@ from remediation.subject import job_of, nodes_of
 from remediation.taken import taken
 
 # What repairs a node where it stands; after it fails a second time people must look at it.
-REPAIRS = frozenset({REBOOT_NODE, RESET_GPU})
+REPAIRS = frozenset({REBOOT_NODE, REBOOT_UNDER_JOB, RESET_GPU})
 LEMON = "lemon"
 _PUT_BACK = frozenset({OutcomeStatus.SUCCEEDED, OutcomeStatus.REVERTED})
 
