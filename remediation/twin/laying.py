@@ -76,7 +76,7 @@ def _submit(w: Tables, job: int, looks: Array) -> None:
     row["data_s"], row["collective_s"] = STEP_S * DATA_SHARE, STEP_S * NET_SHARE
     row["compute_s"] = STEP_S - row["data_s"] - row["collective_s"]
     row["interval_s"], row["stall_s"] = look["interval_s"], look["stall_s"]
-    row["save_s"] = look["save_s"]
+    row["save_s"], row["ideal_s"] = look["save_s"], STEP_S
 
 
 @compiled
