@@ -186,13 +186,15 @@ def _job(tables: Tables, names: Names, job: int, paged: Mapping[int, float]) -> 
     writes = row["interval_s"] != np.inf and row["service"] == NONE
     row_s = float(row["row_s"])
     saved_s = checkpoint_at(row, row_s, now_s)[0]
+    # A job that stops in order starts from the state that it is still writing.
+    finished_s = min(saved_s + float(row["save_s"]), now_s)
     return JobState(
         id=names.job(int(row["number"])),
         phase=PHASES[int(row["phase"])],
         nodes=tuple(names.nodes[node] for node in nodes_of(tables, job)),
         gpus=int(row["given"] or row["gpus"]),
         since_s=float(row["since_s"]),
-        checkpoint_s=saved_s + float(row["save_s"]) if np.isfinite(saved_s) else None,
+        checkpoint_s=finished_s if np.isfinite(saved_s) else None,
         step=step_at(row, row_s, now_s),
         restarts=int(row["restarts"]),
         priority=int(row["priority"]),

@@ -207,6 +207,17 @@ SCENES: Mapping[str, Scene] = {
 }
 
 
+def about_nodes(kind: str) -> bool:
+    """Say whether an order of the kind is about a node."""
+    return kind in SCENES and SCENES[kind].target.node != ""
+
+
+def plain(kind: str) -> tuple[tuple[str, Scalar], ...]:
+    """Return the parameters of a kind's scene that name nothing of its cluster."""
+    params = SCENES[kind].params if kind in SCENES else {}
+    return tuple(item for item in params.items() if not isinstance(item[1], str))
+
+
 def order(kind: str, target: Target, *, step: int = 0, **params: Scalar) -> Action:
     """Return a step of the plan p1."""
     return make(kind, target, params, plan_id="p1", step=step)

@@ -15,6 +15,7 @@ from sim.library import scenario
 from sim.orders import KINDS
 from sim.scenario import COOLING, FaultSpec, node_name
 from sim.world import World
+from tests.contract import about_nodes, plain
 from tests.worlds import JOBS, action, audit
 
 _HOTTEST_CELSIUS = 100.0  # clocks fall before, and a GPU that is too hot all the same shuts down
@@ -55,10 +56,11 @@ order = st.tuples(
 
 
 def give(world: World, number: int, kind: str, node: int, job: str) -> None:
-    on_node = kind in ("cordon", "uncordon", "swap_node", "reboot_node")
+    on_node = about_nodes(kind)
     whom = {"node": node_name(node)} if on_node else {"job": job}
     try:
-        world.perform(action(kind, key=f"{number}", **whom))
+        asked = action(kind, key=f"{number}", **whom)
+        world.perform(replace(asked, params=(*asked.params, *plain(kind))))
     except ActionFailed:
         return
 

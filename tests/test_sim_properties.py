@@ -15,6 +15,7 @@ from sim.library import scenario
 from sim.orders import KINDS
 from sim.scenario import JobSpec, Scenario, Site, Workload
 from sim.world import World
+from tests.contract import about_nodes, plain
 from tests.worlds import BUSY, DAY_S, HOUR_S, action, after, audit, busy
 
 sites = st.builds(
@@ -48,10 +49,11 @@ def order_something(world: World, turn: int) -> None:
     kind = tuple(KINDS)[int(lots[0] * len(KINDS))]
     node = names[int(lots[1] * len(names))]
     job = jobs[int(lots[2] * len(jobs))] if jobs else "none"
-    on_node = kind in ("cordon", "uncordon", "swap_node", "reboot_node")
+    on_node = about_nodes(kind)
     whom = {"node": node} if on_node else {"job": job}
     try:
-        world.perform(action(kind, key=f"{turn}", **whom))
+        asked = action(kind, key=f"{turn}", **whom)
+        world.perform(replace(asked, params=(*asked.params, *plain(kind))))
     except ActionFailed:
         return
 
