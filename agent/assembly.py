@@ -45,7 +45,8 @@ from core.errors import ConfigError, StoreError
 from core.ports import Cluster, EventSource, MetricSource
 from core.units import CATALOG
 from detectors.warm import warm
-from remediation.rules import RulesPolicy
+from remediation.choosing import ChoosingPolicy
+from remediation.rulebook import Runbook
 from remediation.run import Runner
 
 log = structlog.get_logger()
@@ -281,7 +282,13 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
             mechanics=Mechanics(history, metrics),
             outcomes=outcomes,
         ),
-        heal=Heal(RulesPolicy(), runner, store, metrics, settings.autonomy_of),
+        heal=Heal(
+            ChoosingPolicy(Runbook.tuned(name="runbook")),
+            runner,
+            store,
+            metrics,
+            settings.autonomy_of,
+        ),
         teller=teller,
         store=store,
         pause_switch=PauseSwitch(held.database),

@@ -27,9 +27,10 @@ from core.types import (
     Severity,
 )
 from remediation.catalogue import make
+from remediation.choosing import ChoosingPolicy
 from remediation.guards import GuardSettings
 from remediation.policy import Past
-from remediation.rules import RulesPolicy
+from remediation.rulebook import Runbook
 from remediation.run import Runner, RunSettings
 from tests.fakes import FakeCluster, RecordingAnnouncer
 
@@ -237,14 +238,14 @@ class Bench:
         state = await self.cluster.state()
         made = (
             plan
-            or RulesPolicy()
+            or ChoosingPolicy(Runbook())
             .decide(
                 self.incident,
                 diagnosis(),
                 state,
                 now_s=self.clock.now_s(),
                 plan_id="p1",
-                past=Past(),
+                past=Past(guards=self.settings.guards),
             )
             .plan
         )

@@ -8,15 +8,16 @@ from core.clock import ManualClock
 from core.cluster import JobPhase
 from core.target import Target
 from core.types import Autonomy, Cause, Diagnosis, Incident, IncidentState, PlanState, Severity
+from remediation.choosing import ChoosingPolicy
 from remediation.policy import Past
-from remediation.rules import RulesPolicy
+from remediation.rulebook import Runbook
 from remediation.run import Runner, RunSettings
 from sim.library import scenario
 from sim.port import SimulatedCluster
 from sim.scenario import COOLING, LEAK, XID_79, FaultSpec
 from sim.world import World
 from tests.fakes import MemoryStore, RecordingAnnouncer
-from tests.healing import anomaly, guards
+from tests.healing import anomaly, breach, guards
 
 NODE = "node-03"
 BROKEN_S = 1800.0
@@ -26,7 +27,7 @@ FOUND_S = BROKEN_S + 120
 @pytest.mark.parametrize(
     ("fault", "cause", "actions"),
     [
-        (XID_79, "gpu_fallen_off_bus", ["cordon", "swap_node"]),
+        (XID_79, "gpu_fallen_off_bus", ["cordon", "swap_node", "reboot_node", "uncordon"]),
         (COOLING, "cooling_degraded", ["cordon", "checkpoint_now", "swap_node"]),
         (LEAK, "memory_leak", ["checkpoint_now", "restart_job"]),
     ],
@@ -52,12 +53,13 @@ async def test_a_simulated_fault_is_healed(fault: str, cause: str, actions: list
         jobs=("llm-70b",),
         anomalies=(anomaly(Target(job="llm-70b"), now_s=now_s),),
         events=tuple(event for event in await cluster.events() if event.code == "79"),
+        breaches=(breach(now_s=now_s - 900),) if fault == LEAK else (),
     )
     await store.put(incident)
     causes = (Cause(Target(node=NODE), cause, 0.9),)
     state = await cluster.state()
     plan = (
-        RulesPolicy()
+        ChoosingPolicy(Runbook())
         .decide(
             incident,
             Diagnosis("i1", now_s, causes, 0.1, "test"),
