@@ -133,11 +133,15 @@ def owner_of(tables: Tables, node: int, holds: Holds) -> tuple[str, str]:
 
 def _nodes(tables: Tables, names: Names, holds: Holds, notes: Notes) -> Iterator[NodeState]:
     nodes, now_s = tables.nodes, float(tables.core[0]["now_s"])
-    spare = nodes["pool"] & (nodes["job"] == NONE).all(axis=1)
-    found = zip(conditions(nodes), spare.tolist(), nodes["since_s"].tolist(), strict=True)
-    for node, (condition, is_spare, since_s) in enumerate(found):
+    zones = names.scenario.machines.zones > 1
+    columns = (
+        nodes["pool"] & (nodes["job"] == NONE).all(axis=1),
+        *(nodes[name] for name in ("since_s", "zone", "driver", "limit", "power_limit")),
+    )
+    found = zip(conditions(nodes), *(column.tolist() for column in columns), strict=True)
+    for node, (condition, is_spare, since_s, zone, driver, limit, watts) in enumerate(found):
         owner, reason = owner_of(tables, node, holds)
-        note, row = notes.get(node, NO_NOTE), nodes[node]
+        note = notes.get(node, NO_NOTE)
         checked_s = _past(note.checked_s, now_s)
         yield NodeState(
             names.nodes[node],
@@ -146,11 +150,11 @@ def _nodes(tables: Tables, names: Names, holds: Holds, notes: Notes) -> Iterator
             reason,
             spare=is_spare,
             since_s=since_s,
-            zone=f"zone-{row['zone']}" if names.scenario.machines.zones > 1 else "",
-            driver=NEW_DRIVER if row["driver"] else OLD_DRIVER,
+            zone=f"zone-{zone}" if zones else "",
+            driver=NEW_DRIVER if driver else OLD_DRIVER,
             mark=note.mark,
-            clocks=float(row["limit"]) or 1.0,
-            power_watts=float(row["power_limit"]) or None,
+            clocks=limit or 1.0,
+            power_watts=watts or None,
             checked_s=checked_s,
             finding="" if checked_s is None else note.finding,
             reset_s=_past(note.reset_s, now_s),
