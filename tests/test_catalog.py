@@ -297,6 +297,59 @@ async def test_costs_are_gpus_times_lost_time(cluster: FakeCluster) -> None:
     assert CATALOG["reboot_node"].cost(EVERY["reboot_node"], state) == 8 * 720
 
 
+async def test_costs_of_stopping_in_order_and_of_idle_machines(cluster: FakeCluster) -> None:
+    """A stall of 13 s, 51 s of writing and a restart, or less; a lender pays for itself."""
+    state = await cluster.state()
+    small = replace(cluster.jobs["train"], id="small", nodes=("node-8",), gpus=8)
+    both = replace(state, jobs=(*state.jobs, small))
+    restart, orderly = 50 + 0.009 * 32, 13 + 51 + 50 + 0.009 * 32
+    lender = 8 * (13 + 51 + 50 + 0.009 * 8)
+    swap = CATALOG["swap_node"].cost(EVERY["swap_node"], state)
+
+    def cost(kind: str, seen: ClusterState = state) -> float:
+        return CATALOG[kind].cost(EVERY[kind], seen)
+
+    assert cost("restart_in_place") == pytest.approx(32 * (0.6 * restart + 600))
+    assert cost("shrink_job") == cost("set_compression") == pytest.approx(32 * orderly)
+    assert cost("grow_job") == cost("drain") == pytest.approx(32 * (orderly + 120))
+    assert cost("reboot_under_job") == pytest.approx(32 * (orderly + 720))
+    assert cost("swap_nodes") == cost("evict_rank") == swap
+    assert cost("borrow_node", both) == pytest.approx(swap + lender)
+    assert cost("validate_node") == 8 * 1800
+    assert cost("limit_clocks") == pytest.approx(32 * 3600 * (1 - 1 / (0.3 + 0.7 / 0.9)))
+    cache = action("tune_job", JOB, cache=0.5, prior_cache=0.0)
+    assert CATALOG["tune_job"].cost(cache, state) == 0
+
+
+@pytest.mark.parametrize("kind", sorted(CATALOG))
+async def test_every_kind_costs_something_finite_and_keeps_all_nodes_and_jobs(
+    kind: str, cluster: FakeCluster
+) -> None:
+    with_job(cluster, service=ServiceState(2, 2, 1, 4, 32.0))
+    state = await cluster.state()
+    after = CATALOG[kind].project(EVERY[kind], state)
+
+    assert 0 <= CATALOG[kind].cost(EVERY[kind], state) < 1e9
+    assert [node.name for node in after.nodes] == [node.name for node in state.nodes]
+    assert [job.id for job in after.jobs] == [job.id for job in state.jobs]
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(kind for kind in sorted(CATALOG) if CATALOG[kind].restores),
+        *("cordon", "uncordon", "validate_node", "keep_as_spare", "release_spare", "drain"),
+    ],
+)
+async def test_the_state_that_is_expected_after_it_shows_it_done(
+    kind: str, cluster: FakeCluster
+) -> None:
+    with_job(cluster, service=ServiceState(2, 3, 1, 4, 32.0), interval_s=600.0)
+    after = CATALOG[kind].project(EVERY[kind], await cluster.state())
+
+    assert CATALOG[kind].done(EVERY[kind], after, NOW_S - 1e6)
+
+
 async def test_a_job_that_is_gone_costs_and_changes_nothing(cluster: FakeCluster) -> None:
     cluster.jobs = {}
     state = await cluster.state()
