@@ -1,7 +1,9 @@
 """What a scheduler knows: nodes and whose hand took them out, jobs, and what touches what."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 
 from core.target import Target
 from core.topology import Topology
@@ -136,7 +138,7 @@ class JobState:
     service: ServiceState | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class ClusterState:
     """One consistent look at the cluster; rollouts: versions that are being given to all nodes."""
 
@@ -148,11 +150,11 @@ class ClusterState:
 
     def node(self, name: str) -> NodeState | None:
         """Return the node of that name, or None."""
-        return next((node for node in self.nodes if node.name == name), None)
+        return self._node_by_name.get(name)
 
     def job(self, job_id: str) -> JobState | None:
         """Return the job of that id, or None."""
-        return next((job for job in self.jobs if job.id == job_id), None)
+        return self._job_by_id.get(job_id)
 
     def jobs_touched(self, target: Target) -> tuple[JobState, ...]:
         """Return the jobs that run on, or are, the target."""
@@ -168,3 +170,11 @@ class ClusterState:
             for node in self.nodes
             if node.condition is not NodeCondition.READY and node.owner == owner
         )
+
+    @cached_property
+    def _node_by_name(self) -> Mapping[str, NodeState]:
+        return {node.name: node for node in reversed(self.nodes)}
+
+    @cached_property
+    def _job_by_id(self) -> Mapping[str, JobState]:
+        return {job.id: job for job in reversed(self.jobs)}

@@ -53,14 +53,16 @@ class Fact(IntEnum):
     SINCE_TRIED_S = 14  # since the last of either was ordered
     OTHERS_OPEN = 15  # other open incidents
     BREACH = 16  # probability that a limit on the node or job is crossed within half an hour
-    NODE_INCIDENTS = 17  # earlier incidents that blamed this node first, halved each 7 days
+    NODE_INCIDENTS = 17  # other incidents so far that blamed this node first, halved each 7 days
     NODE_OUT = 18  # it takes no jobs
     NODE_DOWN = 19  # it does not answer
     JOB_RUNS = 20
     JOB_STARTS = 21
     JOB_STOPPED = 22
     PACE = 23  # the job's speed against its own when healthy; 0 where it makes no steps
-    UNSAVED_S = 24  # work since the newest checkpoint, which a crash would lose
+    # Since the newest checkpoint was whole, which a crash would lose; LONG_S: it has none. 0 where
+    # the job does not run: it has lost it already
+    UNSAVED_S = 24
     INTERVAL_S = 25  # between checkpoints; LONG_S: it writes none
     STALL_S = 26  # how long it stands for one
     RESTART_S = 27  # expected from stop to stepping again
@@ -76,12 +78,16 @@ class Fact(IntEnum):
     FREE_NODES = 37  # ready, without a job, not kept as spares
     NODES_OUT = 38  # by our hand
     OUT_ROOM = 39  # how many more the guards would let us take out now
-    REPAIR_S = 40  # mean time that a node is away which was taken out for repair, as known so far
-    REBOOT_S = 41  # mean time that a node is away for a reboot
+    # Mean time that a node is away on which a crew has work, as known so far: the site's figure
+    # counts as two such nodes, those that came back as one each
+    REPAIR_S = 40
+    REBOOT_S = 41  # mean time that a node is away for a reboot, in the same way
     PEOPLE_S = 42  # mean time until a person who is paged has mended it
     PAGE_GPU_S = 43  # what a page is priced at, GPU-seconds
-    FAULTS_A_DAY = 44  # incidents a day in the whole cluster, as known so far
-    FALSE_SHARE = 45  # share of incidents that came to nothing, as known so far
+    # Incidents a day in the whole cluster; the site's figure counts as a quarter of a day's watch
+    FAULTS_A_DAY = 44
+    # Share of ended incidents about which nothing was done; the site's figure counts as 10 of them
+    FALSE_SHARE = 45
     WAITING_GPUS = 46  # GPUs that queued jobs ask for
 
 

@@ -1,6 +1,5 @@
 """Decisions about incidents on a simulated cluster: what is known, open, and came of it."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +12,7 @@ from core.situation import Bools, Fact, Situation
 from core.target import Target
 from core.types import Cause, Diagnosis, Floats, Incident, IncidentState, Severity
 from sim import sums
+from sim.build import next_tick
 from sim.catalogue import CAUSES
 from sim.engine import decisions
 from sim.engine.decisions import Status
@@ -22,6 +22,7 @@ from sim.engine.words import NONE, Hold
 from sim.names import Names
 from sim.observe import Holds, cluster_state
 from sim.terms import NAMELESS, Terms
+from sim.world import World
 
 _COUNTS = (
     "incidents",
@@ -45,6 +46,7 @@ class Account:
       any more; ``recovering_s`` the sum of their times since they were noticed
     losses_gpu_s: GPU-seconds that jobs asked for and lost, by cause; they add up to ``lost_gpu_s``
     late_requests: of services, late or failed
+    productive_gpu_s: useful, and what slow steps took longer: the share that ETTR counts
     """
 
     incidents: int
@@ -59,6 +61,7 @@ class Account:
     late_requests: float
     asked_gpu_s: float
     useful_gpu_s: float
+    productive_gpu_s: float
     losses_gpu_s: Mapping[str, float]
     priced_gpu_s: float
     lasted_s: float
@@ -82,7 +85,7 @@ class Decisions:
         self.facts: Floats = np.zeros(len(Fact))
         self.open: Bools = np.zeros(len(Choice), dtype=bool)
         self._causes, self._numbers = terms.causes_row(), terms.numbers()
-        self._began = _Began(tables)
+        self._began = Began(tables)
 
     @property
     def tables(self) -> Tables:
@@ -139,6 +142,7 @@ class Decisions:
         gained = sums.less(sums.sums(tables), began.sums)
         counts = {name: int(core[name] - began.core[name]) for name in _COUNTS}
         faults = counts.pop("faults_n")
+        losses = sums.by_loss(gained)
         return Account(
             **counts,
             recovering_s=float(core["recovered_s"] - began.core["recovered_s"]),
@@ -146,7 +150,8 @@ class Decisions:
             late_requests=float(decisions.late(tables)) - began.late,
             asked_gpu_s=gained.asked,
             useful_gpu_s=gained.good,
-            losses_gpu_s=sums.by_loss(gained),
+            productive_gpu_s=gained.good + losses["slow"],
+            losses_gpu_s=losses,
             priced_gpu_s=self.priced_gpu_s,
             lasted_s=float(core["now_s"] - began.core["now_s"]),
             nodes=len(tables.nodes),
@@ -157,6 +162,38 @@ class Decisions:
         return Moment(self.tables, self._names(), self.facts.copy(), self.open.copy())
 
 
+class Decided(Decisions):
+    """A world whose incidents are decided about: its scenario's telemetry must be a surrogate."""
+
+    def __init__(self, world: World, terms: Terms) -> None:
+        self.world = world
+        super().__init__(world.inner, terms)
+
+    @property
+    def tables(self) -> Tables:
+        """Return the world's tables."""
+        return self.world.inner
+
+    def _put(self, tables: Tables) -> None:
+        self.world.inner = tables
+
+    def _names(self) -> Names:
+        return self.world.names
+
+    def go(self, choice: int, until_s: float) -> bool:
+        """Carry a choice out and let time pass, as ``Decisions`` does; note who is out by whom."""
+        due = super().go(choice, next_tick(until_s))
+        people = self.world.people
+        people.holds = holds_of(self.tables, people.holds)
+        return due
+
+    def moment(self) -> "Moment":
+        """Return the decision that is due, as policies see it."""
+        found = super().moment()
+        found.holds = self.world.people.holds
+        return found
+
+
 class Moment:
     """A decision that is due in a simulated cluster: ``remediation.chooser.Moment``.
 
@@ -165,6 +202,7 @@ class Moment:
 
     def __init__(self, tables: Tables, names: Names, facts: Floats, opened: Bools) -> None:
         self.situation = Situation(facts, opened)
+        self.holds: Holds = {}
         self._tables, self._name = tables, names
         self._trouble = int(tables.core[0]["decision"])
         self.now_s = float(tables.core[0]["now_s"])
@@ -172,7 +210,7 @@ class Moment:
     @cached_property
     def state(self) -> ClusterState:
         """Return the cluster as its scheduler sees it."""
-        return cluster_state(self._tables, self._name, holds_of(self._tables, {}))
+        return cluster_state(self._tables, self._name, holds_of(self._tables, self.holds))
 
     @cached_property
     def incident(self) -> Incident:
@@ -220,7 +258,7 @@ class Moment:
         return self._name.target(node, gpu)
 
 
-class _Began:
+class Began:
     """What counts and sums were at a start."""
 
     def __init__(self, tables: Tables) -> None:
@@ -237,8 +275,3 @@ def holds_of(tables: Tables, before: Holds) -> Holds:
         found.setdefault(node, (OWNER, "taken out of its job"))
     held = tables.nodes["hold"] != Hold.NOBODY
     return {node: who for node, who in found.items() if held[node]}
-
-
-def whole(time_s: float) -> float:
-    """Return the engine's first time that is not before."""
-    return math.ceil(time_s * 1024) / 1024

@@ -12,7 +12,7 @@ import numpy as np
 from core.errors import InputError
 from sim.build import class_names, draw_differences, names_of, next_tick, tables_of
 from sim.catalogue import CLASSES, class_table
-from sim.deciding import Decisions, _Began
+from sim.deciding import Decisions, Began
 from sim.engine.begin import begin
 from sim.engine.loop import advance
 from sim.engine.room import with_room
@@ -82,7 +82,7 @@ class Lane(Decisions):
         while self._own.core[0]["now_s"] < start_s:
             self._own = with_room(self._own)
             advance(self._own, start_s)
-        self._began = _Began(self._own)
+        self._began = Began(self._own)
         self._end_s = next_tick(start_s + duration_s)
         return self.step(NONE)
 

@@ -74,6 +74,7 @@ class Terms:
         rows = np.zeros((len(CAUSES), COLUMNS))
         rows[:, : len(Remedy)] = self.remedies
         rows[:, KNOB] = [float(KNOBS.get(name, Knob.NONE)) for name in CAUSES]
+        rows[[name in NAMELESS for name in CAUSES], : len(Remedy)] = 0.0
         rows[:, terms.NAMELESS] = [float(NAMELESS.get(name, 0)) for name in CAUSES]
         return rows
 

@@ -1,6 +1,7 @@
 """One run from its spec to its result: the same wherever and in whatever order it is computed."""
 
 import asyncio
+import math
 import os
 import tempfile
 import time
@@ -8,6 +9,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from agent.experiments.accounts import Accounts, accounts
 from agent.experiments.results import (
@@ -22,20 +24,28 @@ from agent.experiments.results import (
 from agent.experiments.sampling import Sampler
 from agent.experiments.spans import spans
 from agent.staging import Stage, StageSettings, drive, stage
+from core.choice import Choice
 from core.clock import ManualClock
 from core.errors import GpumedicError
+from core.site import SiteFigures
 from core.types import Diagnosis, Incident, OutcomeStatus, PlanRecord, PlanState
-from remediation.catalogue import first_obstacle
+from remediation import remedies
+from remediation.chooser import Chooser
 from remediation.choosing import ChoosingPolicy
-from remediation.episode import Episode
 from remediation.learned import LearnedChooser
-from remediation.policy import Past, Policy
+from remediation.policy import Policy
 from remediation.rulebook import Runbook
 from remediation.rules import RulesPolicy
+from sim.catalogue import CAUSES
+from sim.deciding import Decided
+from sim.engine.words import NONE as NOTHING
+from sim.terms import Terms
 from sim.truth import FaultRecord
 from sim.world import World
 
 Tell = Callable[[str], None]
+# What a choice is about is a node for these, and a job for the others.
+MOVES = (Choice.SWAP, Choice.SWAP_AND_REPAIR, Choice.SWAP_BOTH, Choice.SHRINK, Choice.BORROW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,54 +107,56 @@ def _left_alone(spec: RunSpec, world: World) -> World:
 
 
 def _decided(spec: RunSpec) -> tuple[Sampler, Healing]:
-    """Let the policy decide at incidents that are drawn, not detected.
-
-    A plan that cannot be carried out from end to end is not begun, as the guards would have it.
-    """
+    """Let the policy decide at incidents that are drawn, not detected."""
     world = World.build(replace(spec.scenario, telemetry="surrogate"), seed=spec.seed)
     world.inner.core[0]["said"] = True  # what jobs did is drawn from what was said of them
     end_s = world.scenario.start_s + spec.duration_s
-    policy, sampler = policy_of(spec), Sampler(world, spec.duration_s)
-    episode, plans = Episode(world, end_s=end_s), []
+    chooser, sampler = chooser_of(spec), Sampler(world, spec.duration_s)
+    decided, choice = Decided(world, _terms(spec)), NOTHING
     while world.now_s < end_s:
-        now = episode.next_decision(until_s=sampler.due_s)
-        if now is None:
+        if decided.go(choice, min(sampler.due_s, end_s)):
+            choice = int(chooser.choose(decided.moment()))
+        else:
+            choice = NOTHING
             sampler.look()
-            continue
-        plan = policy.decide(
-            now.incident,
-            now.diagnosis,
-            now.state,
-            now_s=now.now_s,
-            plan_id=now.plan_id,
-            past=Past(),
-        ).plan
-        if plan is not None and first_obstacle(plan.actions, now.state) is None:
-            episode.act(plan.actions)
-            plans.append(plan.rationale)
-    return sampler, _healed(episode, tuple(plans))
+    return sampler, _healed(decided)
 
 
-def _healed(episode: Episode, plans: tuple[str, ...]) -> Healing:
-    start_s = episode.world.scenario.start_s
-    helped = episode.helped
+def _terms(spec: RunSpec) -> Terms:
+    """Return what decisions go by where nothing is told of a site but its scenario."""
+    site = spec.scenario.site
+    figures = SiteFigures(validate_s=site.validate_s, people_s=site.people_s)
+    return Terms(remedies.table(CAUSES), site=figures)
+
+
+def _healed(decided: Decided) -> Healing:
+    account = decided.account()
+    orders = tuple(_ordered(decided, row) for row in decided.orders)
+    ends = [order.ended_s for order in orders if order.worked]
     return Healing(
-        incidents=episode.incidents,
-        diagnosed=episode.incidents,
-        verified=len(helped),
-        first_verified_s=min((at_s - start_s for at_s in helped), default=None),
-        orders=tuple(
-            Order(
-                kind=done.action.kind,
-                target=str(done.action.target),
-                started_s=done.started_s - start_s,
-                ended_s=done.ended_s - start_s,
-                worked=done.worked,
-                plan=done.action.key.partition(":")[0],
-            )
-            for done in episode.ordered
-        ),
-        plans=plans,
+        incidents=account.incidents,
+        diagnosed=account.incidents,
+        verified=len(ends),
+        first_verified_s=min(ends, default=None),
+        orders=orders,
+        plans=tuple(f"{order.kind} {order.target}" for order in orders),
+    )
+
+
+def _ordered(decided: Decided, row: Any) -> Order:
+    world = decided.world
+    start_s = world.scenario.start_s
+    kind = Choice(int(row["choice"]))
+    of_job = kind not in MOVES and row["job"] >= 0
+    target = world.names.job(int(row["job"])) if of_job else world.names.nodes[int(row["node"])]
+    ended_s = world.now_s if math.isnan(row["ended_s"]) else float(row["ended_s"])
+    return Order(
+        kind=kind.name.lower(),
+        target=target,
+        started_s=float(row["time_s"]) - start_s,
+        ended_s=ended_s - start_s,
+        worked=bool(row["worked"]),
+        plan=f"t{row['trouble']}",
     )
 
 
@@ -167,11 +179,18 @@ async def _controlled(spec: RunSpec, tell: Tell) -> tuple[Sampler, Healing]:
             await staged.app.close()
 
 
+def chooser_of(spec: RunSpec) -> Chooser:
+    """Return what chooses at incidents that are drawn."""
+    if spec.learned is None:
+        return Runbook.tuned()
+    return LearnedChooser(spec.learned, fallback=Runbook.tuned())
+
+
 def policy_of(spec: RunSpec) -> Policy:
     """Return the policy that a spec names."""
     if spec.learned is None:
         return RulesPolicy()
-    return ChoosingPolicy(LearnedChooser(spec.learned, fallback=Runbook.tuned()))
+    return ChoosingPolicy(chooser_of(spec))
 
 
 async def _healing(staged: Stage) -> Healing:

@@ -24,8 +24,10 @@ _CALM, _CALM_ALARM = 0.2, 0.6  # share of what is left that is "no fault": of a 
 _WEEK_S = 7 * 86400.0
 _CLASS = 2**32
 _PEOPLE = 2**49  # no alarm's address
+_COMING = 2**40  # behind the numbers of faults that came
 _LANES = 16  # draws for one fault, by address
-NOTICE = 0  # its lane is that of when a fault is noticed
+NOTICE, HEARD = 0, 9  # lanes: when a fault or precursor is noticed; whether a precursor is
+_SEEN_LO, _SEEN_HI = 0.5, 0.84  # probability of the cause that a precursor tells of; 84 % come
 _RIGHT, _SURE, _WHICH_NODE, _WHICH, _WHICH_CAUSE, _STAYS, _STAYS_SURE, _PERSON = (
     1,
     2,
@@ -99,6 +101,29 @@ def blame_nothing(w: Tables, trouble: int, node: int, index: int) -> None:
     said["no_fault"] = _CALM_ALARM * (1.0 - said["probability"])
     said["persistent"] = 1.0 - between(seed, Purpose.BLAME, index, 3, _STAYS_LO, _STAYS_HI)
     remember(w, trouble)
+
+
+@compiled
+def blame_coming(w: Tables, trouble: int, node: int, kind: int) -> None:
+    """Write what is said of a precursor: the fault that may come, or nothing."""
+    said = w.troubles[trouble]
+    cause = w.classes[kind]["cause"]
+    _name(w, trouble, node, cause, True, True)
+    _name(w, trouble, node, cause, True, False)
+    said["gpu"] = w.nodes[node]["warn_gpu"]
+    sure = _SEEN_LO + (_SEEN_HI - _SEEN_LO) * coming_luck(w, node, kind, _SURE)
+    said["probability"], said["other_probability"] = sure, 0.0
+    said["no_fault"] = 1.0 - sure
+    stays_sure = coming_luck(w, node, kind, _STAYS_SURE)
+    said["persistent"] = _STAYS_LO + (_STAYS_HI - _STAYS_LO) * stays_sure
+    remember(w, trouble)
+
+
+@compiled
+def coming_luck(w: Tables, node: int, kind: int, lane: int) -> float:
+    """Return a uniform number of the precursor that a node shows of a class."""
+    who, which = int(kind) * _CLASS + int(node), int(w.drawn[node, kind])
+    return uniform(w.core[0]["seed"], Purpose.DETECTION, who, _COMING + which * _LANES + lane)
 
 
 @compiled

@@ -14,6 +14,7 @@ from sim.engine.jit import compiled
 from sim.engine.loop import advance
 from sim.engine.room import is_short
 from sim.engine.tables import Array, Tables
+from sim.engine.terms import Term
 from sim.engine.words import NONE
 
 
@@ -41,7 +42,7 @@ def step(
     if is_short(w):
         return Status.SHORT.value
     if choice != NONE:
-        act(w, choice, causes)
+        act(w, choice, causes, terms)
     while True:
         advance(w, until_s)
         core = w.core[0]
@@ -59,13 +60,13 @@ def step(
 
 
 @compiled
-def act(w: Tables, choice: int, causes: Array) -> None:
+def act(w: Tables, choice: int, causes: Array, terms: Array) -> None:
     """Begin what was chosen for the decision that is due; it must be open."""
     trouble = w.core[0]["decision"]
     if choice == Choice.WAIT:
         surrogate.rest(w, trouble, surrogate.WAIT_S)
         return
-    steps.begin(w, trouble, choice, subject(w, trouble), causes)
+    steps.begin(w, trouble, choice, subject(w, trouble), causes, terms[Term.SPARES_KEPT])
 
 
 @compiled

@@ -3,7 +3,7 @@
 import math
 
 from core.situation import LONG_S, Fact, Remedy
-from sim.engine import placement, surrogate
+from sim.engine import jobs, placement, surrogate
 from sim.engine.accounts import wanted
 from sim.engine.blame import faded
 from sim.engine.jit import compiled
@@ -12,7 +12,7 @@ from sim.engine.progress import checkpoint_at
 from sim.engine.queue import fitting
 from sim.engine.tables import Array, Tables
 from sim.engine.terms import CALM, NAMELESS, UNKNOWN, Term
-from sim.engine.words import NONE, Effect, JobKind, Phase
+from sim.engine.words import NONE, Effect, Phase
 
 _DAY_S = 86400.0
 _REMEDIES = len(Remedy)
@@ -21,6 +21,7 @@ _PRIOR_DAYS = 0.25  # of watching incidents come
 _PRIOR_CLOSED = 10.0  # incidents that are over
 _PRIOR_BACK = 2.0  # nodes that came back
 _RATE_GPUS = 1024.0  # GPUs that ``SiteFigures.faults_a_day`` is for
+_PRECISION = 0.84  # share of precursors that a fault follows (arXiv:2201.11853)
 _SOON_S, _BLUR_S = 1800.0, 600.0  # a limit is crossed within; how far a forecast is off: assumed
 
 
@@ -94,15 +95,32 @@ def _see_incident(w: Tables, trouble: int, facts: Array) -> None:
 
 @compiled
 def _breach(w: Tables, trouble: int) -> float:
-    """Return how likely a fill is full within half an hour, as a forecast would say."""
+    """Return how likely a fill or a precursor is full grown in half an hour, as is forecast."""
     fault = w.troubles[trouble]["fault"]
+    if w.troubles[trouble]["warning"]:
+        return _PRECISION * _soon(_left_s(w, w.troubles[trouble]["node"]))
     if fault == NONE or not math.isnan(w.faults[fault]["mended_s"]):
         return 0.0
     row = w.faults[fault]
     if w.classes[row["class"]]["effect"] not in (Effect.MEMORY_LEAK, Effect.VOLUME_FILLING):
         return 0.0
     left_s = row["onset_s"] + row["size"] - w.core[0]["now_s"]
+    return _soon(left_s)
+
+
+@compiled
+def _soon(left_s: float) -> float:
     return 1.0 / (1.0 + math.exp(min((left_s - _SOON_S) / _BLUR_S, 50.0)))
+
+
+@compiled
+def _left_s(w: Tables, node: int) -> float:
+    """Return in what time what shows on a node is full grown as it goes; inf: nothing shows."""
+    row = w.nodes[node]
+    if row["warn"] == NONE or row["warn_share"] <= 0:
+        return math.inf
+    passed_s = w.core[0]["now_s"] - row["warn_s"]
+    return float(passed_s * (1.0 - row["warn_share"]) / row["warn_share"])
 
 
 @compiled
@@ -126,12 +144,18 @@ def see_job(w: Tables, job: int, facts: Array) -> None:
     facts[Fact.JOB_GPUS], facts[Fact.JOB_NODES] = given, row["nodes"]
     facts[Fact.RESTARTS], facts[Fact.PHASE_S] = row["restarts"], now_s - row["since_s"]
     facts[Fact.ABOVE] = _above(w, row["priority"])
-    if row["kind"] == JobKind.ELASTIC and row["nodes"] > 0:
+    if can_shrink(w, job):
         least = -(-int(row["least_gpus"]) // int(w.nodes[0]["gpus"]))
-        if fitting(w, job, row["nodes"] - 1) > 0:
-            facts[Fact.CAN_SHRINK] = (row["nodes"] - least) / row["nodes"]
+        facts[Fact.CAN_SHRINK] = (row["nodes"] - least) / row["nodes"]
     if row["given"] > 0:
         facts[Fact.SHRUNK] = max(0.0, 1.0 - row["given"] / wanted(w, job))
+
+
+@compiled
+def can_shrink(w: Tables, job: int) -> bool:
+    """Say whether a job could run on fewer of its nodes."""
+    row = w.jobs[job]
+    return jobs.is_flexible(w, job) and row["nodes"] > 1 and fitting(w, job, row["nodes"] - 1) > 0
 
 
 @compiled

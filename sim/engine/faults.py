@@ -6,7 +6,7 @@ random numbers are found by its class, what it strikes and which of theirs it is
 
 import math
 
-from sim.engine import arrivals, condition, course, effects, repair
+from sim.engine import arrivals, condition, course, effects, repair, surrogate
 from sim.engine.draws import lognormal
 from sim.engine.heap import after, push
 from sim.engine.jit import compiled
@@ -276,6 +276,7 @@ def _warn(w: Tables, entity: int, kind: int, version: int) -> None:
         node["warn_share"], node["warn_s"] = 0.0, core["now_s"]
         luck = repair.luck_at(w, kind, entity, w.drawn[entity, kind] - 1, _GPU)
         node["warn_gpu"] = int(luck * node["gpus"])
+        surrogate.watch_for(w, entity, kind)
     elif node["warn"] == NONE or node["warn_class"] != kind:
         return
     node["warn_share"] = min(node["warn_share"] + 1.0 / _WARN_STEPS, 1.0)

@@ -267,9 +267,17 @@ def let_go(w: Tables, job: int) -> None:
 
 @compiled
 def is_shrunk(w: Tables, job: int) -> bool:
-    """Say whether an elastic job has fewer GPUs than it wants."""
-    row = w.jobs[job]
-    return bool(row["kind"] == JobKind.ELASTIC and row["given"] < wanted(w, job))
+    """Say whether a job that can have other sizes has fewer GPUs than it wants."""
+    return is_flexible(w, job) and w.jobs[job]["given"] < wanted(w, job)
+
+
+@compiled
+def is_flexible(w: Tables, job: int) -> bool:
+    """Say whether a job can run at other sizes: the site shrinks and grows an elastic one itself.
+
+    A training of whole nodes has another only where it is told so, and grows again by itself.
+    """
+    return bool(w.jobs[job]["kind"] in (JobKind.ELASTIC, JobKind.TRAINING))
 
 
 @compiled
@@ -341,7 +349,7 @@ def _fail_on(w: Tables, job: int, reason: int, fault: int, node: int) -> None:
     if fault != NONE:
         w.faults[fault]["interrupted"] += 1
     end_processes(w, job)
-    row["reason"] = reason
+    row["reason"], row["struck"] = reason, fault
     say(w, Said.JOB_FAILED, reason, node, NONE, job)
     if site["requeue"]:
         wait_s = site["requeue_s"] + _back_off_s(row["attempts"])

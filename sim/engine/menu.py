@@ -12,10 +12,10 @@ from core.choice import Choice
 from core.situation import Fact
 from sim.engine import condition, placement
 from sim.engine.blame import has
-from sim.engine.facts import saved_at
+from sim.engine.facts import can_shrink, saved_at
 from sim.engine.jit import compiled
 from sim.engine.machines import ready
-from sim.engine.queue import fitting
+from sim.engine.progress import checkpoint_at
 from sim.engine.rows_cluster import ACTS
 from sim.engine.tables import Array, Tables
 from sim.engine.terms import KNOB, Knob, Term
@@ -52,7 +52,8 @@ def offer(
     )
     opened[Choice.ROLL_BACK] = sound and rested and acts >= 1 and _has_older(w, job)
     opened[Choice.TUNE] = rested and others and acts >= 1 and _turns(w, job, row["cause"], causes)
-    if facts[Fact.NODE_BLAMED] >= terms[Term.LEAST_PROBABILITY] and others:
+    sure = facts[Fact.NODE_BLAMED] > 0
+    if sure and facts[Fact.NODE_BLAMED] >= terms[Term.LEAST_PROBABILITY] and others:
         _offer_moves(w, trouble, job, terms, opened)
     if facts[Fact.NODE_BLAMED] + facts[Fact.OTHER_BLAMED] >= terms[Term.LEAST_PROBABILITY]:
         opened[Choice.SWAP_BOTH] = acts >= 4 and _can_swap_both(w, trouble, job, terms)
@@ -64,15 +65,12 @@ def _offer_moves(w: Tables, trouble: int, job: int, terms: Array, opened: Array)
     node, acts = w.troubles[trouble]["node"], _acts_left(w, terms)
     if not _may_take(w, node, job, terms) or out_of_room(w, node, NONE, terms):
         return
-    spares = placement.count_spares(w, len(w.nodes)) - 1 >= terms[Term.SPARES_KEPT]
-    swap = spares and nearest_spare(w, node, NONE) != NONE
+    swap = in_place_of(w, node, NONE, terms[Term.SPARES_KEPT]) != NONE
     opened[Choice.SWAP] = swap and acts >= 3
     opened[Choice.SWAP_AND_REPAIR] = (
         swap and acts >= 4 and w.nodes[node]["up"] and _has_only(w, node, job)
     )
-    row = w.jobs[job]
-    shrinks = row["kind"] == JobKind.ELASTIC and fitting(w, job, row["nodes"] - 1) > 0
-    opened[Choice.SHRINK] = shrinks and acts >= 2
+    opened[Choice.SHRINK] = can_shrink(w, job) and acts >= 2
     opened[Choice.BORROW] = acts >= 4 and lender(w, job) != NONE
 
 
@@ -87,10 +85,13 @@ def _can_swap_both(w: Tables, trouble: int, job: int, terms: Array) -> bool:
         return False
     if out_of_room(w, node, other, terms) or not others_ready(w, job, node, other):
         return False
-    if placement.count_spares(w, len(w.nodes)) - 2 < terms[Term.SPARES_KEPT]:
+    kept = terms[Term.SPARES_KEPT]
+    first = in_place_of(w, node, NONE, kept)
+    if first == NONE:
         return False
-    first = nearest_spare(w, node, NONE)
-    return bool(first != NONE and nearest_spare(w, other, first) != NONE)
+    if w.nodes[first]["pool"]:
+        kept += 1
+    return in_place_of(w, other, first, kept) != NONE
 
 
 @compiled
@@ -138,6 +139,22 @@ def out_in_rack(w: Tables, node: int) -> int:
 def _adds(w: Tables, node: int) -> int:
     """Return 1 for a node that would be taken out by us, 0 for one that somebody keeps already."""
     return 1 if w.nodes[node]["hold"] == Hold.NOBODY else 0
+
+
+@compiled
+def in_place_of(w: Tables, node: int, but: int, kept: float) -> int:
+    """Return the node to put in a node's place: the nearest spare, else a free one; or NONE.
+
+    but: one that is taken already; kept: spares that must be left, that one not counted
+    """
+    if placement.count_spares(w, len(w.nodes)) - 1 >= kept:
+        spare = nearest_spare(w, node, but)
+        if spare != NONE:
+            return spare
+    free = w.buckets[w.nodes[node]["gpus"]]
+    if free == but and free != NONE:
+        free = w.nodes[free]["bucket_next"]
+    return int(free)
 
 
 @compiled
@@ -191,18 +208,12 @@ def _lends_before(w: Tables, one: int, other: int) -> bool:
     first, second = w.jobs[one], w.jobs[other]
     if first["priority"] != second["priority"]:
         return bool(first["priority"] < second["priority"])
-    shrinks, too = _shrinks(w, one), _shrinks(w, other)
+    shrinks, too = can_shrink(w, one), can_shrink(w, other)
     if shrinks != too:
         return shrinks
     if first["given"] != second["given"]:
         return bool(first["given"] < second["given"])
     return one < other
-
-
-@compiled
-def _shrinks(w: Tables, job: int) -> bool:
-    row = w.jobs[job]
-    return bool(row["kind"] == JobKind.ELASTIC and fitting(w, job, row["nodes"] - 1) > 0)
 
 
 @compiled
@@ -218,9 +229,10 @@ def can_return(w: Tables, job: int) -> bool:
 def _has_older(w: Tables, job: int) -> bool:
     """Say whether there is a checkpoint before the newest."""
     row = w.jobs[job]
-    writes = row["kind"] != JobKind.SERVICE and row["ideal_s"] > 0
-    older = row["saved_step"] > row["interval_s"] / row["ideal_s"] if writes else False
-    return bool(older and not math.isinf(row["interval_s"]))
+    if row["kind"] == JobKind.SERVICE or row["ideal_s"] <= 0 or math.isinf(row["interval_s"]):
+        return False
+    step = checkpoint_at(row, row["row_s"], w.core[0]["now_s"])[1]
+    return bool(step > row["interval_s"] / row["ideal_s"])
 
 
 @compiled
@@ -279,4 +291,4 @@ def _acts_left(w: Tables, terms: Array) -> int:
         if core["now_s"] - at_s >= _HOUR_S:
             break
         done += 1
-    return most - done
+    return int(most - done - core["acts_due"])

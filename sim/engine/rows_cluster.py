@@ -74,6 +74,7 @@ CORE = np.dtype(
         ("boots", "i4"),  # nodes that came back after a reboot by order
         ("boots_s", "f8"),
         ("acts", "i8"),  # steps of plans ordered so far
+        ("acts_due", "i8"),  # and those that plans under way may still order
         ("acts_s", "f8", (ACTS,)),  # when the last ones were, in turn
     ],
     align=True,

@@ -93,6 +93,7 @@ FAULT = np.dtype(
 TROUBLE = np.dtype(
     [
         ("fault", "i4"),  # NONE: a false alarm
+        ("warning", "b1"),  # it is about a fault that may come
         ("number", "i8"),  # of the job, which tells apart those that had its slot
         ("node", "i4"),  # blamed first
         ("gpu", "i1"),
@@ -131,6 +132,7 @@ TROUBLE = np.dtype(
         ("lender", "i4"),  # job that lends a node, NONE
         ("subject", "i4"),  # job that it stops or saves, and its number
         ("subject_number", "i8"),
+        ("acts_due", "i4"),  # steps that may still be ordered
         ("order", "i4"),  # its row in ``orders``
     ],
     align=True,

@@ -79,6 +79,7 @@ NODE = np.dtype(
         ("warn_gpu", "i1"),
         ("warn_share", "f4"),  # of its full size
         ("warn_s", "f8"),  # since when
+        ("warned", "i4"),  # the incident about it, from 1; 0: none
         # who has it
         ("job", "i4", _G),  # the job each GPU is given to, NONE
         ("free", "i1"),  # GPUs given to nobody

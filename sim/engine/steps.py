@@ -47,7 +47,9 @@ _MORE_LOADERS = 2.0
 
 
 @compiled
-def begin(w: Tables, trouble: int, choice: int, job: int, causes: Array) -> None:
+def begin(
+    w: Tables, trouble: int, choice: int, job: int, causes: Array, spares_kept: float
+) -> None:
     """Begin a plan for a trouble and the job on its blamed node; its choice must be open."""
     row, core = w.troubles[trouble], w.core[0]
     row["busy"], row["choice"], row["ordered"] = True, choice, False
@@ -57,10 +59,11 @@ def begin(w: Tables, trouble: int, choice: int, job: int, causes: Array) -> None
     row["subject_number"] = w.jobs[row["subject"]]["number"]
     row["save"] = choice not in _UNSAVED and w.jobs[row["subject"]]["phase"] == Phase.RUNNING
     if choice in (Choice.SWAP, Choice.SWAP_AND_REPAIR, Choice.SWAP_BOTH):
-        row["spare"] = menu.nearest_spare(w, row["node"], NONE)
+        row["spare"] = menu.in_place_of(w, row["node"], NONE, spares_kept)
     if choice == Choice.SWAP_BOTH:
         row["beside"] = row["other_node"]
-        row["spare_beside"] = menu.nearest_spare(w, row["other_node"], row["spare"])
+        kept = spares_kept + (1 if w.nodes[row["spare"]]["pool"] else 0)
+        row["spare_beside"] = menu.in_place_of(w, row["other_node"], row["spare"], kept)
     if choice == Choice.BORROW:
         row["lender"] = menu.lender(w, job)
         row["spare"] = menu.lent_node(w, row["lender"])
@@ -73,6 +76,8 @@ def begin(w: Tables, trouble: int, choice: int, job: int, causes: Array) -> None
     if choice != Choice.ESCALATE:
         w.jobs[job]["handled"] = trouble
     row["stage"] = _first(w, trouble)
+    row["acts_due"] = _count_acts(w, trouble)
+    core["acts_due"] += row["acts_due"]
     _log(w, trouble)
     go_on(w, trouble, causes)
     _note(w, trouble)
@@ -111,6 +116,22 @@ def _first(w: Tables, trouble: int) -> int:
     if row["choice"] in _MOVES:
         return Step.CORDON.value
     return Step.SAVE.value if row["save"] else _after_save(row["choice"])
+
+
+@compiled
+def _count_acts(w: Tables, trouble: int) -> int:
+    """Return how many steps a plan orders."""
+    row = w.troubles[trouble]
+    choice = row["choice"]
+    if choice == Choice.ESCALATE:
+        return 0
+    count = 1 if row["save"] else 0
+    if choice == Choice.CHECKPOINT:
+        return count
+    count += 1
+    if choice in _MOVES or choice == Choice.REBOOT:
+        count += 1
+    return count + 1 if choice == Choice.SWAP_AND_REPAIR else count
 
 
 @compiled
@@ -193,6 +214,8 @@ def _order(w: Tables, trouble: int, causes: Array) -> bool:
         w.orders[row["order"]]["spares"] = placement.count_spares(w, len(w.nodes))
     core["acts_s"][core["acts"] % ACTS] = core["now_s"]
     core["acts"] += 1
+    core["acts_due"] -= 1
+    row["acts_due"] -= 1
     return True
 
 
@@ -219,7 +242,7 @@ def _take_out(w: Tables, node: int, order: int) -> None:
     row["order"] = order
     w.orders[order]["taken"] += 1
     core["drains"] += 1
-    if not surrogate.is_broken(w, node):
+    if not surrogate.is_broken(w, node) and not surrogate.is_coming(w, node):
         core["wrong_drains"] += 1
 
 
@@ -278,7 +301,10 @@ def _send_back(w: Tables, node: int) -> None:
 
 @compiled
 def _is_spare(w: Tables, node: int) -> bool:
-    return bool(node != NONE and w.nodes[node]["pool"] and w.nodes[node]["bucket"] == 0)
+    if node == NONE:
+        return False
+    row = w.nodes[node]
+    return bool(row["bucket"] == 0 or row["bucket"] == row["gpus"])
 
 
 @compiled
@@ -384,13 +410,16 @@ def _page(w: Tables, trouble: int) -> None:
 
 @compiled
 def _mend(w: Tables, trouble: int) -> None:
-    """Let the person who has come mend the fault and start the job, if it does not run."""
+    """Let the person who has come mend all that troubles the job, and start it if it stands."""
     row = w.troubles[trouble]
     row["person_s"] = math.inf
     job = row["subject"]
-    if row["fault"] != NONE:
-        effects.mend(w, row["fault"])
     at = w.jobs[job]
+    for other in range(w.core[0]["troubles_n"]):
+        its = w.troubles[other]
+        same = its["job"] == job and its["number"] == row["subject_number"]
+        if its["open"] and same and its["fault"] != NONE:
+            effects.mend(w, its["fault"])
     if at["number"] != row["subject_number"]:
         return
     at["paged"] -= 1
@@ -459,6 +488,7 @@ def _finish(w: Tables, trouble: int) -> None:
     """End a plan that is done or has failed."""
     row, core = w.troubles[trouble], w.core[0]
     worked = row["stage"] == Step.END
+    core["acts_due"] -= row["acts_due"]
     job = row["subject"]
     there = w.jobs[job]["number"] == row["subject_number"]
     if row["choice"] != Choice.ESCALATE and there:

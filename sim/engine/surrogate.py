@@ -8,7 +8,18 @@ whenever its next look is due.
 import math
 
 from sim.engine import condition, machines, placement
-from sim.engine.blame import NOTICE, blame, blame_nothing, drawn, guess, has
+from sim.engine.arrivals import lead_s
+from sim.engine.blame import (
+    HEARD,
+    NOTICE,
+    blame,
+    blame_coming,
+    blame_nothing,
+    coming_luck,
+    drawn,
+    guess,
+    has,
+)
 from sim.engine.draws import exponential, uniform
 from sim.engine.heap import after, push, whole
 from sim.engine.jit import compiled
@@ -20,6 +31,7 @@ from sim.engine.words import (
     GPUS,
     LOOK,
     NONE,
+    WARNED,
     Back,
     Effect,
     Hold,
@@ -53,6 +65,17 @@ def watch(w: Tables, fault: int) -> None:
 
 
 @compiled
+def watch_for(w: Tables, node: int, kind: int) -> None:
+    """Draw when a precursor will be noticed, if it is."""
+    site = w.site[0]
+    if not site["surrogate"] or coming_luck(w, node, kind, HEARD) >= site["warn_recall"]:
+        return
+    low, high = w.classes[kind]["notice_lo_s"], w.classes[kind]["notice_hi_s"]
+    wait_s = low + (high - low) * coming_luck(w, node, kind, NOTICE)
+    after(w, wait_s * site["notice_scale"], Kind.NOTICE, node, WARNED, kind)
+
+
+@compiled
 def begin(w: Tables) -> None:
     """Put the first false alarm on the heap."""
     if w.site[0]["surrogate"] and w.site[0]["false_alarms"] > 0:
@@ -64,7 +87,8 @@ def on_event(w: Tables, a: int, b: int, version: int) -> None:
     """Open an incident or look at one again, and stop where it wants a decision.
 
     a: the fault, b: NONE; or a: NONE, b: how-manieth false alarm; or a: trouble, b: LOOK; or
-    a: a node that is out, b: BACK; or a: a job that failed, b: FAILED
+    a: a node that is out, b: BACK; or a: a job that failed, b: FAILED; or a: a node that shows a
+    precursor, b: WARNED, and version: the class of fault
     """
     if b == LOOK:
         _look(w, a)
@@ -73,6 +97,8 @@ def on_event(w: Tables, a: int, b: int, version: int) -> None:
     elif b == FAILED:
         if version == w.jobs[a]["version"]:
             _meet_failed(w, a)
+    elif b == WARNED:
+        _open_warning(w, a, version)
     elif a == NONE:
         _open_alarm(w, b)
     elif math.isnan(w.faults[a]["mended_s"]) and math.isnan(w.faults[a]["noticed_s"]):
@@ -117,7 +143,7 @@ def bring_back(w: Tables, node: int) -> None:
         return
     if not row["up"] or (row["back"] == Back.CHECKED and row["repair"]):
         return
-    if row["back"] == Back.CHECKED and is_broken(w, node):
+    if row["back"] == Back.CHECKED and (is_broken(w, node) or row["warn"] != NONE):
         return_later(w, node)
         return
     out_s = core["now_s"] - row["out_s"]
@@ -142,6 +168,16 @@ def is_broken(w: Tables, node: int) -> bool:
             return True
         fault = w.faults[fault]["next"]
     return False
+
+
+@compiled
+def is_coming(w: Tables, node: int) -> bool:
+    """Say whether what shows on a node is the precursor of a fault that will come."""
+    row = w.nodes[node]
+    if row["warn"] == NONE:
+        return False
+    left_s = w.arrivals[node, row["warn_class"]] - w.core[0]["now_s"]
+    return bool(left_s <= lead_s(w, row["warn_class"], node))
 
 
 @compiled
@@ -179,8 +215,11 @@ def _look(w: Tables, trouble: int) -> None:
         look_later(w, trouble, _QUEUED_S)
     elif _waits(w, job):
         look_later(w, trouble, LOOK_S)
-    elif w.jobs[job]["phase"] == Phase.RUNNING and not _touched(w, trouble):
+    elif not _touched(w, trouble) and (
+        w.jobs[job]["phase"] == Phase.RUNNING or _is_another(w, trouble)
+    ):
         _close(w, trouble)
+        _meet_failed(w, job)
     else:
         guess(w, trouble)
         _ask(w, trouble)
@@ -200,7 +239,9 @@ def _touched(w: Tables, trouble: int) -> bool:
     row = w.troubles[trouble]
     job, fault = row["job"], row["fault"]
     if w.jobs[job]["stage"] == Stage.HUNG:
-        return True
+        return not _is_another(w, trouble)
+    if row["warning"]:
+        return w.nodes[row["node"]]["warn"] != NONE and has(w, row["node"], job)
     if fault == NONE or not math.isnan(w.faults[fault]["mended_s"]):
         return False
     kind = w.classes[w.faults[fault]["class"]]
@@ -209,6 +250,14 @@ def _touched(w: Tables, trouble: int) -> bool:
     if kind["scope"] in (Scope.GPU, Scope.NODE):
         return has(w, w.faults[fault]["node"], job)
     return kind["scope"] == Scope.JOB or _reaches(w, fault, job)
+
+
+@compiled
+def _is_another(w: Tables, trouble: int) -> bool:
+    """Say whether the job was struck since by another fault than the trouble is about."""
+    row = w.troubles[trouble]
+    struck = w.jobs[row["job"]]["struck"]
+    return bool(struck != NONE and struck != row["fault"])
 
 
 @compiled
@@ -229,6 +278,8 @@ def _close(w: Tables, trouble: int) -> None:
     """Let an incident be over, and count how it went."""
     row, core = w.troubles[trouble], w.core[0]
     row["open"] = False
+    if row["warning"]:
+        w.nodes[row["node"]]["warned"] = 0
     core["open_n"] -= 1
     job = w.jobs[row["job"]]
     if job["number"] == row["number"]:
@@ -261,10 +312,44 @@ def _ask(w: Tables, trouble: int) -> None:
 
 @compiled
 def _open(w: Tables, fault: int, job: int) -> None:
-    """Open an incident about a fault that touches a job."""
-    trouble = _new(w, fault, job)
+    """Open an incident about a fault that touches a job, or go on with the one that foretold it."""
+    trouble = _foretold(w, fault, job)
+    if trouble == NONE:
+        trouble = _new(w, fault, job)
     blame(w, trouble)
     w.faults[fault]["noticed_s"] = w.core[0]["now_s"]
+    _ask_unless_busy(w, trouble)
+
+
+@compiled
+def _foretold(w: Tables, fault: int, job: int) -> int:
+    """Make the incident about a fault's precursor one about the fault and return it, or NONE."""
+    node = w.faults[fault]["node"]
+    if node == NONE or w.nodes[node]["warned"] == 0:
+        return NONE
+    trouble = int(w.nodes[node]["warned"]) - 1
+    row = w.troubles[trouble]
+    if row["busy"] or row["job"] != job or row["number"] != w.jobs[job]["number"]:
+        return NONE
+    w.nodes[node]["warned"] = 0
+    row["warning"], row["fault"] = False, fault
+    return trouble
+
+
+@compiled
+def _open_warning(w: Tables, node: int, kind: int) -> None:
+    """Open an incident about a precursor on a node that a running job has."""
+    row = w.nodes[node]
+    job = row["held_by"]
+    shows = row["warn"] != NONE and row["warn_class"] == kind and row["warned"] == 0
+    if not shows or job == NONE or w.jobs[job]["phase"] != Phase.RUNNING:
+        return
+    trouble = _new(w, NONE, job)
+    w.troubles[trouble]["warning"] = True
+    row["warned"] = trouble + 1
+    if not is_coming(w, node):
+        w.core[0]["false_incidents"] += 1
+    blame_coming(w, trouble, node, kind)
     _ask_unless_busy(w, trouble)
 
 
@@ -343,7 +428,7 @@ def _new(w: Tables, fault: int, job: int) -> int:
     row["number"] = w.jobs[job]["number"]
     row["opened_s"], row["due_s"] = core["now_s"], core["now_s"]
     row["looks"] = 0
-    row["open"], row["busy"], row["paged"] = True, False, False
+    row["open"], row["busy"], row["paged"], row["warning"] = True, False, False, False
     row["restarts"], row["moves"] = 0, 0
     row["tried_s"], row["person_s"] = -math.inf, math.inf
     row["choice"], row["order"] = 0, NONE

@@ -183,7 +183,7 @@ def drain(w: Tables, node: int, hold: int) -> None:
 
 @compiled
 def do_without(w: Tables, job: int, node: int, start: bool) -> None:
-    """Let an elastic job go on without a node, and as few others as fit; it wants them back.
+    """Let a job that can shrink go on without a node, and as few others as fit; it wants them back.
 
     Its state is written first where it steps. start: it is started also where it had stopped.
     """
@@ -208,7 +208,7 @@ def do_without(w: Tables, job: int, node: int, start: bool) -> None:
 def borrow(w: Tables, job: int, node: int, lender: int, lent: int) -> None:
     """Start a job again with a node of another in a node's place; the other shrinks, or waits."""
     less = queue.fitting(w, lender, w.jobs[lender]["nodes"] - 1)
-    if w.jobs[lender]["kind"] == JobKind.ELASTIC and less > 0:
+    if jobs.is_flexible(w, lender) and less > 0:
         do_without(w, lender, lent, False)
     else:
         make_way(w, lender)

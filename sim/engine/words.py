@@ -4,7 +4,7 @@ from enum import IntEnum
 
 NONE = -1
 GPUS = 8  # most GPUs of a node; a table's per-GPU fields are this wide
-LOOK, BACK, FAILED = -2, -3, -4  # what a NOTICE is about that is none of a fault
+LOOK, BACK, FAILED, WARNED = -2, -3, -4, -5  # what a NOTICE is about that is none of a fault
 
 
 class Kind(IntEnum):
