@@ -1,6 +1,7 @@
 """A small cluster with faults at known places, for tests of what decisions come to."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -33,7 +34,7 @@ def on(node: int, fault: str, *, lasts_s: float = np.inf, onset_s: float = 7200.
 
 
 def lane_with(
-    *faults: FaultSpec, shield: Shield = FREE, script: Scenario = SCRIPT, **site: float
+    *faults: FaultSpec, shield: Shield = FREE, script: Scenario = SCRIPT, **site: Any
 ) -> Lane:
     """Return a lane of a small cluster with these faults and changes of its site."""
     changed = replace(script, faults=faults, site=replace(script.site, **site))
