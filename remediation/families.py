@@ -62,6 +62,7 @@ class Family:
     notice*:         factor on how long until a fault is noticed
     blame:           share of diagnoses that blame the true cause
     alarms:          false ones a day and 32 nodes
+    warned:          share of precursors for which an incident is opened
     frailty:         variance of the rates of the nodes; lemons: share of nodes, 11 times as frail
     order_failure:   share of orders that fail though possible
     """
@@ -90,6 +91,7 @@ class Family:
     notice: Range = (0.5, 2.0)
     blame: Range = (0.6, 0.97)
     alarms: Range = (0.0, 2.0)
+    warned: Range = (0.0, 0.8)
     frailty: Range = (0.0, 1.5)
     lemons: Range = (0.0, 0.08)
     order_failure: Range = (0.0, 0.03)
@@ -171,20 +173,21 @@ def _drawn(family: Family, random: np.random.Generator) -> Scenario:
     jobs = _jobs(family, nodes - spares - free, random)
     racks = max(1, round(nodes / _log_between(random, family.rack)))
     incidents = _log_between(random, family.incidents)
+    rates = _rates(family, nodes=nodes, racks=racks, total=incidents * 24 / hours, by=random)
     return Scenario(
         name=family.name,
         nodes=nodes,
         racks=racks,
         spares=spares,
         jobs=jobs,
-        rates=_rates(family, nodes=nodes, racks=racks, total=incidents * 24 / hours, by=random),
+        rates=rates,
         history_s=0.0,
         machines=Machines(
             frailty=_between(random, family.frailty),
             lemons=_between(random, family.lemons),
             lemon_times=11.0,
         ),
-        site=site,
+        site=replace(site, warn_recall=_between(random, family.warned)),
         telemetry="surrogate",
         duration_s=hours * _HOUR_S,
         profile=family.profile,

@@ -30,7 +30,10 @@ from sim.lanes import Lane
 Layers = tuple[Array, Array, Array, Array, Array, Array, Array, Array, Array]
 _OVER = -2
 _HOUR_S = 3600.0
-_TRIED = 0.5  # share of the situations on the way that are labelled: neighbours are much alike
+_WAITED_S = 900.0
+# Share of the situations on the way that are labelled, of an incident's first hours and later ones:
+# neighbours are much alike.
+_TRIED, _TRIED_LATER, _LATER_S = 0.5, 0.1, 7_200.0
 _BY_CHANCE = 0.1  # share of choices that are drawn: what a policy never does must be known too
 _fill = compiled(fill)
 
@@ -72,8 +75,15 @@ def decide(facts: Array, opened: Array, layers: Layers) -> int:
 def _live_on(
     w: Tables, choice: int, until_s: float, ways: tuple[Array, Array, Array, Array], layers: Layers
 ) -> int:
-    """Live on from a choice by a network; ``_OVER``, or the choice to go on with given room."""
+    """Live on from a choice by a network; ``_OVER``, or the choice to go on with given room.
+
+    Who waits waits for a while: were it but to the next look, where the network may act, waiting
+    would hardly ever lose, and be chosen again there.
+    """
     causes, terms, facts, opened = ways
+    trouble, waits_s = w.core[0]["decision"], w.core[0]["now_s"]
+    if choice == Choice.WAIT.value:
+        waits_s += _WAITED_S
     while True:
         status = decisions.step(w, choice, until_s, causes, terms, facts, opened)
         if status == Status.OVER:
@@ -82,7 +92,10 @@ def _live_on(
             return choice
         if status == Status.SHORT_LATER:
             return NONE
-        choice = decide(facts, opened, layers)
+        if w.core[0]["decision"] == trouble and w.core[0]["now_s"] < waits_s:
+            choice = Choice.WAIT.value
+        else:
+            choice = decide(facts, opened, layers)
 
 
 @dataclass(slots=True, eq=False)
@@ -161,7 +174,8 @@ def labelled(
         for at, env in enumerate(lanes.envs):
             lane = env.lane
             offered = np.flatnonzero(lane.open)
-            if len(offered) > 1 and random.random() < _TRIED:
+            is_late = lane.facts[Fact.AGE_S] > _LATER_S
+            if len(offered) > 1 and random.random() < (_TRIED_LATER if is_late else _TRIED):
                 lost = branches.lost(lane, twins[at].of(lane))
                 rows.append((seen[at].copy(), lane.open.copy(), lost / env.asked_gpu_s))
             if random.random() < _BY_CHANCE:

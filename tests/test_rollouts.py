@@ -18,6 +18,7 @@ from remediation.learner import Learner
 from remediation.rollouts import Branches, decide
 from remediation.train import TrainSettings
 from remediation.trained import Network
+from sim.lanes import Lane
 
 _HOUR_S = 3600.0
 
@@ -30,6 +31,10 @@ def network(seed: int) -> Network:
 
 def waiting(seen: Floats, is_open: Bools) -> Choice:
     return Choice.WAIT
+
+
+def now_of(lane: Lane) -> float:
+    return float(lane.tables.core[0]["now_s"])
 
 
 def begun(decisions: int) -> HealingEnv:
@@ -55,7 +60,7 @@ def test_a_compiled_network_decides_as_it_does_in_life() -> None:
 
 @pytest.mark.parametrize("decisions", [0, 6, 15])
 def test_a_branch_loses_what_the_life_itself_would(decisions: int) -> None:
-    """To the end of the life, as there nothing is owed."""
+    """To its end, as there nothing is owed; who waits waits for a quarter of an hour."""
     made, env = network(2), begun(decisions)
     lost = Branches(made, 1000.0).lost(env.lane, env.lane.fork())
     before, facts = env.lane.priced_gpu_s, env.lane.facts.copy()
@@ -64,9 +69,13 @@ def test_a_branch_loses_what_the_life_itself_would(decisions: int) -> None:
     by_hand = []
     for choice in np.flatnonzero(env.lane.open).tolist():
         twin = env.lane.fork()
+        trouble = int(twin.tables.core[0]["decision"])
+        waits_s = now_of(twin) + (900.0 if choice == Choice.WAIT else 0.0)
         goes_on = twin.step(choice)
         while goes_on:
-            goes_on = twin.step(made.best(features(twin.facts), twin.open))
+            waits = int(twin.tables.core[0]["decision"]) == trouble and now_of(twin) < waits_s
+            best = made.best(features(twin.facts), twin.open)
+            goes_on = twin.step(Choice.WAIT if waits else best)
         by_hand.append(twin.priced_gpu_s - before)
     found = lost[np.isfinite(lost)]
     np.testing.assert_allclose(found - found[0], np.array(by_hand) - by_hand[0], atol=1.0)
