@@ -81,6 +81,11 @@ async def test_a_crash_at_any_write_changes_nothing_about_the_end(
     assert bench.cluster.out_by_us() == ({"node-1"} if better else set())
 
 
+SWAP: tuple[Step, ...] = (
+    cordon("node-1"),
+    ("checkpoint_now", Target(job="train"), {}),
+    swap("node-1"),
+)
 REPAIR = (cordon("node-1"), swap("node-1"), reboot("node-1"), uncordon("node-1"))
 SMALLER: tuple[Step, ...] = (
     ("shrink_job", Target(job="train"), {"nodes": 3, "leave": "node-1"}),
@@ -167,7 +172,9 @@ async def test_a_plan_always_ends_and_never_acts_twice(
         if clock_step is not None and cycle == clock_step[0]:
             bench.clock.step(clock_step[1])
         try:
-            record = await (bench.propose() if record is None else bench.cycle(record))
+            record = await (
+                bench.propose(plan_of(*SWAP)) if record is None else bench.cycle(record)
+            )
         except Crash:
             bench.restart()
             record = await bench.store.get(PlanRecord, "p1")

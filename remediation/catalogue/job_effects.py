@@ -8,7 +8,7 @@ from core.cluster import ClusterState, JobPhase, JobState
 from core.types import Action, Scalar
 from remediation.catalogue.asked import holds, number
 from remediation.catalogue.job_obstacles import free_nodes
-from remediation.catalogue.node_effects import OUT, reboot_done, with_node
+from remediation.catalogue.node_effects import cordoned, reboot_done
 from remediation.subject import job_of, names_in
 
 _ON_NODES = (JobPhase.STARTING, JobPhase.RUNNING, JobPhase.STOPPED)
@@ -97,7 +97,7 @@ def swapped_all(action: Action, state: ClusterState) -> ClusterState:
 
 def evicted(action: Action, state: ClusterState) -> ClusterState:
     """Return the state with the node out, and a spare or nothing in its place."""
-    state = with_node(state, action.target.node, **OUT)
+    state = cordoned(action, state)
     return _exchanged(action, state, {action.target.node: str(action.param("spare") or "")})
 
 

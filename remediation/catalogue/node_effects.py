@@ -96,6 +96,14 @@ def validated(action: Action, state: ClusterState) -> ClusterState:
     return with_node(state, action.target.node, checked_s=state.observed_s, finding="")
 
 
+def cordoned(action: Action, state: ClusterState) -> ClusterState:
+    """Return the state with the node out: by our hand, unless somebody keeps it out already."""
+    node = state.node(action.target.node)
+    if node is not None and node.condition is not NodeCondition.READY and node.owner:
+        return state
+    return with_node(state, action.target.node, **OUT)
+
+
 def drained(action: Action, state: ClusterState) -> ClusterState:
     """Return the state with the node out and its jobs elsewhere: where, the queue decides."""
     name = action.target.node
@@ -105,7 +113,7 @@ def drained(action: Action, state: ClusterState) -> ClusterState:
         else job
         for job in state.jobs
     )
-    return with_node(replace(state, jobs=jobs), name, **OUT)
+    return cordoned(action, replace(state, jobs=jobs))
 
 
 def unchanged(_: Action, state: ClusterState) -> ClusterState:
