@@ -35,6 +35,8 @@ _KEPT = 250_000  # situations, the last ones, by which those unlike them are tol
 _EVERY = 4  # of those that were met one in so many is kept
 _SAVE_S = 300.0
 _ROUNDS = 8  # of labelled situations that are learnt from: older ones were lived on by worse
+_STUDIES = 0.3  # share of the minutes after which no further round begins
+_STEPS_EACH = 8  # a short training labels one situation in so many steps at most
 _EPOCHS, _RATE = 20, 2e-3
 _SHARPER = 5.0  # so that a choice that loses 0.02 h more is taken a third as often
 _IMITATION = {"epochs": 4, "batch": 1024, "rate": 1e-3}
@@ -52,6 +54,7 @@ class Learner:
         self.share = 0.0  # of the training that is done
         self.low, self.high = np.ones(SIZE), np.zeros(SIZE)
         self.state = state
+        self._began_s = time.monotonic()
         self._recent: deque[NDArray[np.float32]] = deque()
         self._hours_before = 0.0
         self._tensorboard = str(tensorboard) if tensorboard else None
@@ -74,11 +77,12 @@ class Learner:
         self.model.learn(left, callback=watcher, reset_num_timesteps=False)
         self.save()
 
-    def study(self) -> None:
+    def study(self, progress: Progress | None) -> None:
         """Try every choice in copies of many situations, and learn what each loses."""
         settings, tried = self.settings, deque[Labelled](maxlen=_ROUNDS)
         random = np.random.default_rng(settings.seed)
-        if not settings.labelled:
+        each = min(settings.labelled, settings.steps // _STEPS_EACH) // settings.rounds
+        if each == 0:
             return
         for _ in range(settings.rounds):
             branches = Branches(
@@ -86,13 +90,17 @@ class Learner:
                 settings.window_hours if settings.bandit else settings.ahead_hours,
                 owing=not settings.bandit,
             )
-            each = max(1, settings.labelled // settings.rounds)
             tried.append(labelled(self.lanes, branches, each, random=random))
             seen, is_open, lost = (
                 np.concatenate([getattr(part, name) for part in tried])
                 for name in ("seen", "open", "lost")
             )
             fit_scores(self.model.policy, seen, is_open, lost, epochs=_EPOCHS, rate=_RATE)
+            if progress is not None:
+                lost_share = -tried[-1].rewards.sum() * _HOUR_S / tried[-1].elapsed_s.sum()
+                progress(Report(0, self.passed(), float(lost_share)))
+            if self.passed() > _STUDIES:
+                break
         last = tried[-1]
         returns = discounted(
             *(last.rewards, last.elapsed_s, last.goes_on), tau_s=settings.tau_hours * _HOUR_S
@@ -209,6 +217,12 @@ class Learner:
             device="cpu",
         )
 
+    def passed(self) -> float:
+        """Return the share of the settings' minutes that is over; 0 where there is no bound."""
+        if self.settings.minutes is None:
+            return 0.0
+        return (time.monotonic() - self._began_s) / (60.0 * self.settings.minutes)
+
     def left(self) -> float:
         """Return the share of the training that is still to come, or what is least."""
         return max(1.0 - self.share, _LEAST)
@@ -251,8 +265,7 @@ class _Watcher(BaseCallback):
     def __init__(self, learner: Learner, progress: Progress | None) -> None:
         super().__init__()
         self._learner, self._progress = learner, progress
-        self._began_s = self._saved_s = time.monotonic()
-        self._hours = learner.hours
+        self._saved_s = time.monotonic()
 
     def _on_step(self) -> bool:
         return self._learner.share < 1.0
@@ -264,9 +277,7 @@ class _Watcher(BaseCallback):
         hours = buffer.elapsed_s.sum() / _HOUR_S
         lost = -float(buffer.rewards.sum()) / max(hours, 1e-9)
         now_s = time.monotonic()
-        learner.share = learner.steps / settings.steps
-        if settings.minutes is not None:
-            learner.share = max(learner.share, (now_s - self._began_s) / (60 * settings.minutes))
+        learner.share = max(learner.steps / settings.steps, learner.passed())
         learner.model.ent_coef = settings.entropy * learner.left()
         self.logger.record("life/share_lost", lost)
         self.logger.record("life/hours", learner.hours)

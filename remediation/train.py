@@ -35,12 +35,12 @@ class TrainSettings:
     gae:     weight of what is seen to follow against what is expected to, a decision
     window_hours: of a bandit, what is lost until then is all that counts
     labelled: situations of which every open choice is tried in a copy of the life, before the steps
-      begin; in so many rounds, each by what the one before it taught
+      begin, and at most an eighth of these; in so many rounds, each by what the last one taught
     ahead_hours: how long each copy lives on
     taught:  decisions of a teacher that are imitated first, where there is one
     """
 
-    steps: int = 12_000_000
+    steps: int = 4_000_000
     minutes: float | None = None
     seed: int = 1
     lanes: int = 64
@@ -54,7 +54,7 @@ class TrainSettings:
     gae: float = 0.97
     bandit: bool = False
     window_hours: float = 2.0
-    labelled: int = 100_000
+    labelled: int = 32_000
     rounds: int = 8
     ahead_hours: float = 12.0
     taught: int = 300_000
@@ -112,7 +112,7 @@ def train(
     else:
         if teacher is not None:
             learner.imitate(teacher)
-        learner.study()
+        learner.study(progress)
     learner.learn(progress)
     trained = Trained(learner.network(), learner.known(), _training(settings, learner))
     save(path, trained)

@@ -86,7 +86,7 @@ def test_a_branch_loses_what_the_life_itself_would(decisions: int) -> None:
 def test_what_is_tried_teaches_more_than_doing_nothing(tmp_path: Path) -> None:
     settings = TrainSettings(labelled=400, rounds=2, lanes=8, ahead_hours=6.0)
     learner = Learner(settings, state=tmp_path / "p.state", tensorboard=None)
-    learner.study()
+    learner.study(None)
 
     taught, lost = learner.network(), []
     for policy in (taught.best, waiting):

@@ -17,7 +17,7 @@ Quick = Annotated[bool, typer.Option("--quick", help="The short form, with a sma
 
 def train(
     into: Annotated[Path, typer.Option("--out", help="Where the policy is written.")],
-    steps: Annotated[int, typer.Option(min=1, help="Decisions to learn from.")] = 12_000_000,
+    steps: Annotated[int, typer.Option(min=1, help="Decisions to learn from.")] = 4_000_000,
     seed: Annotated[int, typer.Option(min=0, help="Same seed, same policy.")] = 1,
     minutes: Annotated[
         float | None, typer.Option(min=0.01, help="End then, whatever the steps.")
