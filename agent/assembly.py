@@ -9,6 +9,7 @@ from importlib.metadata import version
 import structlog
 
 from agent.access import ensure_token
+from agent.acting import Acting, acting
 from agent.config import Settings, read_secret
 from agent.config.reload import Reloader
 from agent.controller import Controller
@@ -42,11 +43,10 @@ from agent.watch import Watch
 from agent.workers import WorkerPool
 from core.clock import Clock
 from core.errors import ConfigError, StoreError
-from core.ports import Cluster, EventSource, MetricSource
+from core.ports import Cluster, EventSource, MetricSource, Problem
 from core.units import CATALOG
 from detectors.warm import warm
 from remediation.choosing import ChoosingPolicy
-from remediation.rulebook import Runbook
 from remediation.run import Runner
 
 log = structlog.get_logger()
@@ -170,13 +170,15 @@ class Assembly:
     def apply(self, settings: Settings) -> None:
         """Hand new settings to the running parts; all of them or, on an error, none."""
         watch, forecast = watch_settings(settings), forecast_settings(settings)
-        run = run_settings(settings)
+        run, chosen = run_settings(settings), acting(settings)
         set_level(settings.log.level)
         self.settings = settings
         self.controller.watch.change(watch)
         self.controller.forecasting.settings = forecast
         self.controller.heal.runner.settings = run
-        self.controller.heal.autonomy = settings.autonomy_of
+        heal = self.controller.heal
+        heal.autonomy, heal.policy = settings.autonomy_of, ChoosingPolicy(chosen.chooser)
+        heal.shadow, heal.problems = chosen.shadow, _said(chosen)
         self.controller.guards = run.guards
 
 
@@ -271,6 +273,7 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
     )
     forecasting.remember(memory)
     outcomes = Outcomes.remembering(memory.get(OUTCOMES, {}))
+    chosen = acting(settings)
     return Controller(
         cluster=settings.cluster,
         clock=clock,
@@ -283,11 +286,13 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
             outcomes=outcomes,
         ),
         heal=Heal(
-            ChoosingPolicy(Runbook.tuned(name="runbook")),
+            ChoosingPolicy(chosen.chooser),
             runner,
             store,
             metrics,
             settings.autonomy_of,
+            shadow=chosen.shadow,
+            problems=_said(chosen),
         ),
         teller=teller,
         store=store,
@@ -298,6 +303,13 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
         guards=run.guards,
         cycle_s=settings.cycle.interval,
     )
+
+
+def _said(chosen: Acting) -> tuple[Problem, ...]:
+    """Log why a policy does not act that should; return it for the page."""
+    for problem in chosen.problems:
+        log.error("policy not used", problem=problem.text)
+    return chosen.problems
 
 
 def _inbound(held: _Held, controller: Controller) -> Inbound:

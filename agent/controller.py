@@ -209,7 +209,7 @@ class Controller:
             diagnoses=self.watch.diagnoses,
             plans=self.heal.recent(),
             forecasts=self.forecasting.views,
-            problems=world.problems if world else (),
+            problems=(*(world.problems if world else ()), *self.heal.problems),
             sources=world.lag_s if world else {},
             series=kept.series,
             learning=kept.learning,

@@ -10,7 +10,7 @@ from agent.gather import World
 from agent.metrics import Metrics
 from core.cluster import ClusterState
 from core.errors import StoreError
-from core.ports import Store
+from core.ports import Problem, Store
 from core.target import Target
 from core.types import (
     Autonomy,
@@ -48,6 +48,7 @@ class Heal:
 
     autonomy: (action kind, node group) -> how far gpumedic may go
     shadow: is asked beside the policy at every decision, and only its answer is kept
+    problems: why another policy acts than the settings name
     """
 
     policy: Policy
@@ -56,6 +57,7 @@ class Heal:
     metrics: Metrics
     autonomy: AutonomyOf
     shadow: Chooser | None = None
+    problems: tuple[Problem, ...] = ()
     plans: dict[str, PlanRecord] = field(default_factory=dict)
     _counted: set[str] = field(default_factory=set)
     _part_of: dict[str, str] = field(default_factory=dict)

@@ -13,12 +13,14 @@ from agent.adoption import FORMAT, Adopted, Adoption, digest_of
 from agent.cli import app
 from agent.config import Settings
 from core.choice import Choice
+from core.clock import ManualClock
 from core.errors import ActionRefused, InputError
 from remediation.evaluation.gate import Verdict
 from remediation.learned import LearnedChooser
 from remediation.rulebook import Runbook
 from remediation.trained import load
 from tests.command_line import gpumedic
+from tests.loop import loop
 from tests.policy_files import policy_file
 
 PASSED = Verdict("rl", "t", "tuned_runbook", 60, 0.8, 0.7, 0.9, (), 0, ())
@@ -234,3 +236,30 @@ def test_a_kept_policy_is_the_one_that_was_promoted(
     assert kept.training == load(files[1]).training
     files[1].unlink()
     assert adoption.policy() is not None
+
+
+async def test_a_reload_brings_an_adopted_policy_in_and_shows_a_damaged_one(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    app = await loop(tmp_path / "state", ManualClock(), policy={"use": "adopted"})
+    try:
+        heal = app.controller.heal
+        assert heal.policy.name == "runbook"
+        assert [each.source for each in app.controller.view().problems] == ["policy"]
+
+        adoption = Adoption(tmp_path / "state")
+        adoption.adopt(files[0], adopted(files[0]))
+        app.apply(settings(tmp_path / "state", use="adopted", shadow="runbook"))
+
+        assert (heal.policy.name, heal.policy.version) == ("learned", "one")
+        assert heal.shadow is not None
+        assert app.controller.view().problems == ()
+
+        (adoption.folder / digest_of(files[0]) / "policy.npz").write_bytes(b"torn")
+        app.apply(settings(tmp_path / "state", use="adopted"))
+
+        assert heal.policy.name == "runbook"
+        assert heal.shadow is None
+        assert "its digest is" in app.controller.view().problems[0].text
+    finally:
+        await app.close()

@@ -47,7 +47,7 @@ def _lived(lane: Lane, family: Family, seed: int, who: Entrant, effort: Effort) 
         lost_gpu_s=came.lost_gpu_s,
         asked_gpu_s=came.asked_gpu_s,
         useful_gpu_s=came.useful_gpu_s,
-        productive_gpu_s=came.useful_gpu_s + came.losses_gpu_s["slow"],
+        productive_gpu_s=came.productive_gpu_s,
         losses_gpu_s=tuple(came.losses_gpu_s.items()),
         incidents=came.incidents,
         recovered=came.recovered,

@@ -55,6 +55,7 @@ _PLAIN: Mapping[str, Callable[[], Chooser]] = {
     RUNBOOK: Runbook,
     TUNED: Runbook.tuned,
     GREEDY: Greedy,
+    "tuned_greedy": Greedy.tuned,
 }
 BUILT_IN = (*_PLAIN, TWIN, ORACLE)
 
