@@ -31,7 +31,7 @@ _fill = compiled(fill)
 class HealingEnv(gymnasium.Env[Observation, np.int64]):
     """Clusters of a family, their faults, and the choices that heal them.
 
-    Observation: (SIZE,) float32 in [0, 1], the features of the incident that is due. Action: a
+    Observation: (SIZE,) float32 in [0, 1], the features of the decision that is due. Action: a
     ``Choice``; one that ``action_masks`` does not offer counts as waiting. ``reset(seed=k)`` always
     gives the same cluster and faults: those of the family's seed k.
     """
@@ -102,7 +102,7 @@ class HealingEnv(gymnasium.Env[Observation, np.int64]):
 
     def see(self, out: Observation) -> None:
         """Write what is seen of the decision that is due to ``out`` (SIZE,)."""
-        _fill(self.lane.facts, out)
+        _fill(self.lane.facts, self.lane.open, out)
 
     def seen(self) -> Observation:
         """Return (SIZE,) what is seen of the decision that is due."""

@@ -3,7 +3,8 @@
 ``fill`` is one plain function for life and simulation: interpreted where a diagnosis asks, compiled
 by ``sim.engine.jit`` where lives are simulated. Times enter as logarithms, counts as 1 - exp(-x /
 scale), and what matters is given as ratios too: work at risk against a restart, repairs under way
-against spares, a page against what the job loses in an hour.
+against spares, a page against what the job loses in an hour. Which choices are open is seen too: to
+wait is another thing where nothing else can be done yet.
 """
 
 import math
@@ -12,7 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from core.situation import Fact
+from core.choice import Choice
+from core.situation import Bools, Fact
 from core.types import Floats
 
 # As they are: probabilities, shares and flags.
@@ -88,6 +90,8 @@ _SHARES = (
     "ln(1 + minutes) between faults of the cluster, as for times",
 )
 
+_CHOICES = tuple(choice for choice in Choice if choice is not Choice.WAIT)  # that is always open
+
 FEATURES = (
     *(fact.name for fact in _SAME),
     *(f"{fact.name} as ln(1 + minutes)" for fact in _TIMES),
@@ -97,6 +101,7 @@ FEATURES = (
     ),
     *_RATIOS,
     *_SHARES,
+    *(f"{choice.name} is open" for choice in _CHOICES),
 )
 SIZE = len(FEATURES)
 
@@ -106,8 +111,12 @@ _MINUTE_S = 60.0
 _LONGEST = math.log1p(30 * _DAY_S / _MINUTE_S)
 
 
-def fill(facts: Sequence[float] | Floats, out: list[float] | Floats | NDArray[np.float32]) -> None:
-    """Write the features of ``facts`` (len(Fact),) to ``out`` (SIZE,)."""
+def fill(
+    facts: Sequence[float] | Floats,
+    is_open: Sequence[bool] | Bools,
+    out: list[float] | Floats | NDArray[np.float32],
+) -> None:
+    """Write the features of ``facts`` (len(Fact),) and ``is_open`` (len(Choice),) to ``out``."""
     at = 0
     for fact in _SAME:
         out[at] = facts[fact]
@@ -145,15 +154,19 @@ def fill(facts: Sequence[float] | Floats, out: list[float] | Floats | NDArray[np
     out[at + 1] = 1.0 / max(1.0, facts[Fact.JOB_NODES])
     out[at + 2] = share * (1.0 - facts[Fact.PACE])
     out[at + 3] = math.log1p(apart_s / _MINUTE_S) / _LONGEST
-    for place in range(at + 4):
+    at += 4
+    for choice in _CHOICES:
+        out[at] = 1.0 if is_open[choice] else 0.0
+        at += 1
+    for place in range(at):
         if out[place] > 1.0:
             out[place] = 1.0
         elif out[place] < 0.0:
             out[place] = 0.0
 
 
-def features(facts: Floats) -> Floats:
-    """Return (SIZE,) what a policy sees of facts (len(Fact),)."""
+def features(facts: Floats, is_open: Bools) -> Floats:
+    """Return (SIZE,) what a policy sees of facts (len(Fact),) and open choices (len(Choice),)."""
     out = [0.0] * SIZE
-    fill(facts.tolist(), out)
+    fill(facts.tolist(), is_open.tolist(), out)
     return np.array(out)

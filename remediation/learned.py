@@ -26,7 +26,7 @@ class LearnedChooser:
     def choose(self, moment: Moment) -> Choice:
         """Return what to do about the incident now."""
         now = moment.situation
-        seen = features(now.facts)
+        seen = features(now.facts, now.open)
         if not self._trained.known.holds(seen):
             self.left += 1
             return self._fallback.choose(moment)

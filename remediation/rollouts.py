@@ -53,7 +53,7 @@ def _layer(weight: Array, bias: Array, given: Array, out: Array) -> None:
 def decide(facts: Array, opened: Array, layers: Layers) -> int:
     """Return what a network of two hidden layers chooses."""
     first, one, second, two, third, three, seen, hidden, deeper = layers
-    _fill(facts, seen)
+    _fill(facts, opened, seen)
     _layer(first, one, seen, hidden)
     for at in range(len(hidden)):
         hidden[at] = math.tanh(hidden[at])

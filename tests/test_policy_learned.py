@@ -103,7 +103,7 @@ def network(*, prefers: Choice = Choice.WAIT) -> Network:
 def near(*, spread: float = 0.02) -> Floats:
     """Situations about the usual one, (1000, SIZE)."""
     random = np.random.default_rng(1)
-    return np.clip(features(facts()) + spread * random.normal(size=(1000, SIZE)), 0.0, 1.0)
+    return np.clip(features(facts(), OPEN) + spread * random.normal(size=(1000, SIZE)), 0.0, 1.0)
 
 
 def trained(*, prefers: Choice = Choice.WAIT) -> Trained:
@@ -132,7 +132,7 @@ class Remembers:
     st.lists(st.floats(0.0, 1e9, allow_nan=False), min_size=len(Fact), max_size=len(Fact)),
 )
 def test_features_are_bounded_whatever_is_known(values: list[float]) -> None:
-    seen = features(np.array(values))
+    seen = features(np.array(values), OPEN)
 
     assert seen.shape == (SIZE,)
     assert ((seen >= 0) & (seen <= 1)).all()
@@ -144,7 +144,18 @@ def test_no_fact_is_lost_on_a_policy(fact: Fact) -> None:
     after = before.copy()
     after[fact] += 0.25
 
-    assert (features(after) != features(before)).any()
+    assert (features(after, OPEN) != features(before, OPEN)).any()
+
+
+@pytest.mark.parametrize("choice", [choice for choice in Choice if choice is not Choice.WAIT])
+def test_what_is_open_is_seen(choice: Choice) -> None:
+    other = OPEN.copy()
+    other[choice] = not other[choice]
+
+    changed = features(facts(), other) != features(facts(), OPEN)
+    assert [name for name, is_new in zip(FEATURES, changed, strict=True) if is_new] == [
+        f"{choice.name} is open"
+    ]
 
 
 def test_a_job_and_cluster_twice_as_large_look_much_the_same() -> None:
@@ -153,7 +164,7 @@ def test_a_job_and_cluster_twice_as_large_look_much_the_same() -> None:
         for fact in (Fact.JOB_GPUS, Fact.JOB_NODES, Fact.GPUS, Fact.WAITING_GPUS, Fact.PAGE_GPU_S)
     }
 
-    changed = features(facts(larger)) != features(facts())
+    changed = features(facts(larger), OPEN) != features(facts(), OPEN)
     assert [name for name, is_new in zip(FEATURES, changed, strict=True) if is_new] == [
         "a node's share of the job"
     ]
@@ -165,8 +176,9 @@ def test_compiled_features_are_those_of_life() -> None:
 
     for _ in range(200):
         told = random.exponential(1.0, len(Fact)) * 10 ** random.uniform(-2, 6, len(Fact))
-        fill_compiled(told, out)
-        np.testing.assert_allclose(out, features(told), rtol=0, atol=1e-12)
+        is_open = random.random(len(Choice)) < 0.5
+        fill_compiled(told, is_open, out)
+        np.testing.assert_allclose(out, features(told, is_open), rtol=0, atol=1e-12)
 
 
 def test_a_masked_choice_is_never_taken() -> None:
@@ -202,7 +214,7 @@ def test_what_training_never_saw_is_left_to_the_fallback(change: dict[Fact, floa
 
 def test_what_never_came_together_is_unknown_though_each_was_seen() -> None:
     random = np.random.default_rng(3)
-    seen = np.tile(features(facts()), (2000, 1))
+    seen = np.tile(features(facts(), OPEN), (2000, 1))
     both = random.uniform(0.0, 1.0, 2000)  # two features that always went together
     seen[:, 0], seen[:, 1] = both, both + 0.01 * random.normal(size=2000)
     known = Known.of(seen, low=seen.min(axis=0), high=seen.max(axis=0))

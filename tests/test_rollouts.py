@@ -52,7 +52,7 @@ def test_a_compiled_network_decides_as_it_does_in_life() -> None:
     for _ in range(30):
         lane = env.lane
         choice = decide(lane.facts, lane.open, layers)
-        assert choice == made.best(features(lane.facts), lane.open)
+        assert choice == made.best(features(lane.facts, lane.open), lane.open)
         told.add(choice)
         env.decide(choice)
     assert len(told) > 1
@@ -74,7 +74,7 @@ def test_a_branch_loses_what_the_life_itself_would(decisions: int) -> None:
         goes_on = twin.step(choice)
         while goes_on:
             waits = int(twin.tables.core[0]["decision"]) == trouble and now_of(twin) < waits_s
-            best = made.best(features(twin.facts), twin.open)
+            best = made.best(features(twin.facts, twin.open), twin.open)
             goes_on = twin.step(Choice.WAIT if waits else best)
         by_hand.append(twin.priced_gpu_s - before)
     found = lost[np.isfinite(lost)]
@@ -95,7 +95,9 @@ def test_what_is_tried_teaches_more_than_doing_nothing(tmp_path: Path) -> None:
             env.begin(HELD_OUT_SEED + cluster * LIVES_A_CLUSTER)
             over = False
             while not over:
-                reward, over, _ = env.decide(policy(features(env.lane.facts), env.lane.open))
+                reward, over, _ = env.decide(
+                    policy(features(env.lane.facts, env.lane.open), env.lane.open)
+                )
                 total -= reward
         lost.append(total)
     assert lost[0] < 0.7 * lost[1]
