@@ -16,19 +16,29 @@ from remediation.rulebook import Runbook
 from remediation.trained import Network, Trained, load
 from remediation.twin.lookahead import TwinLookahead
 
-_COMPARED = 50_000
-_COMPARED_QUICK = 10_000
+_COMPARED, _COMPARED_QUICK = 50_000, 10_000
+_TWIN, _TWIN_QUICK = 300, 30
 _TWIN_MS = 1000.0  # far less than the quarter minute until the controller looks again
 
 
-def policy_rows(*, quick: bool = False, policy: Path = SHIPPED) -> tuple[Row, ...]:
-    """Measure a policy file on lives of all families."""
+def policy_rows(
+    *,
+    quick: bool = False,
+    policy: Path = SHIPPED,
+    compared: int | None = None,
+    twin: int | None = None,
+) -> tuple[Row, ...]:
+    """Measure a policy file on lives of all families.
+
+    compared: decisions at least, twin: of the twin; by default as the form has them
+    """
     trained = load(policy)
-    spent_us, seen, masks = _met(trained, _COMPARED_QUICK if quick else _COMPARED)
+    wanted = compared or (_COMPARED_QUICK if quick else _COMPARED)
+    spent_us, seen, masks = _met(trained, wanted)
     return (
         _decision_row(spent_us),
         _mismatch_row(trained.network, seen, masks),
-        _twin_row(30 if quick else 300),
+        _twin_row(twin or (_TWIN_QUICK if quick else _TWIN)),
         decisions_row(1.0 if quick else 5.0, runs=3),
     )
 
