@@ -38,14 +38,15 @@ def open_incident(twin: Twin, moment: Moment) -> Scene:
         )
     causes = moment.diagnosis.causes[:_NAMED]
     nodes = [_node_of(cause, twin, moment) for cause in causes]
-    core, job = tables.core[0], tables.jobs[twin.subject]
+    core = tables.core[0]
     now_s = float(core["now_s"])
     row = tables.troubles[0]
     row["fault"], row["job"], row["number"], row["gpu"] = NONE, twin.subject, twin.subject, NONE
-    row["node"], row["cause"], row["placed"] = int(job["first"]), len(CAUSES), False
+    row["node"], row["cause"], row["placed"] = _first_node(twin, moment), len(CAUSES), False
     row["other_node"], row["other_cause"], row["other_placed"] = row["node"], len(CAUSES), False
+    row["probability"] = row["other_probability"] = 0.0
     for place, (cause, node) in enumerate(zip(causes, nodes, strict=True)):
-        prefix = "other_" if place else ""
+        prefix = "other_" if place or _is_second(facts, node) else ""
         row[f"{prefix}node"] = node if node != NONE else row["node"]
         row[f"{prefix}cause"], row[f"{prefix}placed"] = len(CAUSES) + place, node != NONE
         row[f"{prefix}probability"] = cause.probability
@@ -71,7 +72,8 @@ def _note(tables: Tables, twin: Twin, moment: Moment) -> None:
     job["troubled"], job["paged"] = 1, int(not moment.situation.open[Choice.ESCALATE])
     if facts[Fact.RESTARTS_TRIED] > 0:
         job["acted_s"] = float(core["now_s"]) - facts[Fact.SINCE_TRIED_S]
-    node["blamed"], node["blamed_s"] = 1.0 + facts[Fact.NODE_INCIDENTS], core["now_s"]
+    own = float(tables.troubles[0]["placed"])  # this incident counts against its node too
+    node["blamed"], node["blamed_s"] = own + facts[Fact.NODE_INCIDENTS], core["now_s"]
     core["out"] = int(facts[Fact.NODES_OUT])
     tables.site[0]["people_s"] = facts[Fact.PEOPLE_S]
     tables.site[0]["repair_scale"] = repair_scale(float(facts[Fact.REPAIR_S]))
@@ -80,6 +82,18 @@ def _note(tables: Tables, twin: Twin, moment: Moment) -> None:
 def _node_of(cause: Cause, twin: Twin, moment: Moment) -> int:
     name = moment.state.topology.node_of(cause.target)
     return twin.nodes.get(name, NONE)
+
+
+def _is_second(facts: Floats, node: int) -> bool:
+    """Say whether the first cause that has a name is on another node than the one blamed first."""
+    return bool(node != NONE and facts[Fact.NODE_BLAMED] == 0 and facts[Fact.OTHER_BLAMED] > 0)
+
+
+def _first_node(twin: Twin, moment: Moment) -> int:
+    """Return the node that the incident shows, or else the first of its job."""
+    shown = [moment.state.topology.node_of(target) for target in moment.incident.targets[:1]]
+    first = int(twin.tables.jobs[twin.subject]["first"])
+    return twin.nodes.get(shown[0], first) if shown else first
 
 
 def _persistent(causes: Any) -> float:

@@ -90,7 +90,7 @@ class Mirror:
         each = int(tables.nodes["gpus"][0])
         looks, nodes = _looks(known, state, self.usual, each)
         if subject != NONE:
-            _fill_subject(looks[subject], facts, now_s, each)
+            _fill_subject(looks[subject], facts, each)
         _fill_site(tables, facts, looks, subject)
         lay(tables, looks, nodes)
         return Twin(tables, index, {job.id: at for at, job in enumerate(known)}, subject, facts)
@@ -256,16 +256,13 @@ def _looks(
     return looks, np.array(nodes, dtype=np.int32)
 
 
-def _fill_subject(look: Any, facts: Floats, now_s: float, each: int) -> None:
+def _fill_subject(look: Any, facts: Floats, each: int) -> None:
     """Take over what the facts tell of the job that they are about."""
-    interval_s, unsaved_s = float(facts[Fact.INTERVAL_S]), float(facts[Fact.UNSAVED_S])
+    interval_s = float(facts[Fact.INTERVAL_S])
     look["interval_s"] = interval_s if 0 < interval_s < LONG_S else math.inf
     look["stall_s"] = facts[Fact.STALL_S]
     look["save_s"] = min(look["save_s"], look["interval_s"] / 2)
-    runs = look["phase"] == Phase.RUNNING
-    if unsaved_s < LONG_S:
-        look["saved_s"] = (now_s if runs else look["since_s"]) - unsaved_s
-    if runs and facts[Fact.PACE] > 0:
+    if look["phase"] == Phase.RUNNING and facts[Fact.PACE] > 0:
         look["pace"] = min(facts[Fact.PACE], 1.0)
     if look["gpus"] >= each:
         nodes = round(look["gpus"] / each)

@@ -119,7 +119,8 @@ def owed(w: Tables, terms: Array) -> float:
     spares = count_spares(w, len(w.nodes))
     mean = terms[Term.FAULTS_A_DAY] * _NEEDS * terms[Term.REPAIR_S] / _DAY_S
     missed = _shortage(mean, spares) - _shortage(mean, spares + away)
-    return total + missed * squares / gpus * min(back_s, 2.0 * terms[Term.PEOPLE_S])
+    wait_s = min(back_s, 2.0 * terms[Term.PEOPLE_S])
+    return float(total + missed * squares / gpus * wait_s)
 
 
 @compiled
