@@ -19,8 +19,16 @@ from core.types import (
     PlanState,
     Scalar,
 )
-from remediation.catalogue import CATALOG, UNCORDON, VALIDATE_NODE, first_obstacle, inverse_of, make
-from remediation.follow_up import FOLLOW_UP, is_follow_up
+from remediation.catalogue import (
+    CATALOG,
+    REBOOT_NODE,
+    UNCORDON,
+    VALIDATE_NODE,
+    first_obstacle,
+    inverse_of,
+    make,
+)
+from remediation.follow_up import FOLLOW_UP, REPAIR, is_follow_up
 from remediation.guards import GuardSettings, is_lemon, taken_lately_s
 from remediation.subject import job_of, nodes_of
 from remediation.symptoms import symptoms
@@ -43,11 +51,13 @@ class Duty:
 
     record: the plan that took it; since_s: when
     action: what puts it back
+    repairs: a reboot is to mend the node: it is made at once, and only once
     """
 
     record: PlanRecord
     action: Action
     since_s: float
+    repairs: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,7 +85,8 @@ def duties(look: Look) -> tuple[Duty, ...]:
 def due(look: Look, *, new_id: str) -> Plan | None:
     """Return a plan for the first duty that can be done now."""
     for duty in duties(look):
-        if not _is_sound(duty, look) or _is_busy(duty, look) or not _had_its_pause(duty, look):
+        ready = duty.repairs or _is_sound(duty, look)
+        if not ready or _is_busy(duty, look) or not _had_its_pause(duty, look):
             continue
         plan = _plan(duty, look, new_id)
         if first_obstacle(plan.actions, look.state) is None:
@@ -99,7 +110,22 @@ def _of_nodes(look: Look) -> Iterable[Duty]:
         times = taken_lately_s(node.name, look.records, look.guards, now_s=look.now_s)
         if not is_lemon(node, times, look.guards):
             action = make(UNCORDON, Target(node=node.name), {}, plan_id=record.plan.id, step=0)
-            yield Duty(record, action, since_s)
+            yield Duty(record, action, since_s, _is_to_be_repaired(node.name, record, look))
+
+
+def _is_to_be_repaired(node: str, record: PlanRecord, look: Look) -> bool:
+    """Say whether a plan that took the node out asked for a reboot, which was not tried yet."""
+    asked = any(
+        outcome.action.param(REPAIR) is True and node in taken(outcome.action)
+        for outcome in record.outcomes
+    )
+    tried = any(
+        outcome.action.kind == REBOOT_NODE and outcome.action.target.node == node
+        for later in look.records
+        if is_follow_up(later.plan) and later.plan.made_at_s >= record.plan.made_at_s
+        for outcome in later.outcomes
+    )
+    return asked and not tried
 
 
 def _of_kinds(look: Look) -> Iterable[Duty]:
@@ -203,6 +229,8 @@ def _plan(duty: Duty, look: Look, plan_id: str) -> Plan:
     checked = looked_s is not None and looked_s >= duty.since_s
     if duty.action.kind == UNCORDON and not checked:
         steps.insert(0, (VALIDATE_NODE, duty.action.target, {}))
+    if duty.repairs:
+        steps.insert(0, (REBOOT_NODE, duty.action.target, {}))
     actions = tuple(
         make(kind, target, params, plan_id=plan_id, step=number)
         for number, (kind, target, params) in enumerate(steps)
@@ -215,9 +243,11 @@ def _plan(duty: Duty, look: Look, plan_id: str) -> Plan:
         expires_s=look.now_s + LIFE_S,
         cause=before.cause,
         actions=actions,
-        rationale=(
-            f"plan {before.id} did it for {before.cause.fault} on {before.cause.target}, and "
-            f"{duty.action.target} has been well for {QUIET_S / 60:.0f} min."
+        rationale=f"plan {before.id} did it for {before.cause.fault} on {before.cause.target}, and "
+        + (
+            f"a reboot of {duty.action.target} is likely to mend it."
+            if duty.repairs
+            else f"{duty.action.target} has been well for {QUIET_S / 60:.0f} min."
         ),
         lost_gpu_s_with=sum(CATALOG[a.kind].cost(a, look.state) for a in actions),
         lost_gpu_s_without=0.0,

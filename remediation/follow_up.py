@@ -3,6 +3,8 @@
 from core.types import Plan
 
 FOLLOW_UP = "follow-up"
+# Parameter of an action that takes a node out: true where a reboot is to mend the node afterwards.
+REPAIR = "repair"
 
 
 def is_follow_up(plan: Plan) -> bool:

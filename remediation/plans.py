@@ -31,6 +31,7 @@ from remediation.catalogue import (
     UNCORDON,
     make,
 )
+from remediation.follow_up import REPAIR
 from remediation.knobs import usual
 from remediation.remedies import of_cause
 from remediation.situations import Subject
@@ -183,8 +184,15 @@ def _swap(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:
 
 
 def _swap_and_repair(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:
-    away, node = _swap(subject, diagnosis, state), Target(node=subject.node)
-    return (*away, (REBOOT_NODE, node, {}), (UNCORDON, node, {})) if away else ()
+    """Swap; the node's reboot and return are a plan of their own, once the job is well again.
+
+    A node without a job is rebooted at once.
+    """
+    steps, node = _swap(subject, diagnosis, state), Target(node=subject.node)
+    if not steps or subject.job is None:
+        return (*steps, (REBOOT_NODE, node, {}), (UNCORDON, node, {})) if steps else ()
+    kind, target, params = steps[-1]
+    return (*steps[:-1], (kind, target, {**params, REPAIR: True}))
 
 
 def _swap_both(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:

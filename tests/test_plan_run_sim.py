@@ -27,7 +27,7 @@ FOUND_S = BROKEN_S + 120
 @pytest.mark.parametrize(
     ("fault", "cause", "actions"),
     [
-        (XID_79, "gpu_fallen_off_bus", ["cordon", "swap_node", "reboot_node", "uncordon"]),
+        (XID_79, "gpu_fallen_off_bus", ["cordon", "swap_node"]),
         (COOLING, "cooling_degraded", ["cordon", "checkpoint_now", "swap_node"]),
         (LEAK, "memory_leak", ["checkpoint_now", "restart_job"]),
     ],

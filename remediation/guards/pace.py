@@ -8,12 +8,16 @@ from remediation.guards.settings import HOUR_S, GuardSettings
 
 
 def cooled(question: Question, context: GuardContext, settings: GuardSettings) -> Refusal | None:
-    """Refuse to disrupt a target again soon after another plan has."""
+    """Refuse to disrupt a target again soon after another plan has.
+
+    What puts back goes on with what its own incident's plan has taken.
+    """
     targets = {action.target for action in question.disruptive}
     hot = [
         (outcome.ended_s, outcome.action.kind, str(outcome.action.target))
         for record in context.records
         if record.plan.id != question.plan.id
+        and not (question.restores and record.plan.incident_id == question.plan.incident_id)
         for outcome in performed(record)
         if CATALOG[outcome.action.kind].disruptive
         and outcome.action.target in targets

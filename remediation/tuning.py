@@ -1,0 +1,159 @@
+"""Finds the hand-written policies' numbers by trying: the cross-entropy method on tuning lives.
+
+A generation draws candidates from a normal distribution over each number's range, lives the same
+lives with each, fits the distribution to the best, and goes on with fresh lives (Rubinstein 1999).
+The search has as many simulated hours as the learner had; what it found is kept only if it loses
+less than the published numbers on lives that it has not seen.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from core.types import Floats
+from remediation.compiled import choose_greedily, recommend
+from remediation.families import LIVES_A_CLUSTER, TRAIN, TUNING_SEED, Family, family_of, terms_of
+from remediation.greedy import WEIGHTS
+from remediation.knobs import Knob, from_unit, to_unit, usual
+from remediation.rulebook import KNOBS
+from sim.lanes import Lane
+
+Decide = Callable[..., int]
+# The policies that can be tuned: what decides, and its numbers.
+TUNABLE: dict[str, tuple[Decide, Sequence[Knob]]] = {
+    "runbook": (recommend, KNOBS),
+    "greedy": (choose_greedily, WEIGHTS),
+}
+_HOUR_S = 3600.0
+_CLUSTERS = 4096  # of the tuning seeds; what is compared in the end lives on those behind them
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How hard is searched.
+
+    hours:      simulated ones, at most
+    candidates: of a generation, the best ``elite`` of which count; lives: of each of them
+    checks:     lives on which what was found is held against what is usual
+    """
+
+    hours: float = 1e6
+    candidates: int = 32
+    elite: int = 8
+    lives: int = 48
+    checks: int = 400
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What came of a search: (numbers,) the values; mean losses as shares of what was asked.
+
+    hours: simulated; usual_loss, loss: of the usual and of the found numbers on the same fresh
+    lives; low, high: 95 % interval of the ratio of what they lose
+    """
+
+    values: Floats
+    hours: float
+    usual_loss: float
+    loss: float
+    low: float
+    high: float
+
+
+@dataclass(slots=True)
+class Lives:
+    """Lives of a family's clusters; a lane is laid out once for each cluster."""
+
+    family: Family = field(default_factory=lambda: family_of(TRAIN))
+    hours: float = 0.0
+    _lanes: dict[int, tuple[Lane, float]] = field(default_factory=dict)
+
+    def lost(self, decide: Decide, numbers: Floats, seed: int) -> tuple[float, float]:
+        """Live the life of a seed; return what was lost, priced, and asked for, GPU-seconds."""
+        lane, duration_s = self._lane(seed)
+        due = lane.reset(seed, duration_s=duration_s)
+        while due:
+            due = lane.step(decide(lane.facts, lane.open, numbers))
+        self.hours += duration_s / _HOUR_S
+        return lane.priced_gpu_s, lane.account().asked_gpu_s
+
+    def _lane(self, seed: int) -> tuple[Lane, float]:
+        cluster = seed // LIVES_A_CLUSTER
+        if cluster not in self._lanes:
+            scenario = self.family.scenario(seed)
+            lane = Lane(scenario, terms_of(self.family, seed))
+            self._lanes = {cluster: (lane, scenario.duration_s)}
+        return self._lanes[cluster]
+
+
+def tune(
+    policy: str,
+    effort: Effort,
+    *,
+    family: Family | None = None,
+    tell: Callable[[str], None] = lambda line: None,
+) -> Found:
+    """Search a policy's numbers on lives of a family, the one of training by default."""
+    decide, knobs = TUNABLE[policy]
+    lives = Lives(family or family_of(TRAIN))
+    random = np.random.default_rng(effort.seed)
+    middle, spread = to_unit(knobs, usual(knobs)), np.full(len(knobs), 0.3)
+    for number, seeds in enumerate(_generations(effort)):
+        each_hours = effort.candidates * sum(lives.family.hours(seed) for seed in seeds)
+        if lives.hours + each_hours > effort.hours:
+            break
+        drawn = random.normal(middle, spread, (effort.candidates, len(knobs))).clip(0.0, 1.0)
+        drawn[0] = middle
+        numbers = [from_unit(knobs, unit) for unit in drawn]
+        losses = _share(_losses(lives, decide, numbers, seeds))
+        best = drawn[np.argsort(losses)[: effort.elite]]
+        middle = best.mean(axis=0)
+        spread = 0.7 * best.std(axis=0) + 0.3 * spread
+        tell(f"{number}: loses {losses.mean():.4f}, the best {losses.min():.4f}")
+    return _held_against_usual(lives, decide, knobs, from_unit(knobs, middle), effort)
+
+
+def _losses(
+    lives: Lives, decide: Decide, numbers: Sequence[Floats], seeds: Sequence[int]
+) -> Floats:
+    """Return (seeds, numbers, 2) what each lost and what was asked for, GPU-seconds.
+
+    A cluster is laid out once for all numbers.
+    """
+    return np.array([[lives.lost(decide, each, seed) for each in numbers] for seed in seeds])
+
+
+def _share(lived: Floats) -> Floats:
+    """Return (numbers,) the share lost in all lives together, as policies are compared by."""
+    total = lived.sum(axis=0)
+    found: Floats = total[:, 0] / total[:, 1]
+    return found
+
+
+def _generations(effort: Effort) -> Iterator[list[int]]:
+    """Yield the lives of each generation: one of each of the next clusters."""
+    number = 0
+    while True:
+        first = number * effort.lives
+        places = [(first + place) % _CLUSTERS for place in range(effort.lives)]
+        turn = (first // _CLUSTERS) % LIVES_A_CLUSTER
+        yield [TUNING_SEED + place * LIVES_A_CLUSTER + turn for place in places]
+        number += 1
+
+
+def _held_against_usual(
+    lives: Lives, decide: Decide, knobs: Sequence[Knob], found: Floats, effort: Effort
+) -> Found:
+    """Return the better of the found and the usual numbers, on clusters that were not searched."""
+    hours = lives.hours
+    seeds = [TUNING_SEED + (_CLUSTERS + place) * LIVES_A_CLUSTER for place in range(effort.checks)]
+    lived = _losses(lives, decide, (usual(knobs), found), seeds)
+    random = np.random.default_rng(effort.seed)
+    drawn = lived[random.integers(len(lived), size=(2000, len(lived)))].sum(axis=1)
+    shares = drawn[:, :, 0] / drawn[:, :, 1]
+    low, high = np.quantile(shares[:, 1] / shares[:, 0], [0.025, 0.975])
+    before, after = _share(lived)
+    kept = found if after < before else usual(knobs)
+    return Found(kept, hours, float(before), float(after), float(low), float(high))
