@@ -198,7 +198,7 @@ def _byterobust() -> Iterator[Trial]:
             figure=ettr,
             seeds=(3, 16),
             note=(
-                f"{fitted_s / 60:g} min from stop to start are fitted to 97 %: with the times they "
+                f"{fitted_s / 60:.0f} min from stop to start are fitted to 97 %: with times they "
                 f"print it would be {plain:.3f}; the {people:.0%} of incidents that people decide "
                 "(updates, roll-backs) keep them in ours"
             ),
