@@ -35,7 +35,6 @@ from remediation.choosing import ChoosingPolicy
 from remediation.learned import LearnedChooser
 from remediation.policy import Policy
 from remediation.rulebook import Runbook
-from remediation.rules import RulesPolicy
 from sim.catalogue import CAUSES
 from sim.deciding import Decided
 from sim.engine.words import NONE as NOTHING
@@ -182,14 +181,12 @@ async def _controlled(spec: RunSpec, tell: Tell) -> tuple[Sampler, Healing]:
 def chooser_of(spec: RunSpec) -> Chooser:
     """Return what chooses at incidents that are drawn."""
     if spec.learned is None:
-        return Runbook.tuned()
+        return Runbook.tuned(name="runbook")
     return LearnedChooser(spec.learned, fallback=Runbook.tuned())
 
 
 def policy_of(spec: RunSpec) -> Policy:
     """Return the policy that a spec names."""
-    if spec.learned is None:
-        return RulesPolicy()
     return ChoosingPolicy(chooser_of(spec))
 
 

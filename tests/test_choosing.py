@@ -1,0 +1,455 @@
+"""The agent's policy: facts and menu of a live moment, the plan of a choice, and why."""
+
+from dataclasses import replace
+
+import pytest
+
+from core.choice import Choice
+from core.clock import ManualClock
+from core.cluster import ClusterState, JobPhase, NodeCondition, ServiceState
+from core.situation import LONG_S, Fact
+from core.target import Target, TargetKind
+from core.types import Cause, Diagnosis, Incident, OutcomeStatus, PlanState, Scalar, Severity
+from rca.faults.catalogue import FAULTS
+from remediation.choosing import ChoosingPolicy, LiveMoment
+from remediation.evaluation.exploring import Exploring
+from remediation.greedy import Greedy
+from remediation.plans import PROPOSAL_LIFE_S, spare_for
+from remediation.policy import Decision, Past
+from remediation.rulebook import Runbook
+from remediation.thumb import THUMBS
+from tests.fakes import FakeCluster
+from tests.healing import (
+    GONE,
+    HOT,
+    LEAK,
+    NOW_S,
+    anomaly,
+    breach,
+    cordon,
+    diagnosis,
+    ended,
+    guards,
+    incident,
+    plan_of,
+    record_of,
+    swap,
+)
+
+PAST = Past(guards=guards())
+WHERE = {
+    TargetKind.NODE: Target(node="node-1"),
+    TargetKind.GPU: Target(node="node-1", gpu="GPU-8"),
+    TargetKind.PORT: Target(node="node-1", port="eth0"),
+    TargetKind.VOLUME: Target(volume="/shared"),
+    TargetKind.JOB: Target(job="train"),
+    TargetKind.RANK: Target(node="node-1", gpu="GPU-8", job="train", rank="8"),
+    TargetKind.SWITCH: Target(switch="s0"),
+}
+SWAP = ["cordon node-1", "checkpoint_now job train", "swap_node node-1"]
+SWAP_STOPPED = ["cordon node-1", "swap_node node-1"]
+RESTART = ["restart_job job train"]
+SAVE_AND_RESTART = ["checkpoint_now job train", "restart_job job train"]
+PERSON: list[str] = ["a person"]
+NOTHING: list[str] = []
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster(ManualClock(NOW_S))
+
+
+def slow(age_s: float = 60.0) -> Incident:
+    return replace(incident(), opened_s=NOW_S - age_s)
+
+
+def quiet() -> Incident:
+    """Return an incident of a job at its usual speed."""
+    return replace(incident(), anomalies=())
+
+
+def decided(
+    state: ClusterState, found: Diagnosis, about: Incident | None = None, past: Past = PAST
+) -> Decision:
+    policy = ChoosingPolicy(Runbook())
+    return policy.decide(about or quiet(), found, state, now_s=NOW_S, plan_id="p1", past=past)
+
+
+def steps(decision: Decision) -> list[str]:
+    if decision.plan is None:
+        return PERSON if decision.choice is Choice.ESCALATE else NOTHING
+    return [f"{action.kind} {action.target}" for action in decision.plan.actions]
+
+
+def moment(
+    state: ClusterState,
+    found: Diagnosis,
+    about: Incident | None = None,
+    past: Past = PAST,
+) -> LiveMoment:
+    decision = decided(state, found, about, past)
+    assert isinstance(decision.moment, LiveMoment)
+    return decision.moment
+
+
+def of_fault(fault: str) -> Diagnosis:
+    """Return what a diagnosis says of a fault, with how likely it is to stay."""
+    known = FAULTS[fault]
+    cause = Cause(WHERE[known.scope], fault, 0.9, persistent=known.persistent)
+    return Diagnosis("i1", NOW_S, (cause,), 0.1, "test")
+
+
+# How each fault usually shows, and what the runbook does then.
+RUNS, SLOW, CRASHED, HANGS, WARNED, DOWN = "runs", "slow", "crashed", "hangs", "warned", "down"
+USUAL = {
+    "gpu_fallen_off_bus": (CRASHED, SWAP_STOPPED),
+    "gpu_hang": (CRASHED, SWAP_STOPPED),
+    "gpu_slow": (SLOW, SWAP),
+    "gpu_pcie_errors": (SLOW, SWAP),
+    "gpu_ecc_uncorrectable": (CRASHED, SWAP_STOPPED),
+    "gpu_row_remap": (CRASHED, SWAP_STOPPED),
+    "cooling_degraded": (SLOW, SWAP),
+    "gpu_heat_contact": (SLOW, SWAP),
+    "gpu_power_fault": (CRASHED, SWAP_STOPPED),
+    "power_capped": (SLOW, NOTHING),
+    "power_lost": (DOWN, SWAP_STOPPED),
+    "gpu_nvlink_errors": (CRASHED, SWAP_STOPPED),
+    "nvswitch_fault": (CRASHED, SWAP_STOPPED),
+    "network_port_errors": (SLOW, SWAP),
+    "network_link_down": (CRASHED, SWAP_STOPPED),
+    "network_slow": (SLOW, NOTHING),
+    "network_error": (CRASHED, RESTART),
+    "switch_down": (CRASHED, PERSON),
+    "node_silent": (DOWN, SWAP_STOPPED),
+    "host_machine_check": (DOWN, SWAP_STOPPED),
+    "driver_hang": (CRASHED, SWAP_STOPPED),
+    "kernel_panic": (DOWN, SWAP_STOPPED),
+    "cpu_contention": (SLOW, SWAP),
+    "noisy_neighbour": (SLOW, NOTHING),
+    "memory_leak": (WARNED, SAVE_AND_RESTART),
+    "file_handle_leak": (WARNED, SAVE_AND_RESTART),
+    "volume_filling": (WARNED, PERSON),
+    "storage_slow": (SLOW, NOTHING),
+    "storage_error": (CRASHED, RESTART),
+    "data_loading_slow": (SLOW, ["tune_job job train"]),
+    "data_loader_failed": (CRASHED, RESTART),
+    "checkpoint_failing": (RUNS, PERSON),
+    "software_error": (CRASHED, RESTART),
+    "job_hang": (HANGS, SAVE_AND_RESTART),
+    "gpu_memory_leak": (WARNED, SAVE_AND_RESTART),
+    "nan_loss": (RUNS, ["rollback_job job train"]),
+    "bad_release": (RUNS, ["shift_canary job train"]),
+    "driver_rollout": (SLOW, ["stop_rollout cluster"]),
+    "version_mismatch": (CRASHED, SWAP_STOPPED),
+    "node_taken_down": (DOWN, SWAP_STOPPED),
+    "inference_overload": (RUNS, ["scale_service job train"]),
+}
+
+
+def test_what_is_usual_is_said_of_every_fault() -> None:
+    assert set(USUAL) == set(FAULTS)
+
+
+@pytest.mark.parametrize("fault", sorted(USUAL))
+async def test_every_fault_has_a_sensible_answer(cluster: FakeCluster, fault: str) -> None:
+    how, expected = USUAL[fault]
+    about = quiet()
+    train = cluster.jobs["train"]
+    if how in (CRASHED, DOWN):
+        cluster.jobs["train"] = replace(train, phase=JobPhase.STOPPED)
+    if how == DOWN:
+        cluster.by_hand("node-1", NodeCondition.DOWN)
+    if how == SLOW:
+        about = slow(age_s=3600.0)
+    if how == WARNED:
+        about = replace(about, breaches=(breach(now_s=NOW_S - 900),))
+    if how == HANGS:
+        hang = replace(anomaly(Target(job="train"), now_s=NOW_S), detector="hang")
+        about = replace(about, opened_s=NOW_S - 900, anomalies=(hang,))
+    if fault in ("bad_release", "inference_overload"):
+        service = ServiceState(replicas=4, ready=4, least=2, most=8, batch=8, canary=0.1)
+        cluster.jobs["train"] = replace(train, kind="service", service=service)
+    state = await cluster.state()
+    if fault == "driver_rollout":
+        state = replace(state, rollouts=("580.1",))
+
+    assert steps(decided(state, of_fault(fault), about)) == expected
+
+
+async def test_a_swapped_node_that_a_reset_may_mend_is_to_be_rebooted(cluster: FakeCluster) -> None:
+    plan = decided(await cluster.state(), diagnosis(GONE)).plan
+
+    assert plan is not None
+    assert dict(plan.actions[2].params) == {"job": "train", "spare": "node-10", "repair": True}
+    assert plan.expires_s == NOW_S + PROPOSAL_LIFE_S
+    hot = decided(await cluster.state(), diagnosis(HOT)).plan
+    assert hot is not None
+    assert hot.actions[2].param("repair") is None
+
+
+async def test_a_gpu_that_is_blamed_names_its_node(cluster: FakeCluster) -> None:
+    cause = Cause(Target(gpu="GPU-8"), HOT, 0.9)
+
+    assert steps(decided(await cluster.state(), Diagnosis("i1", NOW_S, (cause,), 0.1, "t"))) == SWAP
+
+
+async def test_a_free_broken_node_is_only_kept_from_jobs(cluster: FakeCluster) -> None:
+    assert steps(decided(await cluster.state(), diagnosis(node="node-6"))) == ["cordon node-6"]
+    cluster.by_hand("node-6", NodeCondition.DRAINED, owner="gpumedic")
+    assert steps(decided(await cluster.state(), diagnosis(node="node-6"))) == NOTHING
+
+
+@pytest.mark.parametrize("phase", [JobPhase.PENDING, JobPhase.COMPLETED])
+async def test_a_job_that_is_not_on_the_node_is_left_alone(
+    cluster: FakeCluster, phase: JobPhase
+) -> None:
+    cluster.jobs["train"] = replace(cluster.jobs["train"], phase=phase)
+
+    assert steps(decided(await cluster.state(), diagnosis())) == ["cordon node-1"]
+
+
+async def test_what_is_not_known_or_likely_is_left_alone(cluster: FakeCluster) -> None:
+    state = await cluster.state()
+    likely_calm = replace(diagnosis(probability=0.3), unknown=0.2, no_fault=0.5)
+
+    assert steps(decided(state, Diagnosis("i1", NOW_S, (), 1.0, "test"))) == NOTHING
+    assert steps(decided(state, likely_calm)) == NOTHING
+    assert steps(decided(state, diagnosis(probability=0.4))) == NOTHING
+
+
+async def test_what_the_guards_forbid_is_proposed_so_that_they_say_why(
+    cluster: FakeCluster,
+) -> None:
+    """The policy waits; the plan that it would have made tells people what stands in its way."""
+    past = Past(guards=guards(min_probability=0.95))
+
+    found = decided(await cluster.state(), diagnosis(), past=past)
+
+    assert found.choice is Choice.WAIT
+    assert steps(found) == SWAP
+    assert found.moment is not None
+    assert not found.moment.situation.open[Choice.SWAP]
+
+
+async def test_without_a_spare_a_job_shrinks_if_it_can(cluster: FakeCluster) -> None:
+    cluster = FakeCluster(ManualClock(NOW_S), spares=0, nodes=6)
+    cluster.jobs["train"] = replace(
+        cluster.jobs["train"], phase=JobPhase.STOPPED, least_nodes=2, most_nodes=4
+    )
+
+    assert steps(decided(await cluster.state(), diagnosis())) == [
+        "cordon node-1",
+        "shrink_job job train",
+    ]
+
+
+async def test_two_suspects_are_swapped_in_one_stop(cluster: FakeCluster) -> None:
+    cluster.jobs["train"] = replace(cluster.jobs["train"], phase=JobPhase.STOPPED)
+    causes = (
+        Cause(Target(node="node-1"), HOT, 0.5),
+        Cause(Target(node="node-2"), HOT, 0.4),
+    )
+    found = decided(
+        await cluster.state(),
+        Diagnosis("i1", NOW_S, causes, 0.1, "test"),
+        past=Past(guards=guards(min_probability=0.4)),
+    )
+
+    assert steps(found) == ["cordon node-1", "cordon node-2", "swap_nodes job train"]
+    assert found.plan is not None
+    assert found.plan.actions[2].param("spares") == "node-10,node-11"
+
+
+async def test_the_plan_says_why_and_what_else_there_was(cluster: FakeCluster) -> None:
+    plan = decided(await cluster.state(), diagnosis()).plan
+
+    assert plan is not None
+    assert plan.rationale.startswith(
+        "cooling_degraded on node-1 (probability 0.90): cordon, checkpoint_now, swap_node, which "
+        "ends it with probability 0.9"
+    )
+    assert "Runbook chose to swap: expected to lose" in plan.rationale
+    assert "wait" in plan.rationale
+    assert plan.lost_gpu_s_with == pytest.approx(32 * (13 + 50 + 0.009 * 32 + 120))
+    assert plan.lost_gpu_s_without > plan.lost_gpu_s_with
+
+
+async def test_the_same_input_gives_the_same_plan(cluster: FakeCluster) -> None:
+    again = FakeCluster(ManualClock(NOW_S))
+    first = decided(await cluster.state(), diagnosis())
+    assert first.plan == decided(await again.state(), diagnosis()).plan
+
+
+async def test_a_policy_that_explores_tells_its_chances(cluster: FakeCluster) -> None:
+    policy = ChoosingPolicy(Exploring(THUMBS["no_op"](), share=0.4))
+    found = policy.decide(
+        quiet(), diagnosis(), await cluster.state(), now_s=NOW_S, plan_id="p", past=PAST
+    )
+
+    assert sum(found.chances) == pytest.approx(1.0)
+    assert found.chances[Choice.WAIT] > 0.6
+    assert ChoosingPolicy(Greedy()).name == "greedy"
+
+
+# Facts
+
+
+async def facts(cluster: FakeCluster, found: Diagnosis, **of: object) -> dict[Fact, float]:
+    about, past = of.get("about"), of.get("past", PAST)
+    assert about is None or isinstance(about, Incident)
+    assert isinstance(past, Past)
+    seen = moment(await cluster.state(), found, about, past).situation.facts
+    return {fact: float(seen[fact]) for fact in Fact}
+
+
+async def test_what_the_scheduler_tells_of_the_job_is_known(cluster: FakeCluster) -> None:
+    cluster.jobs["train"] = replace(
+        cluster.jobs["train"], interval_s=600.0, step_s=6.0, usual_step_s=4.5, asked_nodes=5
+    )
+    seen = await facts(cluster, diagnosis())
+
+    assert (seen[Fact.JOB_RUNS], seen[Fact.JOB_STARTS], seen[Fact.JOB_STOPPED]) == (1, 0, 0)
+    assert (seen[Fact.JOB_GPUS], seen[Fact.JOB_NODES], seen[Fact.GPUS]) == (32, 4, 96)
+    assert seen[Fact.UNSAVED_S] == 600
+    assert seen[Fact.INTERVAL_S] == 600
+    assert seen[Fact.PACE] == pytest.approx(0.75)
+    assert seen[Fact.SHRUNK] == pytest.approx(0.2)
+    assert seen[Fact.SINCE_TRIED_S] == LONG_S
+    assert (seen[Fact.SPARES], seen[Fact.FREE_NODES]) == (2, 6)
+    assert seen[Fact.OUT_ROOM] == 4
+
+
+async def test_belief_is_split_by_node_and_by_what_ends_it(cluster: FakeCluster) -> None:
+    causes = (
+        Cause(Target(node="node-1"), HOT, 0.5),
+        Cause(Target(node="node-2"), GONE, 0.2),
+        Cause(Target(node="node-1"), LEAK, 0.1),
+        Cause(Target(node="node-9"), HOT, 0.1),
+    )
+    found = Diagnosis("i1", NOW_S, causes, 0.06, "test", no_fault=0.04)
+    seen = await facts(cluster, found)
+
+    assert seen[Fact.NODE_BLAMED] == pytest.approx(0.6)
+    assert seen[Fact.OTHER_BLAMED] == pytest.approx(0.2)  # node-9 is none of the job's
+    assert (seen[Fact.UNKNOWN], seen[Fact.NO_FAULT]) == (0.06, 0.04)
+    assert sum(seen[fact] for fact in list(Fact)[:9]) == pytest.approx(1.0)
+
+
+async def test_tries_for_this_incident_count_by_what_they_did(cluster: FakeCluster) -> None:
+    restart: tuple[str, Target, dict[str, Scalar]] = ("restart_job", Target(job="train"), {})
+    tried = [
+        plan_of(restart, id="a"),
+        plan_of(cordon("node-1"), swap("node-1"), id="b"),
+        plan_of(restart, id="c", incident_id="another"),
+        plan_of(restart, id="d"),
+    ]
+    records = []
+    for number, plan in enumerate(tried):
+        status = OutcomeStatus.WOULD_DO if plan.id == "d" else OutcomeStatus.SUCCEEDED
+        at_s = NOW_S - 1000 + 100 * number
+        outcomes = [ended(action, status, at_s=at_s) for action in plan.actions]
+        records.append(record_of(plan, PlanState.DONE, *outcomes, since_s=at_s))
+    seen = await facts(cluster, diagnosis(), past=Past(tuple(records), guards=guards()))
+
+    assert (seen[Fact.RESTARTS_TRIED], seen[Fact.MOVES_TRIED]) == (1, 1)
+    assert seen[Fact.SINCE_TRIED_S] == 900
+
+
+async def test_a_node_s_earlier_incidents_fade(cluster: FakeCluster) -> None:
+    week_s = 7 * 86_400.0
+    earlier = tuple(
+        replace(incident(id=name), opened_s=NOW_S - weeks * week_s)
+        for name, weeks in (("one", 1), ("two", 2))
+    )
+    other = replace(incident("node-3", id="three"), opened_s=NOW_S - 60)
+    diagnoses = {each.id: diagnosis(incident_id=each.id) for each in earlier}
+    diagnoses["three"] = diagnosis(node="node-3", incident_id="three")
+    past = Past((), (*earlier, other), diagnoses, guards())
+    seen = await facts(cluster, diagnosis(), past=past)
+
+    assert seen[Fact.NODE_INCIDENTS] == pytest.approx(0.5 + 0.25)
+    assert seen[Fact.OTHERS_OPEN] == 3
+
+
+@pytest.mark.parametrize(
+    ("in_s", "low", "high"), [(600, 0.8, 0.9), (1800, 0.4, 0.5), (6000, 0, 0.1)]
+)
+async def test_a_warning_counts_as_far_as_it_comes_soon(
+    cluster: FakeCluster, in_s: float, low: float, high: float
+) -> None:
+    warned = replace(
+        breach(now_s=NOW_S),
+        expected_s=NOW_S + in_s,
+        earliest_s=NOW_S + in_s - 500,
+        latest_s=NOW_S + in_s + 500,
+    )
+    seen = await facts(cluster, diagnosis(LEAK), about=replace(quiet(), breaches=(warned,)))
+
+    assert low <= seen[Fact.BREACH] <= high
+
+
+async def test_a_hang_is_no_pace_at_all(cluster: FakeCluster) -> None:
+    hang = replace(anomaly(Target(job="train"), now_s=NOW_S), detector="hang")
+
+    assert (await facts(cluster, diagnosis(), about=slow()))[Fact.PACE] == pytest.approx(6 / 9)
+    about = replace(quiet(), anomalies=(hang,), severity=Severity.CRITICAL)
+    assert (await facts(cluster, diagnosis(), about=about))[Fact.PACE] == 0
+    old = replace(hang, start_s=NOW_S - 7200, end_s=NOW_S - 7000)
+    assert (await facts(cluster, diagnosis(), about=replace(about, anomalies=(old,))))[
+        Fact.PACE
+    ] == 1
+
+
+async def test_how_long_nodes_were_away_is_learned(cluster: FakeCluster) -> None:
+    away = plan_of(cordon("node-1"), swap("node-1"), id="a")
+    back = plan_of(("uncordon", Target(node="node-1"), {}), id="b")
+    records = (
+        record_of(
+            away,
+            PlanState.DONE,
+            *(ended(a, OutcomeStatus.SUCCEEDED, at_s=NOW_S - 7200) for a in away.actions),
+        ),
+        record_of(
+            back,
+            PlanState.DONE,
+            ended(back.actions[0], OutcomeStatus.SUCCEEDED, at_s=NOW_S - 3600),
+        ),
+    )
+    before = (await facts(cluster, diagnosis()))[Fact.REPAIR_S]
+    after = (await facts(cluster, diagnosis(), past=Past(records, guards=guards())))[Fact.REPAIR_S]
+
+    assert before == 86_400
+    assert after == pytest.approx((2 * 86_400 + 3600) / 3)
+
+
+# Spares
+
+
+async def test_the_nearest_free_spare_of_the_same_size_is_chosen() -> None:
+    """node-1 is in rack r0 under switch s0 with r1; racks r2 and r3 are under s1."""
+    cluster = FakeCluster(ManualClock(NOW_S), nodes=16, spares=0)
+    for name in ("node-3", "node-6", "node-13"):
+        cluster.nodes[name] = replace(cluster.nodes[name], spare=True)
+    free = replace(cluster.jobs["train"], nodes=("node-0", "node-1"))
+
+    chosen = []
+    for taken in ("node-3", "node-6", "node-13", ""):
+        cluster.jobs["train"] = free
+        chosen.append(spare_for("node-1", await cluster.state()))
+        if taken:
+            cluster.by_hand(taken, NodeCondition.CORDONED, owner="ada")
+
+    assert chosen == ["node-3", "node-6", "node-13", ""]
+
+
+async def test_a_spare_with_a_job_or_other_gpus_does_not_fit(cluster: FakeCluster) -> None:
+    cluster.jobs["train"] = replace(cluster.jobs["train"], nodes=("node-1", "node-10"))
+    state = await cluster.state()
+    assert spare_for("node-1", state) == "node-11"
+    assert spare_for("node-1", state, but="node-11") == ""
+
+    keep = state.topology.gpu_node != 11
+    gpus = tuple(gpu for gpu, kept in zip(state.topology.gpus, keep, strict=True) if kept)
+    smaller = replace(state.topology, gpus=gpus, gpu_node=state.topology.gpu_node[keep])
+
+    assert spare_for("node-1", replace(state, topology=smaller)) == ""
