@@ -10,6 +10,7 @@ from core.situation import Fact
 from core.target import Target
 from sim.engine.words import NONE, Hold, Phase
 from sim.scenario import COOLING, LEAK, XID_79
+from sim.terms import Shield
 from tests.deciding import (
     HOUR_S,
     JOBS,
@@ -214,3 +215,18 @@ def test_a_plan_for_one_incident_keeps_others_from_its_job() -> None:
 
     assert bool(lane.orders[0]["worked"])
     assert lane.tables.jobs[0]["handled"] == NONE
+
+
+def test_a_node_that_is_still_broken_is_blamed_anew_and_may_be_taken_out() -> None:
+    faults = (on(1, XID_79), on(2, LEAK, onset_s=10 * HOUR_S))
+    shield = Shield(max_nodes_out=8, max_ratio_out=1.0, cooldown_s=0.0, min_probability=0.5)
+    found = 0
+    for seed in range(20, 50):
+        lane = begun(lane_with(*faults, shield=shield, blame=0.7), seed=seed)
+        first = int(lane.tables.troubles[0]["node"])
+        if first == 1 or not lane.open[Choice.SWAP]:
+            continue
+        choose(lane, Choice.SWAP)
+        found += lane.facts[Fact.NODE_BLAMED] >= 0.6 and lane.open[Choice.SWAP]
+        assert lane.tables.troubles[0]["moves"] == 1
+    assert found >= 1

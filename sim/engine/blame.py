@@ -25,7 +25,8 @@ _WEEK_S = 7 * 86400.0
 _CLASS = 2**32
 _PEOPLE = 2**49  # no alarm's address
 _COMING = 2**40  # behind the numbers of faults that came
-_LANES = 16  # draws for one fault, by address
+_LANES = 32  # draws for one fault, by address
+_AGAIN, _FOUND, _TURNS = 16, 24, 8  # lanes of later diagnoses; after so many they repeat
 NOTICE, HEARD = 0, 9  # lanes: when a fault or precursor is noticed; whether a precursor is
 _SEEN_LO, _SEEN_HI = 0.5, 0.84  # probability of the cause that a precursor tells of; 84 % come
 _RIGHT, _SURE, _WHICH_NODE, _WHICH, _WHICH_CAUSE, _STAYS, _STAYS_SURE, _PERSON = (
@@ -128,16 +129,23 @@ def coming_luck(w: Tables, node: int, kind: int, lane: int) -> float:
 
 @compiled
 def guess(w: Tables, trouble: int) -> None:
-    """Blame the second cause where the job has the first one's node no more, and is troubled yet.
+    """Blame another where the job has the first cause's node no more, and is troubled yet.
 
-    Where it has neither, any node may be to blame.
+    What shows anew is diagnosed anew, and right as often as before. Where it is not: the second
+    cause; where the job has not its node either, any node may be to blame.
     """
     row = w.troubles[trouble]
     job = row["job"]
     if has(w, row["node"], job):
         return
     row["gpu"] = NONE
-    if has(w, row["other_node"], job) and row["other_probability"] > 0:
+    if _finds(w, trouble):
+        fault = row["fault"]
+        kind = w.classes[w.faults[fault]["class"]]
+        _name(w, trouble, w.faults[fault]["node"], kind["cause"], True, True)
+        luck = drawn(w, fault, _AGAIN + int(row["moves"]) % _TURNS)
+        row["probability"] = _SURE_LO + (_SURE_HI - _SURE_LO) * luck
+    elif has(w, row["other_node"], job) and row["other_probability"] > 0:
         row["probability"] = row["other_probability"] / (1.0 - row["probability"])
         row["node"], row["cause"] = row["other_node"], row["other_cause"]
         row["placed"] = row["other_placed"]
@@ -158,6 +166,19 @@ def luck_of_person(w: Tables, trouble: int) -> float:
         return drawn(w, row["fault"], _PERSON)
     who, when = int(row["number"]), int(row["opened_s"])
     return uniform(w.core[0]["seed"], Purpose.BLAME, _PEOPLE + who, when)
+
+
+@compiled
+def _finds(w: Tables, trouble: int) -> bool:
+    """Say whether a diagnosis of what shows anew blames the node that is broken."""
+    row = w.troubles[trouble]
+    fault = row["fault"]
+    if fault == NONE or not math.isnan(w.faults[fault]["mended_s"]):
+        return False
+    node = w.faults[fault]["node"]
+    if node == NONE or not has(w, node, row["job"]):
+        return False
+    return drawn(w, fault, _FOUND + int(row["moves"]) % _TURNS) < w.site[0]["blame"]
 
 
 @compiled

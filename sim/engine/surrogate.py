@@ -254,10 +254,15 @@ def _touched(w: Tables, trouble: int) -> bool:
 
 @compiled
 def _is_another(w: Tables, trouble: int) -> bool:
-    """Say whether the job was struck since by another fault than the trouble is about."""
+    """Say whether it is not the trouble's fault that its job stands: another struck it since.
+
+    Or other incidents ask for it, as far as nothing is known of what it stands by.
+    """
     row = w.troubles[trouble]
-    struck = w.jobs[row["job"]]["struck"]
-    return bool(struck != NONE and struck != row["fault"])
+    job = w.jobs[row["job"]]
+    if job["struck"] == NONE:
+        return bool(job["troubled"] > 1)
+    return bool(job["struck"] != row["fault"])
 
 
 @compiled
