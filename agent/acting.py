@@ -53,9 +53,10 @@ def _chooser(name: str, state_dir: Path) -> Chooser:
             return Greedy()
         case "twin":
             # Compiles the simulator's engine: only where it is wanted.
-            from remediation.evaluation.policies import Effort, looking_ahead  # noqa: PLC0415
+            from remediation.evaluation.policies import looking_ahead  # noqa: PLC0415
+            from remediation.twin.lookahead import TwinSettings  # noqa: PLC0415
 
-            return looking_ahead(Runbook.tuned(name="runbook"), Effort())
+            return looking_ahead(Runbook.tuned(name="runbook"), TwinSettings())
         case "adopted":
             return _adopted(state_dir)
         case path:

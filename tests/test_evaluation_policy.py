@@ -16,7 +16,7 @@ from remediation.evaluation.gate import verdict
 from remediation.evaluation.intervals import even_ratio, gap_closed, mean, ratio
 from remediation.evaluation.life import LifeResult
 from remediation.evaluation.play import play
-from remediation.evaluation.policies import BUILT_IN, ORACLE, STATIC, Effort, Entrant, entrants
+from remediation.evaluation.policies import BUILT_IN, ORACLE, STATIC, Entrant, entrants
 from remediation.evaluation.rows import best_honest, rows
 from remediation.evaluation.suites import GATE, SUITES
 from remediation.families import FAMILIES, HELD_OUT_SEED, LIVES_A_CLUSTER, TUNING_SEED
@@ -29,7 +29,7 @@ RULE = "tuned_runbook"
 
 
 def lives(*names: str, seed: int = SEED) -> tuple[LifeResult, ...]:
-    return play(SMALL, seed, tuple(map(Entrant, names)), effort=Effort.quick())
+    return play(SMALL, seed, tuple(map(Entrant, names)))
 
 
 def untimed(results: Sequence[LifeResult]) -> list[LifeResult]:
@@ -105,7 +105,7 @@ class Stubborn:
 
 
 def test_what_is_not_open_is_not_done_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(playing, "make", lambda who, lane, effort: Stubborn())
+    monkeypatch.setattr(playing, "make", lambda who, lane: Stubborn())
 
     found = lives("no_op")[0]
 
@@ -275,13 +275,19 @@ def test_all_names_every_policy_and_an_unknown_one_is_answered() -> None:
 
 
 def test_suites_share_no_life_with_training_or_each_other() -> None:
-    seeds = {name: set(suite.seeds(1000)) for name, suite in SUITES.items()} | {
-        "gate": set(GATE.seeds(1000))
+    seeds = {name: set(suite.all_seeds(1000)) for name, suite in SUITES.items()} | {
+        "gate": set(GATE.all_seeds(1000))
     }
     clusters = {name: {seed // LIVES_A_CLUSTER for seed in each} for name, each in seeds.items()}
 
-    assert all(len(each) == 1000 for each in clusters.values())
+    assert {name: len(each) for name, each in clusters.items()} == {
+        "held-out": 5000,
+        "seeds": 1000,
+        "tuning": 1000,
+        "train": 1000,
+        "gate": 6000,
+    }
     assert min(seeds["held-out"]) >= HELD_OUT_SEED
     assert max(seeds["train"]) < TUNING_SEED <= min(seeds["tuning"])
     apart = ("train", "tuning", "held-out", "gate")
-    assert len(set.union(*(clusters[name] for name in apart))) == 4000
+    assert len(set.union(*(clusters[name] for name in apart))) == 13_000

@@ -176,3 +176,15 @@ def test_a_terminal_is_spared_the_rows_of_single_families() -> None:
 def test_figures_without_policies_cannot_be_drawn() -> None:
     with pytest.raises(InputError, match="no row of a policy"):
         plot(figures("trial", ()))
+
+
+def test_the_page_about_policies_shows_the_figures_that_are_kept() -> None:
+    docs = Path(__file__).parent.parent / "docs"
+    kept = docs / "results" / "evaluate_policy.json"
+    _, _, rest = (docs / "policies.md").read_text().partition("<!-- figures -->\n")
+    written, _, _ = rest.partition("<!-- /figures -->")
+
+    if not kept.exists():
+        assert written == "No figures are kept yet.\n"
+    else:
+        assert written == page(from_json(Figures, json.loads(kept.read_text())))

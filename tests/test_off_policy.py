@@ -1,15 +1,21 @@
 """What another policy would have lost is told from a journal where chance left it to be told."""
 
+import json
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from agent.cli import app
+from agent.database import Database
+from agent.store import SqliteStore
 from core.choice import Choice
 from core.cluster import ClusterState
 from core.situation import Fact, Situation
-from core.types import Diagnosis, Floats, Incident
-from remediation.decided import Decided
+from core.types import Diagnosis, Floats, Incident, IncidentState, Severity
+from remediation.decided import Decided, entry
 from remediation.evaluation.exploring import SAFE, Exploring
 from remediation.evaluation.journal import logged
 from remediation.evaluation.off_policy import Logged, agreement, estimate
@@ -234,3 +240,66 @@ def test_what_has_no_end_or_no_shadow_is_left_out_and_a_draw_counts_once() -> No
 
     assert len(logged([alone, *again], {"i": 60.0}).lost) == 1
     assert len(logged(again, {}).lost) == 0
+
+
+def over(name: str, at_s: float) -> Incident:
+    return Incident(
+        id=name,
+        state=IncidentState.RESOLVED,
+        severity=Severity.WARNING,
+        opened_s=at_s - 900,
+        updated_s=at_s,
+        resolved_s=at_s,
+        title="over",
+        targets=(),
+        jobs=(),
+    )
+
+
+async def keep(folder: Path, decisions: list[Decided], incidents: list[Incident]) -> None:
+    database = Database.open(folder, owner="a test")
+    try:
+        store = SqliteStore(database)
+        await store.put(*incidents)
+        await store.journal([entry(each) for each in decisions])
+    finally:
+        database.close()
+
+
+def shadow_said(folder: Path, *words: str) -> str:
+    config = folder / "config.toml"
+    config.write_text(f'state_dir = "{folder}"\n')
+    where = ["policy", "shadow", "--config", str(config), *words]
+    said = CliRunner().invoke(app, where, catch_exceptions=False, env={"COLUMNS": "200"})
+    assert said.exit_code == 0
+    return " ".join(said.stdout.split())
+
+
+async def test_the_command_line_tells_what_the_shadow_would_have_lost(tmp_path: Path) -> None:
+    job = {"JOB_GPUS": 16.0, "AGE_S": 0.0}
+    made = [
+        replace(decided(100.0, Choice.WAIT, choice, **job), incident_id=f"i{k}")
+        for k, choice in enumerate([Choice.WAIT, Choice.SWAP] * 20)
+    ]
+    await keep(tmp_path, made, [over(f"i{k}", 1000.0) for k in range(40)])
+
+    found = json.loads(shadow_said(tmp_path, "--json"))
+
+    assert (found["same"], found["decisions"], found["incidents"]) == (20, 40, 40)
+    assert found["by_choice"] == {"wait": [20, 40]}
+    assert found["why_not"] == ""
+    assert found["lost_gpu_s_an_incident"]["acting"][0] == 900 * 8
+    assert found["lost_gpu_s_an_incident"]["snips"][0] == 900 * 8
+    assert "rl chose the same on 20 of 40 decisions" in shadow_said(tmp_path)
+
+
+async def test_the_command_line_says_why_nothing_can_be_told(tmp_path: Path) -> None:
+    sure = replace(
+        decided(100.0, Choice.WAIT, Choice.SWAP, JOB_GPUS=8.0),
+        propensity=1.0,
+        shadow_propensity=0.0,
+    )
+    await keep(tmp_path, [sure], [over("i", 1000.0)])
+
+    assert "left nothing to chance" in shadow_said(tmp_path)
+    assert "set policy.shadow and wait" in shadow_said(tmp_path, "--since", "1h")

@@ -5,7 +5,7 @@ import time
 from core.choice import Choice
 from remediation.audit_lane import audit_lane
 from remediation.evaluation.life import MOST_DECISIONS, LifeResult
-from remediation.evaluation.policies import Effort, Entrant, make
+from remediation.evaluation.policies import Entrant, make
 from remediation.families import Family, terms_of
 from sim.lanes import Lane
 
@@ -13,17 +13,15 @@ _DAY_S = 86_400.0
 NOT_OPEN = "not_open"
 
 
-def play(
-    family: Family, seed: int, entrants: tuple[Entrant, ...], *, effort: Effort
-) -> tuple[LifeResult, ...]:
+def play(family: Family, seed: int, entrants: tuple[Entrant, ...]) -> tuple[LifeResult, ...]:
     """Live a life under each policy in turn: the same cluster and faults for all of them."""
     lane = Lane(family.scenario(seed), terms_of(family, seed))
-    return tuple(_lived(lane, family, seed, each, effort) for each in entrants)
+    return tuple(_lived(lane, family, seed, each) for each in entrants)
 
 
-def _lived(lane: Lane, family: Family, seed: int, who: Entrant, effort: Effort) -> LifeResult:
+def _lived(lane: Lane, family: Family, seed: int, who: Entrant) -> LifeResult:
     due = lane.reset(seed, duration_s=lane.scenario.duration_s)
-    chooser = make(who, lane, effort)
+    chooser = make(who, lane)
     decisions, spent_s, wrong = 0, 0.0, []
     while due:
         choice = Choice.WAIT

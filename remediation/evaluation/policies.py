@@ -1,7 +1,8 @@
 """Every policy by name, made anew for each life."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import InputError
@@ -28,6 +29,8 @@ TWIN_OVER = "twin_over_"  # and the policy whose choice it keeps where none is s
 STATIC = (*(name for name in THUMBS if name != RANDOM), RUNBOOK, TUNED)
 # Not to be had in life: they know the fault, or which rule will have been best.
 HINDSIGHT = (BEST_STATIC, ORACLE)
+# In life a decision has a time limit; here a busy machine must not change what is decided.
+_AS_LONG_AS_IT_TAKES = TwinSettings(limit_s=math.inf)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,18 +39,6 @@ class Entrant:
 
     name: str
     trained: Trained | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """How hard those look that try things out: roll-outs of a candidate."""
-
-    twin: TwinSettings = field(default_factory=TwinSettings)
-
-    @classmethod
-    def quick(cls) -> "Effort":
-        """Return the effort of a short evaluation."""
-        return cls(TwinSettings(rounds=(4, 4)))
 
 
 _PLAIN: Mapping[str, Callable[[], Chooser]] = {
@@ -60,16 +51,18 @@ _PLAIN: Mapping[str, Callable[[], Chooser]] = {
 BUILT_IN = (*_PLAIN, TWIN, ORACLE)
 
 
-def make(entrant: Entrant, lane: Lane, effort: Effort) -> Chooser:
+def make(entrant: Entrant, lane: Lane) -> Chooser:
     """Return the policy for a life that a lane is about to live; nothing is kept between lives."""
     name = entrant.name
     if entrant.trained is not None:
         learned = LearnedChooser(entrant.trained, fallback=Runbook.tuned())
-        return looking_ahead(learned, effort) if name.startswith(TWIN_OVER) else learned
+        return (
+            looking_ahead(learned, _AS_LONG_AS_IT_TAKES) if name.startswith(TWIN_OVER) else learned
+        )
     if name == ORACLE:
         return Oracle(lane)
     if name == TWIN:
-        return looking_ahead(Runbook.tuned(), effort)
+        return looking_ahead(Runbook.tuned(), _AS_LONG_AS_IT_TAKES)
     return _PLAIN[name]()
 
 
@@ -79,10 +72,10 @@ def shipped() -> dict[str, Trained]:
     return {file.stem: load(file) for file in files}
 
 
-def looking_ahead(inner: Chooser, effort: Effort) -> Chooser:
+def looking_ahead(inner: Chooser, settings: TwinSettings) -> Chooser:
     """Return a policy that tries choices on; the tuned runbook goes on inside its roll-outs."""
     within = Within(Inner.RUNBOOK, tuned(RUNBOOK, KNOBS))
-    return TwinLookahead(inner, effort.twin, within=within)
+    return TwinLookahead(inner, settings, within=within)
 
 
 def entrants(words: Sequence[str], trained: Mapping[str, Trained]) -> tuple[Entrant, ...]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from core.errors import InputError
 from remediation.families import HELD_OUT, HELD_OUT_SEED, LIVES_A_CLUSTER, TRAIN, TUNING_SEED
 
+_MOST_LIVES = 100_000  # of a family
+
 
 @dataclass(frozen=True, slots=True)
 class Suite:
@@ -13,10 +15,17 @@ class Suite:
     families: tuple[str, ...]
     first: int
 
-    def seeds(self, lives: int) -> tuple[int, ...]:
-        """Return that many seeds, each of another cluster: lives of one cluster are alike."""
-        last = self.first + lives * LIVES_A_CLUSTER
-        return tuple(range(self.first, last, LIVES_A_CLUSTER))
+    def seeds(self, family: str, lives: int) -> tuple[int, ...]:
+        """Return that many seeds, each of another cluster: lives of one cluster are alike.
+
+        Families share none either: one seed draws much the same cluster in each of them.
+        """
+        first = self.first + self.families.index(family) * _MOST_LIVES * LIVES_A_CLUSTER
+        return tuple(range(first, first + lives * LIVES_A_CLUSTER, LIVES_A_CLUSTER))
+
+    def all_seeds(self, lives: int) -> tuple[int, ...]:
+        """Return the seeds of all families."""
+        return tuple(seed for family in self.families for seed in self.seeds(family, lives))
 
 
 GATE_SEED = 3_500_000_000  # lives that decide on adoption are not those that are published

@@ -14,14 +14,13 @@ from remediation.evaluation.policies import (
     RUNBOOK,
     STATIC,
     TUNED,
-    Effort,
     entrants,
     shipped,
 )
 from remediation.evaluation.rows import best_honest, rows
 from remediation.evaluation.suites import suite_of
 
-LIVES, QUICK_LIVES = 60, 10  # of each family
+LIVES, QUICK_LIVES = 100, 20  # of each family
 # Who takes part where nobody is named: rules that cost next to nothing.
 _USUAL = ("no_op", RUNBOOK, TUNED, GREEDY, BEST_STATIC)
 
@@ -61,12 +60,11 @@ def evaluation(wanted: Wanted, *, progress: Callable[[int, int], None]) -> Evalu
         suite=suite,
         lives=lives,
         static=STATIC if {BEST_STATIC, ALL} & set(words) else (),
-        effort=Effort.quick() if wanted.quick else Effort(),
         engine=wanted.engine,
         jobs=wanted.jobs,
     )
     found = measured(asked, progress=progress)
-    return Evaluated(tuple(rows(found, _subject(found, tuple(given)))), suite.seeds(lives))
+    return Evaluated(tuple(rows(found, _subject(found, tuple(given)))), suite.all_seeds(lives))
 
 
 def _subject(found: Comparison, trained: Sequence[str]) -> str:

@@ -39,6 +39,6 @@ def adopted_of(
         by=by,
         version=version("gpumedic"),
         command=" ".join(["gpumedic", *sys.argv[1:]]),
-        seeds=GATE.seeds(count),
+        seeds=GATE.all_seeds(count),
         verdict=verdict(found, who.name, rule=TUNED, version=trained.training.version),
     )

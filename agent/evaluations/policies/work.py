@@ -1,7 +1,7 @@
 """The lives of an evaluation, each computed wherever there is room, in any order."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.experiments.engines import compute
@@ -10,7 +10,7 @@ from core.errors import ActionFailed, GpumedicError, InputError
 from remediation.evaluation.comparison import Comparison, compared
 from remediation.evaluation.life import LifeResult
 from remediation.evaluation.play import play
-from remediation.evaluation.policies import ORACLE, TWIN, TWIN_OVER, Effort, Entrant
+from remediation.evaluation.policies import ORACLE, TWIN, TWIN_OVER, Entrant
 from remediation.evaluation.suites import Suite
 from remediation.families import family_of
 from remediation.trained import Trained, load
@@ -27,7 +27,6 @@ class LifeSpec:
     entrants: tuple[Entrant, ...]
     family: str
     seed: int
-    effort: Effort
 
     @property
     def label(self) -> str:
@@ -49,7 +48,6 @@ class Asked:
     suite: Suite
     lives: int
     static: tuple[str, ...] = ()
-    effort: Effort = field(default_factory=Effort)
     engine: str = "local"
     jobs: int | None = None
 
@@ -75,7 +73,7 @@ def measured(asked: Asked, *, progress: Progress = lambda done, of: None) -> Com
 def live(spec: LifeSpec) -> Lived | RunFailed:
     """Live a life under each policy; whatever goes wrong comes back as a value."""
     try:
-        return play(family_of(spec.family), spec.seed, spec.entrants, effort=spec.effort)
+        return play(family_of(spec.family), spec.seed, spec.entrants)
     except GpumedicError as error:
         return RunFailed(spec.label, str(error))
     except Exception as error:
@@ -101,12 +99,11 @@ def _specs(asked: Asked) -> list[LifeSpec]:
     slow = [each for each in asked.entrants if _looks_ahead(each.name)]
     quick = tuple(each for each in asked.entrants if not _looks_ahead(each.name))
     groups = [*((each,) for each in slow), *([quick] if quick else [])]
-    seeds = asked.suite.seeds(asked.lives)
     return [
-        LifeSpec(group, family, seed, asked.effort)
+        LifeSpec(group, family, seed)
         for group in groups
         for family in asked.suite.families
-        for seed in seeds
+        for seed in asked.suite.seeds(family, asked.lives)
     ]
 
 
