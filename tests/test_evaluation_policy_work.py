@@ -98,7 +98,7 @@ def test_the_command_line_says_what_a_file_is_worth(tmp_path: Path) -> None:
     assert named["guard_breaches"].value == 0
     assert named["lost_gpu_hours_ratio_vs_tuned_runbook"].low is not None
     assert named['lost_gpu_hours{policy="swaps",family="train"}'].n == 2
-    assert len(shown.seeds) == 2
+    assert len(shown.seeds) == 1
     assert "| swaps |" in tables.read_text()
     assert "swaps" in picture.read_text()
 

@@ -44,7 +44,7 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The rows, and every seed that a life was lived with."""
+    """The rows, and the first seed of each family; its lives are those of every 16th from there."""
 
     rows: tuple[Row, ...]
     seeds: tuple[int, ...]
@@ -64,7 +64,8 @@ def evaluation(wanted: Wanted, *, progress: Callable[[int, int], None]) -> Evalu
         jobs=wanted.jobs,
     )
     found = measured(asked, progress=progress)
-    return Evaluated(tuple(rows(found, _subject(found, tuple(given)))), suite.all_seeds(lives))
+    firsts = tuple(suite.seeds(family, lives)[0] for family in suite.families)
+    return Evaluated(tuple(rows(found, _subject(found, tuple(given)))), firsts)
 
 
 def _subject(found: Comparison, trained: Sequence[str]) -> str:
