@@ -20,7 +20,7 @@ from remediation.evaluation.policies import (
 from remediation.evaluation.rows import best_honest, rows
 from remediation.evaluation.suites import suite_of
 
-LIVES, QUICK_LIVES = 100, 20  # of each family
+LIVES, QUICK_LIVES = 100, 15  # of each family
 # Who takes part where nobody is named: rules that cost next to nothing.
 _USUAL = ("no_op", RUNBOOK, TUNED, GREEDY, BEST_STATIC)
 
