@@ -80,37 +80,45 @@ def _rca(suite: str, recorded: Path | None, quick: bool, progress: Progressed) -
     return rows(suite, quick=quick, progress=progress)
 
 
+What = Annotated[str, typer.Argument(help=f"{POLICY}, {', '.join(MEASURES)}, {RCA}.")]
+Suite = Annotated[
+    str | None, typer.Option("--suite", help=f"{_SUITES_IN_WORDS}. [default: {HELD_OUT}]")
+]
+Names = Annotated[
+    str, typer.Option("--policies", help="Names with commas, or all. [default: the rules]")
+]
+Files = Annotated[
+    list[Path] | None,
+    typer.Option("--policy", help="What `gpumedic train` wrote; may be repeated."),
+]
+Lives = Annotated[
+    int | None, typer.Option(min=2, help="Of each family of clusters, the same for all.")
+]
+Engine = Annotated[
+    str | None, typer.Option(help="local, or ray: on a cluster's machines. [default: local]")
+]
+Jobs = Annotated[int | None, typer.Option(help="Lives at one time. [default: a core each]")]
+Markdown = Annotated[
+    Path | None, typer.Option("--markdown", help="Write the tables into this file.")
+]
+Plot = Annotated[Path | None, typer.Option("--plot", help="Draw the losses into this SVG.")]
+Recorded = Annotated[
+    Path | None,
+    typer.Option("--recorded", help=f"A folder of recorded telemetry. [default: {RECORDED}]"),
+]
+
+
 def evaluate(
-    what: Annotated[str, typer.Argument(help=f"{POLICY}, {', '.join(MEASURES)}, {RCA}.")] = POLICY,
-    suite: Annotated[
-        str | None, typer.Option("--suite", help=f"{_SUITES_IN_WORDS}. [default: {HELD_OUT}]")
-    ] = None,
-    policies: Annotated[
-        str, typer.Option("--policies", help="Names with commas, or all. [default: the rules]")
-    ] = "",
-    policy: Annotated[
-        list[Path] | None,
-        typer.Option("--policy", help="What `gpumedic train` wrote; may be repeated."),
-    ] = None,
-    lives: Annotated[
-        int | None, typer.Option(min=2, help="Of each family of clusters, the same for all.")
-    ] = None,
-    engine: Annotated[
-        str | None, typer.Option(help="local, or ray: on a cluster's machines. [default: local]")
-    ] = None,
-    jobs: Annotated[
-        int | None, typer.Option(help="Lives at one time. [default: a core each]")
-    ] = None,
-    markdown: Annotated[
-        Path | None, typer.Option("--markdown", help="Write the tables into this file.")
-    ] = None,
-    plot: Annotated[
-        Path | None, typer.Option("--plot", help="Draw the losses into this SVG.")
-    ] = None,
-    recorded: Annotated[
-        Path | None,
-        typer.Option("--recorded", help=f"A folder of recorded telemetry. [default: {RECORDED}]"),
-    ] = None,
+    what: What = POLICY,
+    suite: Suite = None,
+    policies: Names = "",
+    policy: Files = None,
+    lives: Lives = None,
+    engine: Engine = None,
+    jobs: Jobs = None,
+    markdown: Markdown = None,
+    plot: Plot = None,
+    recorded: Recorded = None,
     quick: Quick = False,
     strict: Strict = False,
     as_json: AsJson = False,

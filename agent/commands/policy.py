@@ -135,13 +135,12 @@ def shadow(
 
     The second can be told only where policy.explore left choices to chance.
     """
-    import time
-
     from agent.decisions_kept import kept
+    from core.clock import RealClock
     from remediation.evaluation.journal import logged
     from remediation.evaluation.off_policy import agreement, estimate
 
-    since_s = 0.0 if since is None else time.time() - seconds(since, "--since")
+    since_s = 0.0 if since is None else RealClock().now_s() - seconds(since, "--since")
     found = kept(load_settings(config).settings.state_dir, since_s=since_s)
     log = logged(found.decisions, found.ended_s)
     agreed, estimated = agreement(log), estimate(log)

@@ -1,7 +1,6 @@
 """The evaluation that decides on adoption: a policy and the runbook on lives kept for this."""
 
 import sys
-import time
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 from agent.adoption import FORMAT, Adopted, digest_of
 from agent.evaluations.policies.evaluation import LIVES, QUICK_LIVES
 from agent.evaluations.policies.work import Asked, measured
+from core.clock import RealClock
 from remediation.evaluation.gate import verdict
 from remediation.evaluation.policies import TUNED, Entrant
 from remediation.evaluation.suites import GATE
@@ -35,7 +35,7 @@ def adopted_of(
     return Adopted(
         format=FORMAT,
         digest=digest,
-        at_s=time.time(),
+        at_s=RealClock().now_s(),
         by=by,
         version=version("gpumedic"),
         command=" ".join(["gpumedic", *sys.argv[1:]]),
