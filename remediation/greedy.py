@@ -167,10 +167,15 @@ def _back_s(facts: Floats) -> float:
     return float(facts[Fact.REPAIR_S] / (1.0 + facts[Fact.NODES_OUT]))
 
 
+def _spares(facts: Floats) -> float:
+    """Return how many nodes could stand in for others: spares, and nodes without a job."""
+    return float(facts[Fact.SPARES] + facts[Fact.FREE_NODES])
+
+
 def _missed(facts: Floats, weights: Floats, away_s: float, used: int) -> float:
     """Return what faults lose that come while a node is away and find no spare, GPU-seconds."""
     mean = away_s / _DAY_S * facts[Fact.FAULTS_A_DAY] * weights[G.NEEDS]
-    left = facts[Fact.SPARES] - used
+    left = _spares(facts) - used
     chance, term, number = 1.0, math.exp(-min(mean, 700.0)), 0
     while number <= left:
         chance -= term
@@ -202,6 +207,11 @@ def _work_s(facts: Floats) -> float:
     return float(min(facts[Fact.INTERVAL_S], _LONGEST_S))
 
 
+def unsaved_s(facts: Floats) -> float:
+    """Return the work that a crash now would lose, seconds; of a job that never saves, all."""
+    return float(min(facts[Fact.UNSAVED_S], max(facts[Fact.PHASE_S], _LONGEST_S)))
+
+
 def _price(choice: int, facts: Floats, weights: Floats) -> float:
     """Return what a choice to act costs whether it helps or not, GPU-seconds."""
     gpus, node_gpus = facts[Fact.JOB_GPUS], _node_gpus(facts)
@@ -228,7 +238,7 @@ def _price(choice: int, facts: Floats, weights: Floats) -> float:
     elif choice == Choice.ROLL_BACK:
         cost += gpus * _work_s(facts)
     elif choice == Choice.ESCALATE:
-        crash_s = facts[Fact.UNSAVED_S] + facts[Fact.RESTART_S]
+        crash_s = unsaved_s(facts) + facts[Fact.RESTART_S]
         crash = crashes(facts, weights, facts[Fact.PEOPLE_S]) * gpus * crash_s
         cost = facts[Fact.PAGE_GPU_S] + lacks(facts) * facts[Fact.PEOPLE_S] + crash
     return float(cost)
@@ -303,12 +313,12 @@ def _waiting(saves: bool, best: float, facts: Floats, open: Bools, weights: Floa
     gpus, passes = facts[Fact.JOB_GPUS], _passed(facts, weights, LOOK_S)
     if facts[Fact.JOB_RUNS] == 0:
         spared = facts[Fact.TIME] * passes * _then(Fact.TIME.value, facts, open, weights)
-        if facts[Fact.SPARES] < 1 and facts[Fact.NODES_OUT] > 0:
+        if _spares(facts) < 1 and facts[Fact.NODES_OUT] > 0:
             broken = facts[Fact.REPLACE] + facts[Fact.REBOOT]
             back = 1.0 - math.exp(-LOOK_S * facts[Fact.NODES_OUT] / facts[Fact.REPAIR_S])
             spared += broken * back * max(0.0, best - gpus * facts[Fact.RESTART_S])
         return float(gpus * LOOK_S + best - spared)
-    crash_s = facts[Fact.RESTART_S] + (0.0 if saves else facts[Fact.UNSAVED_S])
+    crash_s = facts[Fact.RESTART_S] + (0.0 if saves else unsaved_s(facts))
     meanwhile = lacks(facts) * LOOK_S + crashes(facts, weights, LOOK_S) * gpus * crash_s
     passed = max(1e-6, (facts[Fact.TIME] + facts[Fact.NO_FAULT]) * passes)
     stall = gpus * facts[Fact.STALL_S] if saves else 0.0
@@ -319,7 +329,7 @@ def _later(facts: Floats, open: Bools) -> Bools:
     """Return (len(Choice),) what will be open once the job has cooled."""
     soon = open.copy()
     soon[Choice.RESTART] = soon[Choice.REBOOT] = True
-    if facts[Fact.SPARES] >= 1 and facts[Fact.OUT_ROOM] >= 1 and facts[Fact.NODE_BLAMED] > 0:
+    if _spares(facts) >= 1 and facts[Fact.OUT_ROOM] >= 1 and facts[Fact.NODE_BLAMED] > 0:
         soon[Choice.SWAP] = soon[Choice.SWAP_AND_REPAIR] = True
     return soon
 
@@ -363,8 +373,32 @@ def choose(facts: Floats, open: Bools, weights: Floats) -> int:
 
 # All of it, each after those that it calls.
 PARTS = (
-    *(_tries, _mass, _passed, _on, _unknown_ends, _ends, _node_gpus, _back_s, _missed, lacks),
-    *(crashes, _work_s, _price, _leaving, _then, _acting, _waiting, _later, losses, choose),
+    *(
+        _tries,
+        _mass,
+        _passed,
+        _on,
+        _unknown_ends,
+        _ends,
+        _node_gpus,
+        _back_s,
+        _spares,
+        _missed,
+        lacks,
+    ),
+    *(
+        crashes,
+        _work_s,
+        unsaved_s,
+        _price,
+        _leaving,
+        _then,
+        _acting,
+        _waiting,
+        _later,
+        losses,
+        choose,
+    ),
 )
 
 

@@ -1,11 +1,11 @@
 """What each choice comes to as a plan: steps of the catalogue's kinds."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from core.choice import Choice
-from core.cluster import ClusterState, JobPhase, JobState, NodeCondition
+from core.cluster import ClusterState, JobPhase, JobState, NodeCondition, NodeState
 from core.situation import Fact, Remedy, Situation
 from core.target import Target
 from core.types import Cause, Diagnosis, Floats, Plan, Scalar
@@ -15,6 +15,7 @@ from remediation.catalogue import (
     CATALOG,
     CHECKPOINT_NOW,
     CORDON,
+    KEEP_AS_SPARE,
     LIMIT_CLOCKS,
     REBOOT_NODE,
     REBOOT_UNDER_JOB,
@@ -119,27 +120,39 @@ def _cause_of(
 
 
 def spare_for(node: str, state: ClusterState, *, but: str = "") -> str:
-    """Choose the spare nearest to the node: same switch, same rack, then by name; "" if none fits.
+    """Choose a spare for the node; without one, a ready node without a job; "" if none fits.
 
-    A spare fits when it is ready, has no job and as many GPUs. but: one that is taken already
+    The nearest is taken: same switch, same rack, then by name. It fits when it is ready, has no job
+    and as many GPUs. but: one that is taken already
     """
     busy = {name for job in state.jobs if job.phase is not JobPhase.COMPLETED for name in job.nodes}
     topology, gpus = state.topology, gpus_on(state, node)
     fitting = (
-        other.name
+        other
         for other in state.nodes
-        if other.spare
-        and other.condition is NodeCondition.READY
-        and other.name not in busy
-        and other.name != but
+        if other.condition is NodeCondition.READY
+        and other.name not in (*busy, node, but)
         and gpus_on(state, other.name) == gpus
     )
     switch, rack = topology.switch_of(node), topology.rack_of(node)
 
-    def distance(name: str) -> tuple[bool, bool, str]:
-        return (topology.switch_of(name) != switch, topology.rack_of(name) != rack, name)
+    def distance(other: NodeState) -> tuple[bool, bool, bool, str]:
+        name = other.name
+        far = (topology.switch_of(name) != switch, topology.rack_of(name) != rack)
+        return (not other.spare, *far, name)
 
-    return min(fitting, key=distance, default="")
+    nearest = min(fitting, key=distance, default=None)
+    return "" if nearest is None else nearest.name
+
+
+def _kept_for(spares: Iterable[str], state: ClusterState) -> Steps:
+    """Return the steps that keep those for swaps which are no spares yet."""
+    known = (state.node(name) for name in spares)
+    return tuple(
+        (KEEP_AS_SPARE, Target(node=node.name), {})
+        for node in known
+        if node is not None and not node.spare
+    )
 
 
 def _save(job: JobState) -> Steps:
@@ -180,7 +193,7 @@ def _swap(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:
     spare = spare_for(subject.node, state)
     params = {"job": subject.job.id, "spare": spare}
     put: Step = (SWAP_NODE, Target(node=subject.node), params)
-    return (away, *_save(subject.job), put)
+    return (*_kept_for([spare], state), away, *_save(subject.job), put)
 
 
 def _swap_and_repair(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:
@@ -200,11 +213,10 @@ def _swap_both(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> S
     if job is None or not one or not two:
         return ()
     spare = spare_for(one, state)
-    params: Mapping[str, Scalar] = {
-        "nodes": f"{one},{two}",
-        "spares": f"{spare},{spare_for(two, state, but=spare)}",
-    }
+    spares = (spare, spare_for(two, state, but=spare))
+    params = {"nodes": f"{one},{two}", "spares": ",".join(spares)}
     return (
+        *_kept_for(spares, state),
         *(_cordon(node, diagnosis, state) for node in (one, two)),
         *_save(job),
         (SWAP_NODES, Target(job=job.id), params),
@@ -370,6 +382,6 @@ def _words(choice: Choice) -> str:
 def _unattended(facts: Floats) -> float:
     """Return what is lost until somebody finds it by hand, GPU-seconds."""
     gpus, broken = float(facts[Fact.JOB_GPUS]), 1.0 - float(facts[Fact.NO_FAULT])
-    crash_s = float(facts[Fact.UNSAVED_S] + facts[Fact.RESTART_S]) + UNATTENDED_S
+    crash_s = greedy.unsaved_s(facts) + float(facts[Fact.RESTART_S]) + UNATTENDED_S
     crash = greedy.crashes(facts, _WEIGHTS, UNATTENDED_S) * gpus * crash_s
     return broken * (greedy.lacks(facts) * UNATTENDED_S + crash)

@@ -71,7 +71,7 @@ KNOBS: Sequence[Knob] = (
     Knob("people", 0.4, 0.1, 1.0, "a person is paged where only people end it this likely"),
     Knob("setting", 0.2, 0.1, 1.0, "a knob is turned where that ends it this likely"),
     Knob("roll_back", 0.3, 0.1, 1.0, "an older checkpoint is taken where that ends it this likely"),
-    Knob("kept_spares", 0, 0, 2, "spares kept for jobs that stand still"),
+    Knob("kept_spares", 0, 0, 2, "spares and free nodes kept for jobs that stand still"),
     Knob("cooling_s", 600, 0, 3_600, "a job that stands waits so long for a restart to be allowed"),
 )
 
@@ -145,7 +145,8 @@ def _mend(facts: Floats, open: Bools, knobs: Floats) -> int:
 
 def _take_out(facts: Floats, open: Bools, knobs: Floats) -> int:
     """Choose how a job that stands still gets rid of a node, best way first."""
-    both = facts[Fact.OTHER_BLAMED] >= knobs[K.SECOND] and facts[Fact.SPARES] >= 2
+    ready = facts[Fact.SPARES] + facts[Fact.FREE_NODES]
+    both = facts[Fact.OTHER_BLAMED] >= knobs[K.SECOND] and ready >= 2
     resets = _resets(facts, knobs)
     if both and open[Choice.SWAP_BOTH]:
         choice = Choice.SWAP_BOTH.value
@@ -198,7 +199,7 @@ def _leave(facts: Floats, open: Bools, knobs: Floats) -> int:
     """Choose how a job that makes steps leaves a node: only where it gains by it."""
     if facts[Fact.NODE_BLAMED] < knobs[K.BLAMED] or facts[Fact.MOVES_TRIED] >= knobs[K.MOVES]:
         return Choice.WAIT.value
-    if facts[Fact.SPARES] > knobs[K.KEPT_SPARES]:
+    if facts[Fact.SPARES] + facts[Fact.FREE_NODES] > knobs[K.KEPT_SPARES]:
         if _resets(facts, knobs) and open[Choice.SWAP_AND_REPAIR]:
             return Choice.SWAP_AND_REPAIR.value
         if open[Choice.SWAP]:

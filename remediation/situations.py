@@ -11,7 +11,7 @@ from core.site import SiteFigures
 from core.situation import LONG_S, Fact, Remedy
 from core.types import Anomaly, Breach, Diagnosis, Floats, Incident, OutcomeStatus, PlanRecord
 from remediation.catalogue import CATALOG, REBOOT_NODE, UNCORDON
-from remediation.costs import CHECKPOINT_STALL_S, recompute_s, restart_s
+from remediation.costs import CHECKPOINT_STALL_S, restart_s
 from remediation.follow_up import is_follow_up
 from remediation.guards import nodes_out_limit
 from remediation.policy import Past
@@ -22,7 +22,7 @@ _DAY_S = 86_400.0
 _HALF_LIFE_S = 7 * _DAY_S  # an earlier incident of a node counts half after so long
 _WARNED_S = 1800.0  # a breach counts where it comes within this time
 _SPREAD = 2.563  # of a normal distribution's 80 % interval, in standard deviations
-_PRIOR_DAYS, _PRIOR_CASES, _PRIOR_REPAIRS = 7.0, 20.0, 2.0  # what the site's figures weigh
+_PRIOR_DAYS, _PRIOR_ENDED, _PRIOR_REPAIRS = 0.25, 10.0, 2.0  # what the site's figures weigh
 _GPUS_OF_RATE = 1024.0  # SiteFigures.faults_a_day is for so many
 HANG = "hang"  # the detector of jobs that make no step
 STEP_TIME = "job_step_time_s"
@@ -198,7 +198,7 @@ def _job_facts(look: _Look) -> dict[Fact, float]:
         Fact.JOB_STARTS: job.phase is JobPhase.STARTING,
         Fact.JOB_STOPPED: job.phase is JobPhase.STOPPED,
         Fact.PACE: _pace(job, look) if runs else 0.0,
-        Fact.UNSAVED_S: recompute_s(job, now_s=look.now_s),
+        Fact.UNSAVED_S: _unsaved_s(job, look.now_s) if runs else 0.0,
         Fact.INTERVAL_S: LONG_S if job.interval_s is None else job.interval_s,
         Fact.STALL_S: CHECKPOINT_STALL_S if job.stall_s is None else job.stall_s,
         Fact.RESTART_S: restart_s(job.gpus),
@@ -210,6 +210,10 @@ def _job_facts(look: _Look) -> dict[Fact, float]:
         Fact.CAN_SHRINK: (nodes - job.least_nodes) / nodes if job.least_nodes else 0.0,
         Fact.SHRUNK: 1.0 - len(job.nodes) / asked,
     }
+
+
+def _unsaved_s(job: JobState, now_s: float) -> float:
+    return LONG_S if job.checkpoint_s is None else max(0.0, now_s - job.checkpoint_s)
 
 
 def _is_live(job: JobState) -> bool:
@@ -265,18 +269,16 @@ def _history(look: _Look) -> dict[Fact, float]:
     opened = [incident.opened_s for incident in past.incidents]
     days = (look.now_s - min(opened, default=look.now_s)) / _DAY_S
     rate = site.faults_a_day * gpus / _GPUS_OF_RATE
-    calm = [
-        diagnosis.no_fault > max((cause.probability for cause in diagnosis.causes), default=0.0)
-        for key, diagnosis in past.diagnoses.items()
-        if key != look.incident.id
-    ]
+    acted = {record.plan.incident_id for record in past.records if record.outcomes}
+    ended = [incident.id for incident in past.incidents if incident.resolved_s is not None]
+    idle = sum(each not in acted for each in ended)
     return {
         Fact.REPAIR_S: _weighed(site.repair_s, _PRIOR_REPAIRS, sum(away), len(away)),
         Fact.REBOOT_S: site.reboot_s,
         Fact.PEOPLE_S: site.people_s,
         Fact.PAGE_GPU_S: site.page_gpu_s,
         Fact.FAULTS_A_DAY: _weighed(rate, _PRIOR_DAYS, len(opened), days),
-        Fact.FALSE_SHARE: _weighed(site.false_share, _PRIOR_CASES, sum(calm), len(calm)),
+        Fact.FALSE_SHARE: _weighed(site.false_share, _PRIOR_ENDED, idle, len(ended)),
     }
 
 

@@ -26,7 +26,12 @@ TUNABLE: dict[str, tuple[Decide, Sequence[Knob]]] = {
     "greedy": (choose_greedily, WEIGHTS),
 }
 _HOUR_S = 3600.0
-_CLUSTERS = 4096  # of the tuning seeds; what is compared in the end lives on those behind them
+_CLUSTERS = 4096  # of the tuning seeds, one life after the other
+_FIRST = TUNING_SEED // LIVES_A_CLUSTER
+# What is compared in the end lives in clusters that no search has seen.
+CHECKED = range(_FIRST + _CLUSTERS, _FIRST + 2 * _CLUSTERS)
+_WIDEST = 0.3  # spread that a search begins with, as a part of each range
+_NARROWEST = 0.15  # spread that it keeps at least, at first; none in the end
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +46,7 @@ class Effort:
     hours: float = 1e6
     candidates: int = 32
     elite: int = 8
-    lives: int = 48
+    lives: int = 64
     checks: int = 400
     seed: int = 0
 
@@ -99,8 +104,8 @@ def tune(
     decide, knobs = TUNABLE[policy]
     lives = Lives(family or family_of(TRAIN))
     random = np.random.default_rng(effort.seed)
-    middle, spread = to_unit(knobs, usual(knobs)), np.full(len(knobs), 0.3)
-    for number, seeds in enumerate(_generations(effort)):
+    middle, spread = to_unit(knobs, usual(knobs)), np.full(len(knobs), _WIDEST)
+    for number, seeds in enumerate(generations(effort)):
         each_hours = effort.candidates * sum(lives.family.hours(seed) for seed in seeds)
         if lives.hours + each_hours > effort.hours:
             break
@@ -110,7 +115,8 @@ def tune(
         losses = _share(_losses(lives, decide, numbers, seeds))
         best = drawn[np.argsort(losses)[: effort.elite]]
         middle = best.mean(axis=0)
-        spread = 0.7 * best.std(axis=0) + 0.3 * spread
+        least = _NARROWEST * max(0.0, 1.0 - 1.2 * lives.hours / effort.hours)
+        spread = np.maximum(0.7 * best.std(axis=0) + 0.3 * spread, least)
         tell(f"{number}: loses {losses.mean():.4f}, the best {losses.min():.4f}")
     return _held_against_usual(lives, decide, knobs, from_unit(knobs, middle), effort)
 
@@ -132,15 +138,16 @@ def _share(lived: Floats) -> Floats:
     return found
 
 
-def _generations(effort: Effort) -> Iterator[list[int]]:
-    """Yield the lives of each generation: one of each of the next clusters."""
-    number = 0
+def generations(effort: Effort) -> Iterator[list[int]]:
+    """Yield the seeds of each generation: a life of each of the next clusters."""
+    first = 0
     while True:
-        first = number * effort.lives
-        places = [(first + place) % _CLUSTERS for place in range(effort.lives)]
-        turn = (first // _CLUSTERS) % LIVES_A_CLUSTER
-        yield [TUNING_SEED + place * LIVES_A_CLUSTER + turn for place in places]
-        number += 1
+        lives = range(first, first + effort.lives)
+        yield [
+            (_FIRST + life % _CLUSTERS) * LIVES_A_CLUSTER + life // _CLUSTERS % LIVES_A_CLUSTER
+            for life in lives
+        ]
+        first += effort.lives
 
 
 def _held_against_usual(

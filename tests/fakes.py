@@ -181,6 +181,8 @@ class FakeCluster:
         match action.kind:
             case "reboot_node":
                 return lambda: self._reboot(node), self.delay_s
+            case "keep_as_spare":
+                return lambda: self._keep(node), self.delay_s
             case "validate_node":
                 return lambda: self._check(node), self.checks_take_s
             case "limit_clocks":
@@ -202,6 +204,9 @@ class FakeCluster:
             self.nodes[node] = replace(
                 self.nodes[node], owner="", reason="", condition=NodeCondition.READY
             )
+
+    def _keep(self, node: str) -> None:
+        self.nodes[node] = replace(self.nodes[node], spare=True)
 
     def _reboot(self, node: str) -> None:
         """Take a node down that is out already, and have it up again, as far out as before."""

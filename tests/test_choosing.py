@@ -232,7 +232,7 @@ async def test_what_the_guards_forbid_is_proposed_so_that_they_say_why(
 
 
 async def test_without_a_spare_a_job_shrinks_if_it_can(cluster: FakeCluster) -> None:
-    cluster = FakeCluster(ManualClock(NOW_S), spares=0, nodes=6)
+    cluster = FakeCluster(ManualClock(NOW_S), spares=0, nodes=4)
     cluster.jobs["train"] = replace(
         cluster.jobs["train"], phase=JobPhase.STOPPED, least_nodes=2, most_nodes=4
     )
@@ -240,6 +240,15 @@ async def test_without_a_spare_a_job_shrinks_if_it_can(cluster: FakeCluster) -> 
     assert steps(decided(await cluster.state(), diagnosis())) == [
         "cordon node-1",
         "shrink_job job train",
+    ]
+
+
+async def test_without_a_spare_a_free_node_becomes_one() -> None:
+    cluster = FakeCluster(ManualClock(NOW_S), spares=0, nodes=6)
+
+    assert steps(decided(await cluster.state(), diagnosis())) == [
+        "keep_as_spare node-4",
+        *SWAP,
     ]
 
 
@@ -439,17 +448,17 @@ async def test_the_nearest_free_spare_of_the_same_size_is_chosen() -> None:
         if taken:
             cluster.by_hand(taken, NodeCondition.CORDONED, owner="ada")
 
-    assert chosen == ["node-3", "node-6", "node-13", ""]
+    assert chosen == ["node-3", "node-6", "node-13", "node-2"]  # the last is free, and no spare
 
 
 async def test_a_spare_with_a_job_or_other_gpus_does_not_fit(cluster: FakeCluster) -> None:
     cluster.jobs["train"] = replace(cluster.jobs["train"], nodes=("node-1", "node-10"))
     state = await cluster.state()
     assert spare_for("node-1", state) == "node-11"
-    assert spare_for("node-1", state, but="node-11") == ""
+    assert spare_for("node-1", state, but="node-11") not in ("node-10", "node-11")
 
     keep = state.topology.gpu_node != 11
     gpus = tuple(gpu for gpu, kept in zip(state.topology.gpus, keep, strict=True) if kept)
     smaller = replace(state.topology, gpus=gpus, gpu_node=state.topology.gpu_node[keep])
 
-    assert spare_for("node-1", replace(state, topology=smaller)) == ""
+    assert spare_for("node-1", replace(state, topology=smaller)) == "node-0"

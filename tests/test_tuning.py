@@ -1,31 +1,72 @@
-"""The settings in operators' words come to the bounds that the guards go by."""
+import numpy as np
+import pytest
 
-from typing import Any
+from core.errors import InputError
+from remediation.families import HELD_OUT_SEED, LIVES_A_CLUSTER, TUNING_SEED
+from remediation.greedy import WEIGHTS, Greedy
+from remediation.knobs import usual
+from remediation.rulebook import KNOBS, Runbook
+from remediation.tuned import tuned
+from remediation.tuning import CHECKED, TUNABLE, Effort, Lives, generations, tune
+from tests.moments import BareMoment
+from tests.situations import random_situations
 
-from agent.config import Settings
-from agent.tuning import run_settings
-from remediation.guards import GuardSettings, Maintenance
-
-
-def guards(**chosen: Any) -> GuardSettings:
-    given: dict[str, Any] = {"guards": chosen}
-    return run_settings(Settings(**given)).guards
-
-
-def test_the_defaults_of_the_settings_are_those_of_the_guards() -> None:
-    assert guards() == GuardSettings()
+SMALL = Effort(hours=3_000, candidates=4, elite=2, lives=3, checks=4, seed=1)
 
 
-def test_hours_and_days_become_seconds() -> None:
-    found = guards(max_unsaved_gpu_hours=2.0, probation="2d")
+@pytest.fixture(scope="module")
+def told() -> list[str]:
+    return []
 
-    assert (found.max_unsaved_gpu_s, found.probation_s) == (7200.0, 172_800.0)
+
+def test_a_search_keeps_to_its_hours_and_keeps_what_loses_less(told: list[str]) -> None:
+    found = tune("runbook", SMALL, tell=told.append)
+
+    assert 0 < found.hours <= SMALL.hours
+    assert len(told) >= 2
+    kept = np.array_equal(found.values, usual(KNOBS))
+    assert kept == (found.loss >= found.usual_loss)
+    assert found.low <= found.loss / found.usual_loss <= found.high
+    assert all(k.low <= v <= k.high for k, v in zip(KNOBS, found.values, strict=True))
 
 
-def test_a_maintenance_window_says_who_works_where_and_when() -> None:
-    window = {"nodes": ["gpu-1*"], "start": "2026-12-01T22:00:00Z", "end": "2026-12-02T01:00:00Z"}
+def test_the_same_search_finds_the_same(told: list[str]) -> None:
+    again: list[str] = []
+    tune("runbook", SMALL, tell=again.append)
 
-    (found,) = guards(maintenance=[window | {"by": "ada"}]).maintenance
+    assert again == told
 
-    assert found == Maintenance(frozenset({"gpu-1*"}), 1796162400.0, 1796173200.0, "ada")
-    assert [found.covers(node) for node in ("gpu-17", "gpu-2")] == [True, False]
+
+def test_no_life_of_a_search_is_held_out() -> None:
+    for number, seeds in zip(range(400), generations(Effort()), strict=False):
+        assert len(seeds) == Effort().lives, number
+        assert all(TUNING_SEED <= seed < HELD_OUT_SEED for seed in seeds)
+        assert not {seed // LIVES_A_CLUSTER for seed in seeds} & set(CHECKED)
+
+
+def test_the_same_life_loses_the_same() -> None:
+    decide, knobs = TUNABLE["greedy"]
+    first, second = Lives(), Lives()
+    seed = TUNING_SEED + 160
+    assert first.lost(decide, usual(knobs), seed) == second.lost(decide, usual(knobs), seed)
+
+
+@pytest.mark.parametrize(("policy", "knobs"), [("runbook", KNOBS), ("greedy", WEIGHTS)])
+def test_what_was_found_is_kept_within_its_ranges(policy: str, knobs: list[object]) -> None:
+    assert len(tuned(policy, KNOBS if policy == "runbook" else WEIGHTS)) == len(knobs)
+
+
+def test_a_policy_that_was_never_searched_is_refused() -> None:
+    with pytest.raises(InputError, match="nothing on twin; it has runbook, greedy"):
+        tuned("twin", KNOBS)
+
+
+def test_the_tuned_policies_are_told_from_the_usual_ones() -> None:
+    situations = random_situations(300, seed=1)
+    for usual_one, tuned_one in ((Runbook(), Runbook.tuned()), (Greedy(), Greedy.tuned())):
+        assert tuned_one.name == f"tuned_{usual_one.name}"
+        answers = [
+            [policy.choose(BareMoment(now)) for now in situations]
+            for policy in (usual_one, tuned_one)
+        ]
+        assert answers[0] != answers[1]
