@@ -12,11 +12,11 @@ from sim.engine import blame, effects, jobs, menu, placement, queue, surrogate, 
 from sim.engine.facts import saved_at
 from sim.engine.heap import whole
 from sim.engine.jit import compiled
+from sim.engine.knobs import has_processes, tune
 from sim.engine.machines import ready
 from sim.engine.rows_cluster import ACTS
 from sim.engine.tables import Array, Tables
-from sim.engine.terms import KNOB, Knob
-from sim.engine.words import GPUS, NONE, Back, Hold, Phase, Stage
+from sim.engine.words import NONE, Back, Hold, Phase, Stage
 
 
 class Step(IntEnum):
@@ -43,7 +43,6 @@ _MOVES = (
 _IN_PLACE = (Choice.RESTART, Choice.REBOOT, Choice.ROLL_BACK, Choice.TUNE)
 _UNSAVED = (Choice.SHRINK, Choice.ROLL_BACK, Choice.TUNE)  # these need none, or write it themselves
 _PERSON_LO, _PERSON_HI = 0.5, 1.5  # times a site's mean until a person has mended it: assumed
-_MORE_LOADERS = 2.0
 
 
 @compiled
@@ -326,7 +325,7 @@ def _start_in_place(w: Tables, trouble: int, causes: Array) -> bool:
     job = row["subject"]
     can = w.jobs[job]["first"] != NONE and menu.others_ready(w, job, NONE, NONE)
     if row["choice"] == Choice.TUNE:
-        return _tune(w, trouble, causes)
+        return tune(w, trouble, causes)
     if not can or w.jobs[job]["phase"] == Phase.STARTING:
         return False
     if row["choice"] == Choice.ROLL_BACK:
@@ -337,59 +336,12 @@ def _start_in_place(w: Tables, trouble: int, causes: Array) -> bool:
 
 
 @compiled
-def _tune(w: Tables, trouble: int, causes: Array) -> bool:
-    """Turn the knob that the blamed cause calls for; where that cause is wrong, it helps nobody."""
-    row = w.troubles[trouble]
-    job, knob = row["subject"], int(causes[row["cause"], KNOB])
-    if knob == Knob.CANARY:
-        return verbs.set_canary(w, job, 0.0)
-    if knob == Knob.REPLICAS:
-        return verbs.set_replicas(w, job, menu.more_replicas(w, job))
-    if knob == Knob.ROLLOUT:
-        _stop_rollout(w, job)
-        return True
-    if not menu.others_ready(w, job, NONE, NONE):
-        return False
-    at = w.jobs[job]
-    verbs.tune(w, job, at["loaders"] * _MORE_LOADERS, at["batch"], at["cache"])
-    if at["phase"] == Phase.STOPPED:
-        verbs.restart(w, job)
-    return True
-
-
-@compiled
-def _stop_rollout(w: Tables, job: int) -> None:
-    """Let a driver go no further, and boot the job's nodes and free ones into the old one."""
-    verbs.stop_rollouts(w)
-    struck = False
-    node = w.jobs[job]["first"]
-    for _ in range(w.jobs[job]["nodes"]):
-        struck = struck or w.nodes[node]["driver"] != 0
-        node = w.nodes[node]["next"]
-    more_s = verbs.halt(w, job) if struck else 0.0
-    for at in range(len(w.nodes)):
-        if w.nodes[at]["driver"] != 0 and w.nodes[at]["up"] and not _has_processes(w, at):
-            verbs.reboot(w, at)
-    if struck:
-        verbs.begin(w, job, more_s + w.site[0]["reboot_hi_s"])
-
-
-@compiled
-def _has_processes(w: Tables, node: int) -> bool:
-    for gpu in range(GPUS):
-        job = w.nodes[node]["job"][gpu]
-        if job != NONE and w.jobs[job]["phase"] in (Phase.STARTING, Phase.RUNNING):
-            return True
-    return False
-
-
-@compiled
 def _reboot(w: Tables, node: int) -> None:
     """Reboot a node that is out and empty; one that is down is repaired and checked instead."""
     row = w.nodes[node]
     if row["back"] != Back.AS_UP:
         return
-    if not row["up"] or _has_processes(w, node):
+    if not row["up"] or has_processes(w, node):
         surrogate.return_later(w, node)
         return
     row["out_s"] = w.core[0]["now_s"]
