@@ -70,7 +70,7 @@ KNOBS: Sequence[Knob] = (
     Knob("unsaved_s", 300, 30, 3_600, "work that is worth a checkpoint at a warning", True),
     Knob("people", 0.4, 0.1, 1.0, "a person is paged where only people end it this likely"),
     Knob("setting", 0.2, 0.1, 1.0, "a knob is turned where that ends it this likely"),
-    Knob("roll_back", 0.3, 0.1, 1.0, "an older checkpoint is taken where that ends it this likely"),
+    Knob("roll_back", 0.3, 0.1, 0.4, "an older checkpoint is taken where that ends it this likely"),
     Knob("kept_spares", 0, 0, 2, "spares and free nodes kept for jobs that stand still"),
     Knob("cooling_s", 600, 0, 3_600, "a job that stands waits so long for a restart to be allowed"),
 )

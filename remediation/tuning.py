@@ -2,8 +2,9 @@
 
 A generation draws candidates from a normal distribution over each number's range, lives the same
 lives with each, fits the distribution to the best, and goes on with fresh lives (Rubinstein 1999).
-The search has as many simulated hours as the learner had; what it found is kept only if it loses
-less than the published numbers on lives that it has not seen.
+Numbers that make no difference there go back to what is usual: they may make one in life. The
+search has as many simulated hours as the learner had; what it found is kept only if it loses less
+than the published numbers on lives that it has not seen.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +31,8 @@ _CLUSTERS = 4096  # of the tuning seeds, one life after the other
 _FIRST = TUNING_SEED // LIVES_A_CLUSTER
 # What is compared in the end lives in clusters that no search has seen.
 CHECKED = range(_FIRST + _CLUSTERS, _FIRST + 2 * _CLUSTERS)
+SETTLED = range(_FIRST + 2 * _CLUSTERS, _FIRST + 3 * _CLUSTERS)  # so do the last corrections
+_NO_MATTER = 0.002  # a part of the loss that is no reason to leave what is usual
 _WIDEST = 0.3  # spread that a search begins with, as a part of each range
 _NARROWEST = 0.15  # spread that it keeps at least, at first; none in the end
 
@@ -43,7 +46,7 @@ class Effort:
     checks:     lives on which what was found is held against what is usual
     """
 
-    hours: float = 1e6
+    hours: float = 4e6
     candidates: int = 32
     elite: int = 8
     lives: int = 64
@@ -105,9 +108,11 @@ def tune(
     lives = Lives(family or family_of(TRAIN))
     random = np.random.default_rng(effort.seed)
     middle, spread = to_unit(knobs, usual(knobs)), np.full(len(knobs), _WIDEST)
+    settling = sum(lives.family.hours(seed) for seed in _seeds(SETTLED, effort))
+    settling *= 1 + len(knobs)
     for number, seeds in enumerate(generations(effort)):
         each_hours = effort.candidates * sum(lives.family.hours(seed) for seed in seeds)
-        if lives.hours + each_hours > effort.hours:
+        if lives.hours + each_hours + settling > effort.hours:
             break
         drawn = random.normal(middle, spread, (effort.candidates, len(knobs))).clip(0.0, 1.0)
         drawn[0] = middle
@@ -118,7 +123,8 @@ def tune(
         least = _NARROWEST * max(0.0, 1.0 - 1.2 * lives.hours / effort.hours)
         spread = np.maximum(0.7 * best.std(axis=0) + 0.3 * spread, least)
         tell(f"{number}: loses {losses.mean():.4f}, the best {losses.min():.4f}")
-    return _held_against_usual(lives, decide, knobs, from_unit(knobs, middle), effort)
+    found = _as_usual(lives, decide, knobs, from_unit(knobs, middle), effort)
+    return _held_against_usual(lives, decide, knobs, found, effort)
 
 
 def _losses(
@@ -150,6 +156,26 @@ def generations(effort: Effort) -> Iterator[list[int]]:
         first += effort.lives
 
 
+def _seeds(clusters: range, effort: Effort) -> list[int]:
+    """Return a life of each of the first of those clusters."""
+    return [cluster * LIVES_A_CLUSTER for cluster in clusters[: effort.checks]]
+
+
+def _as_usual(
+    lives: Lives, decide: Decide, knobs: Sequence[Knob], found: Floats, effort: Effort
+) -> Floats:
+    """Return what was found with what is usual wherever that loses hardly more."""
+    seeds = _seeds(SETTLED, effort)
+    least = _share(_losses(lives, decide, (found,), seeds))[0]
+    for place, knob in enumerate(knobs):
+        other = found.copy()
+        other[place] = knob.usual
+        lost = _share(_losses(lives, decide, (other,), seeds))[0]
+        if lost <= least * (1.0 + _NO_MATTER):
+            found, least = other, min(lost, least)
+    return found
+
+
 def _held_against_usual(
     lives: Lives, decide: Decide, knobs: Sequence[Knob], found: Floats, effort: Effort
 ) -> Found:
@@ -164,3 +190,21 @@ def _held_against_usual(
     before, after = _share(lived)
     kept = found if after < before else usual(knobs)
     return Found(kept, hours, float(before), float(after), float(low), float(high))
+
+
+def as_toml(policy: str, found: Found, effort: Effort, *, date: str) -> str:
+    """Return what a search found as its part of ``tuned.toml``, numbers to four digits."""
+    _, knobs = TUNABLE[policy]
+    ratio = found.loss / found.usual_loss
+    lines = [
+        f"[{policy}]",
+        f'found = "{date}, cross-entropy method, seed {effort.seed}, {found.hours:.3g} simulated '
+        f'hours of the training family"',
+        f'checked = "{effort.checks} lives of clusters that were not searched: loses '
+        f"{found.loss:.4f} of what was asked, with the usual numbers {found.usual_loss:.4f}; "
+        f'ratio {ratio:.3f}, 95 % from {found.low:.3f} to {found.high:.3f}"',
+        "",
+        f"[{policy}.knobs]",
+    ]
+    values = zip(knobs, found.values, strict=True)
+    return "\n".join([*lines, *(f"{knob.name} = {value:.4g}" for knob, value in values), ""])

@@ -1,17 +1,19 @@
+import tomllib
+
 import numpy as np
 import pytest
 
 from core.errors import InputError
 from remediation.families import HELD_OUT_SEED, LIVES_A_CLUSTER, TUNING_SEED
 from remediation.greedy import WEIGHTS, Greedy
-from remediation.knobs import usual
+from remediation.knobs import usual, values_of
 from remediation.rulebook import KNOBS, Runbook
 from remediation.tuned import tuned
-from remediation.tuning import CHECKED, TUNABLE, Effort, Lives, generations, tune
+from remediation.tuning import CHECKED, TUNABLE, Effort, Lives, as_toml, generations, tune
 from tests.moments import BareMoment
 from tests.situations import random_situations
 
-SMALL = Effort(hours=3_000, candidates=4, elite=2, lives=3, checks=4, seed=1)
+SMALL = Effort(hours=8_000, candidates=4, elite=2, lives=3, checks=4, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -28,6 +30,10 @@ def test_a_search_keeps_to_its_hours_and_keeps_what_loses_less(told: list[str]) 
     assert kept == (found.loss >= found.usual_loss)
     assert found.low <= found.loss / found.usual_loss <= found.high
     assert all(k.low <= v <= k.high for k, v in zip(KNOBS, found.values, strict=True))
+    written = tomllib.loads(as_toml("runbook", found, SMALL, date="2026-11-21"))["runbook"]
+    read = values_of(KNOBS, written["knobs"], what="test")
+    np.testing.assert_allclose(read, found.values, rtol=1e-3)
+    assert "seed 1" in written["found"]
 
 
 def test_the_same_search_finds_the_same(told: list[str]) -> None:
