@@ -34,8 +34,8 @@ class Subject:
     """What a choice is about.
 
     job:   the largest live one that the likeliest cause touches; None: there is none
-    node, other: the job's nodes that are blamed first and next, "" for none. Without a job the
-           node is any
+    node:  the likeliest cause's, "" where it lies on none or none of the job's
+    other: of the job's other nodes the one most blamed, "" for none
     blamed, other_blamed: the probabilities that the fault lies there
     """
 
@@ -54,9 +54,9 @@ def subject_of(incident: Incident, diagnosis: Diagnosis, state: ClusterState) ->
         node = state.topology.node_of(cause.target)
         if node and (job is None or node in job.nodes):
             blame[node] = blame.get(node, 0.0) + cause.probability
-    ranked = sorted(blame.items(), key=lambda item: -item[1])[:2]
-    ranked += [("", 0.0)] * (2 - len(ranked))
-    (node, blamed), (other, other_blamed) = ranked
+    node = state.topology.node_of(diagnosis.causes[0].target) if diagnosis.causes else ""
+    node, blamed = (node, blame.pop(node)) if node in blame else ("", 0.0)
+    other, other_blamed = max(blame.items(), key=lambda item: item[1], default=("", 0.0))
     return Subject(job, node, other, min(1.0, blamed), min(1.0, other_blamed))
 
 

@@ -1,8 +1,11 @@
 """Whether what is known is ground enough to disrupt anything: fresh, likely, and still true."""
 
-from core.types import IncidentState, Refusal
+from core.cluster import JobPhase
+from core.types import Action, IncidentState, Refusal
+from remediation.catalogue import RESTART_IN_PLACE, RESTART_JOB
 from remediation.guards.question import GuardContext, Question
 from remediation.guards.settings import GuardSettings
+from remediation.subject import job_of
 from remediation.symptoms import newest_s
 
 
@@ -37,10 +40,15 @@ def still_open(question: Question, context: GuardContext, _: GuardSettings) -> R
     )
 
 
-def probable(question: Question, _: GuardContext, settings: GuardSettings) -> Refusal | None:
-    """Refuse to disrupt on a cause that is not likely enough; NaN is not likely."""
+def probable(question: Question, context: GuardContext, settings: GuardSettings) -> Refusal | None:
+    """Refuse to disrupt on a cause that is not likely enough; NaN is not likely.
+
+    To start a job again that stands still disrupts nothing, whatever it was that stopped it.
+    """
     cause = question.plan.cause
     if cause.probability >= settings.min_probability or question.restores:
+        return None
+    if all(_starts_what_stands(action, context) for action in question.disruptive):
         return None
     return Refusal(
         "min_probability",
@@ -48,6 +56,12 @@ def probable(question: Question, _: GuardContext, settings: GuardSettings) -> Re
         f"{cause.probability:.2f}, at least {settings.min_probability:.2f} is needed.",
         "More evidence, or a lower guards.min_probability, would allow it.",
     )
+
+
+def _starts_what_stands(action: Action, context: GuardContext) -> bool:
+    job = context.state.job(job_of(action))
+    starts = action.kind in (RESTART_JOB, RESTART_IN_PLACE)
+    return starts and job is not None and job.phase is JobPhase.STOPPED
 
 
 def on_known_links(question: Question, _: GuardContext, __: GuardSettings) -> Refusal | None:
