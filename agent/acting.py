@@ -7,12 +7,12 @@ from agent.adoption import Adoption
 from agent.config import Settings
 from core.errors import GpumedicError, InputError
 from core.ports import Problem
-from remediation.chooser import Chooser
+from remediation.deciding.chooser import Chooser
 from remediation.evaluation.exploring import Exploring
-from remediation.greedy import Greedy
-from remediation.learned import LearnedChooser
-from remediation.rulebook import Runbook
-from remediation.trained import load
+from remediation.policies.greedy import Greedy
+from remediation.policies.learned import LearnedChooser
+from remediation.policies.rulebook import Runbook
+from remediation.policies.trained import load
 
 SOURCE = "policy"
 

@@ -17,7 +17,7 @@ from agent.shelf import write_json
 from core.codec import from_json, to_json
 from core.errors import ActionRefused, InputError
 from remediation.evaluation.gate import Verdict
-from remediation.trained import Trained, load
+from remediation.policies.trained import Trained, load
 
 FORMAT = 1
 MOST_KEPT = 10  # adopted before; older ones go

@@ -46,8 +46,8 @@ from core.errors import ConfigError, StoreError
 from core.ports import Cluster, EventSource, MetricSource, Problem
 from core.units import CATALOG
 from detectors.warm import warm
-from remediation.choosing import ChoosingPolicy
-from remediation.run import Runner
+from remediation.deciding.choosing import ChoosingPolicy
+from remediation.running.run import Runner
 
 log = structlog.get_logger()
 

@@ -9,7 +9,7 @@ from agent.database import BUSY_TIMEOUT_S, FILE_NAME
 from core.codec import from_json
 from core.errors import InputError, StoreError
 from core.types import Incident, JournalEntry
-from remediation.decided import KIND, Decided, read
+from remediation.deciding.decided import KIND, Decided, read
 
 _DECISIONS = (
     "SELECT time_s, incident_id, plan_id, kind, text FROM journal"

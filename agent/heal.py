@@ -22,12 +22,12 @@ from core.types import (
     PlanRecord,
     PlanState,
 )
-from remediation.chooser import Chooser
-from remediation.decided import Decided, decided, entry
-from remediation.duties import QUIET_S, Look, due, duties
-from remediation.follow_up import is_follow_up
-from remediation.policy import Decision, Past, Policy
-from remediation.run import Runner
+from remediation.deciding.chooser import Chooser
+from remediation.deciding.decided import Decided, decided, entry
+from remediation.deciding.policy import Decision, Past, Policy
+from remediation.running.duties import QUIET_S, Look, due, duties
+from remediation.running.follow_up import is_follow_up
+from remediation.running.run import Runner
 
 log = structlog.get_logger()
 

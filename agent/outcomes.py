@@ -11,7 +11,7 @@ from core.types import Diagnosis, PlanRecord, PlanState
 from detectors.detector import Array, names
 from rca.faults.catalogue import FAULTS
 from rca.priors import DAY_S, FORGOTTEN_S, Lesson, Upshot, say_tally, shifts, tally, unshifted
-from remediation.follow_up import is_follow_up
+from remediation.running.follow_up import is_follow_up
 
 log = structlog.get_logger()
 

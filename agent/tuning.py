@@ -10,7 +10,7 @@ from detectors.forecast.task import Model
 from detectors.group import GroupSettings
 from rca.diagnose import DiagnoseSettings
 from remediation.guards import HOUR_S, GuardSettings, Maintenance
-from remediation.run import RunSettings
+from remediation.running.run import RunSettings
 
 # What the detectors see of the history; longer than any of their own spans.
 DETECT_SPAN_S = 600.0

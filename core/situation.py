@@ -2,8 +2,8 @@
 
 A policy sees these numbers and which choices are open, and nothing else of the incident. They are
 filled in twice: from a diagnosis and the scheduler's state in life, by compiled code in the
-simulator, and a test holds the two together. ``remediation.features`` makes the network's inputs
-of them.
+simulator, and a test holds the two together. ``remediation.policies.features`` makes the network's
+inputs of them.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ Bools = NDArray[np.bool_]
 
 
 class Remedy(IntEnum):
-    """What ends a fault; each fault has a probability for each (``remediation/remedies.toml``)."""
+    """What ends a fault: a probability each, by ``remediation/deciding/remedies.toml``."""
 
     REPLACE = 0  # hardware that a crew must repair: the node has to go
     REBOOT = 1  # a reset of the GPU or a reboot of the node

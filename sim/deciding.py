@@ -195,7 +195,7 @@ class Decided(Decisions):
 
 
 class Moment:
-    """A decision that is due in a simulated cluster: ``remediation.chooser.Moment``.
+    """A decision that is due in a simulated cluster: ``remediation.deciding.chooser.Moment``.
 
     All but the situation is read off the tables when it is first asked for: ask before time passes.
     """

@@ -12,7 +12,7 @@ import numpy as np
 from core.errors import InputError
 from sim.build import class_names, draw_differences, names_of, next_tick, tables_of
 from sim.catalogue import CLASSES, class_table
-from sim.deciding import Decisions, Began
+from sim.deciding import Began, Decisions
 from sim.engine.begin import begin
 from sim.engine.loop import advance
 from sim.engine.room import with_room

@@ -27,11 +27,11 @@ from core.types import (
     Severity,
 )
 from remediation.catalogue import make
-from remediation.choosing import ChoosingPolicy
+from remediation.deciding.choosing import ChoosingPolicy
+from remediation.deciding.policy import Past
 from remediation.guards import GuardSettings
-from remediation.policy import Past
-from remediation.rulebook import Runbook
-from remediation.run import Runner, RunSettings
+from remediation.policies.rulebook import Runbook
+from remediation.running.run import Runner, RunSettings
 from tests.fakes import FakeCluster, RecordingAnnouncer
 
 NOW_S = 1_700_000_000.0

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from core.choice import Choice
-from remediation.features import FEATURES, SIZE
-from remediation.trained import FORMAT, Known, Network, Trained, Training, save
+from remediation.policies.features import FEATURES, SIZE
+from remediation.policies.trained import FORMAT, Known, Network, Trained, Training, save
 
 
 def trained(*, prefers: Choice, version: str = "t", known: bool = False) -> Trained:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from core.target import Target
 from core.types import OutcomeStatus, PlanState
-from remediation.audit import Order, Site, audit, orders_of_records
+from remediation.evaluation.audit import Order, Site, audit, orders_of_records
 from remediation.guards import GuardSettings
 from tests.healing import NOW_S, cordon, ended, plan_of, record_of, swap
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from remediation.audit import Breach
-from remediation.audit_lane import audit_lane, orders_of
+from remediation.evaluation.audit import Breach
+from remediation.evaluation.audit_lane import audit_lane, orders_of
 from sim.lanes import Lane
 from sim.scenario import JobSpec, Scenario, Site
 from sim.terms import Shield, Terms, even_remedies

@@ -6,7 +6,7 @@ import pytest
 
 from agent.bench.policy import policy_rows
 from core.errors import InputError
-from remediation.train import TrainSettings, train
+from remediation.learning.train import TrainSettings, train
 
 
 def test_each_part_of_a_policy_is_measured(tmp_path: Path) -> None:

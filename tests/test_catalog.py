@@ -9,7 +9,7 @@ from core.cluster import ClusterState, JobPhase, JobState, NodeCondition, Servic
 from core.target import Target
 from core.types import Action, Scalar
 from remediation.catalogue import CATALOG, Effect, first_obstacle, inverse_of, make
-from remediation.costs import recompute_s, restart_s
+from remediation.catalogue.costs import recompute_s, restart_s
 from tests.fakes import FakeCluster
 from tests.healing import NOW_S
 

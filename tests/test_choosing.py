@@ -11,13 +11,13 @@ from core.situation import LONG_S, Fact
 from core.target import Target, TargetKind
 from core.types import Cause, Diagnosis, Incident, OutcomeStatus, PlanState, Scalar, Severity
 from rca.faults.catalogue import FAULTS
-from remediation.choosing import ChoosingPolicy, LiveMoment
+from remediation.deciding.choosing import ChoosingPolicy, LiveMoment
+from remediation.deciding.plans import PROPOSAL_LIFE_S, spare_for
+from remediation.deciding.policy import Decision, Past
 from remediation.evaluation.exploring import Exploring
-from remediation.greedy import Greedy
-from remediation.plans import PROPOSAL_LIFE_S, spare_for
-from remediation.policy import Decision, Past
-from remediation.rulebook import Runbook
-from remediation.thumb import THUMBS
+from remediation.policies.greedy import Greedy
+from remediation.policies.rulebook import Runbook
+from remediation.policies.thumb import THUMBS
 from tests.fakes import FakeCluster
 from tests.healing import (
     GONE,

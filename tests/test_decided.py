@@ -10,10 +10,10 @@ from core.clock import ManualClock
 from core.errors import InputError
 from core.situation import Fact
 from core.types import JournalEntry
-from remediation.choosing import ChoosingPolicy
-from remediation.decided import KIND, Decided, entry, read
-from remediation.policy import Decision
-from remediation.thumb import THUMBS
+from remediation.deciding.choosing import ChoosingPolicy
+from remediation.deciding.decided import KIND, Decided, entry, read
+from remediation.deciding.policy import Decision
+from remediation.policies.thumb import THUMBS
 from tests.fakes import FakeCluster
 from tests.loop import CYCLE_S, ScriptedEvents, cycles, loop, xid
 

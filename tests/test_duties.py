@@ -10,8 +10,8 @@ from core.clock import ManualClock
 from core.cluster import ClusterState, NodeCondition
 from core.target import Target
 from core.types import OutcomeStatus, Plan, PlanRecord, PlanState
-from remediation.duties import QUIET_S, RETRY_S, Look, due, duties
-from remediation.follow_up import REPAIR, is_follow_up
+from remediation.running.duties import QUIET_S, RETRY_S, Look, due, duties
+from remediation.running.follow_up import REPAIR, is_follow_up
 from tests.fakes import FakeCluster
 from tests.healing import NOW_S, cordon, ended, guards, incident, plan_of, record_of, seen_now, swap
 from tests.loop import CYCLE_S, ScriptedEvents, cycles, loop

@@ -9,7 +9,7 @@ import pytest
 from core.choice import Choice
 from core.errors import InputError
 from core.figures import Row
-from remediation.chooser import Moment
+from remediation.deciding.chooser import Moment
 from remediation.evaluation import play as playing
 from remediation.evaluation.comparison import BEST_STATIC, Comparison, compared
 from remediation.evaluation.gate import verdict
@@ -19,7 +19,7 @@ from remediation.evaluation.play import play
 from remediation.evaluation.policies import BUILT_IN, ORACLE, STATIC, Entrant, entrants
 from remediation.evaluation.rows import best_honest, rows
 from remediation.evaluation.suites import GATE, SUITES
-from remediation.families import FAMILIES, HELD_OUT_SEED, LIVES_A_CLUSTER, TUNING_SEED
+from remediation.learning.families import FAMILIES, HELD_OUT_SEED, LIVES_A_CLUSTER, TUNING_SEED
 from tests.lives import life
 
 SMALL = replace(FAMILIES["train"], nodes=(6, 6), life=(12.0, 12.0), incidents=(8.0, 8.0))

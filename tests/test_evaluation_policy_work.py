@@ -24,7 +24,7 @@ from remediation.evaluation.life import LifeResult
 from remediation.evaluation.policies import STATIC, entrants
 from remediation.evaluation.rows import rows
 from remediation.evaluation.suites import Suite
-from remediation.families import TRAIN, TUNING_SEED
+from remediation.learning.families import TRAIN, TUNING_SEED
 from tests.lives import life
 from tests.policy_files import policy_file
 from tests.ray_cluster import cluster_of_three

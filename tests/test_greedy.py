@@ -3,9 +3,9 @@ import pytest
 
 from core.choice import Choice
 from core.situation import Fact
-from remediation.compiled import choose_greedily
-from remediation.greedy import WEIGHTS, G, Greedy, choose, losses
-from remediation.knobs import from_unit, usual
+from remediation.policies.compiled import choose_greedily
+from remediation.policies.greedy import WEIGHTS, G, Greedy, choose, losses
+from remediation.policies.knobs import from_unit, usual
 from tests.moments import BareMoment
 from tests.situations import CRASHED, random_situations, situation_of
 

@@ -22,6 +22,7 @@ from core.types import (
     Scalar,
 )
 from remediation.catalogue import CATALOG
+from remediation.catalogue.taken import taken
 from remediation.guards import (
     GuardContext,
     GuardSettings,
@@ -31,7 +32,6 @@ from remediation.guards import (
     nodes_out,
     nodes_out_limit,
 )
-from remediation.taken import taken
 from tests.fakes import FakeCluster
 from tests.healing import NOW_S, cordon, incident, plan_of, record_of, seen_now, swap
 

@@ -11,7 +11,7 @@ from agent.heal import KEEP_SHOWN, RETRY_AFTER_S
 from core.clock import ManualClock
 from core.cluster import NodeCondition
 from core.types import Autonomy, OutcomeStatus, PlanRecord, PlanState
-from remediation.follow_up import is_follow_up
+from remediation.running.follow_up import is_follow_up
 from tests.fakes import FakeCluster
 from tests.loop import CYCLE_S, ScriptedEvents, cycles, loop, xid
 

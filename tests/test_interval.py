@@ -3,7 +3,7 @@ import math
 import pytest
 
 from core.errors import InputError
-from remediation.interval import best_interval_s, failure_s, lost_share
+from remediation.policies.interval import best_interval_s, failure_s, lost_share
 
 
 def test_the_best_interval_loses_least() -> None:

@@ -15,11 +15,11 @@ from core.choice import Choice
 from core.cluster import ClusterState
 from core.situation import Fact, Situation
 from core.types import Diagnosis, Floats, Incident, IncidentState, Severity
-from remediation.decided import Decided, entry
+from remediation.deciding.decided import Decided, entry
 from remediation.evaluation.exploring import SAFE, Exploring
 from remediation.evaluation.journal import logged
 from remediation.evaluation.off_policy import Logged, agreement, estimate
-from remediation.thumb import Thumb
+from remediation.policies.thumb import Thumb
 
 FACTS = len(Fact)
 BROKEN = Fact.REPLACE

@@ -19,7 +19,7 @@ from core.types import (
     PlanRecord,
     PlanState,
 )
-from remediation.run import RunSettings
+from remediation.running.run import RunSettings
 from tests.fakes import Answer, FakeCluster, MemoryStore
 from tests.healing import (
     Bench,

@@ -10,7 +10,7 @@ from core.clock import ManualClock
 from core.cluster import NodeCondition
 from core.target import Target
 from core.types import PlanRecord, PlanState, Scalar
-from remediation.run import RunSettings
+from remediation.running.run import RunSettings
 from tests.fakes import Answer, Crash, CrashingStore, FakeCluster, MemoryStore
 from tests.healing import (
     Bench,

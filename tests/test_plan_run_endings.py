@@ -8,7 +8,7 @@ from core.clock import ManualClock
 from core.cluster import JobPhase, NodeCondition
 from core.target import Target
 from core.types import Autonomy, OutcomeStatus, PlanRecord, PlanState
-from remediation.run import RunSettings
+from remediation.running.run import RunSettings
 from tests.fakes import Answer, FakeCluster, MemoryStore
 from tests.healing import Bench, cordon, guards, incident, never_better, plan_of, swap
 

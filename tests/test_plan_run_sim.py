@@ -8,10 +8,10 @@ from core.clock import ManualClock
 from core.cluster import JobPhase
 from core.target import Target
 from core.types import Autonomy, Cause, Diagnosis, Incident, IncidentState, PlanState, Severity
-from remediation.choosing import ChoosingPolicy
-from remediation.policy import Past
-from remediation.rulebook import Runbook
-from remediation.run import Runner, RunSettings
+from remediation.deciding.choosing import ChoosingPolicy
+from remediation.deciding.policy import Past
+from remediation.policies.rulebook import Runbook
+from remediation.running.run import Runner, RunSettings
 from sim.library import scenario
 from sim.port import SimulatedCluster
 from sim.scenario import COOLING, LEAK, XID_79, FaultSpec

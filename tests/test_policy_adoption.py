@@ -16,9 +16,9 @@ from core.choice import Choice
 from core.clock import ManualClock
 from core.errors import ActionRefused, InputError
 from remediation.evaluation.gate import Verdict
-from remediation.learned import LearnedChooser
-from remediation.rulebook import Runbook
-from remediation.trained import load
+from remediation.policies.learned import LearnedChooser
+from remediation.policies.rulebook import Runbook
+from remediation.policies.trained import load
 from tests.command_line import gpumedic
 from tests.loop import loop
 from tests.policy_files import policy_file

@@ -13,11 +13,11 @@ from core.cluster import ClusterState
 from core.errors import InputError
 from core.situation import LONG_S, Fact, Situation
 from core.types import Diagnosis, Floats, Incident
-from remediation.chooser import Moment
-from remediation.features import FEATURES, SIZE, features, fill
-from remediation.learned import LearnedChooser
-from remediation.thumb import THUMBS
-from remediation.trained import FORMAT, Known, Network, Trained, Training, load, save
+from remediation.deciding.chooser import Moment
+from remediation.policies.features import FEATURES, SIZE, features, fill
+from remediation.policies.learned import LearnedChooser
+from remediation.policies.thumb import THUMBS
+from remediation.policies.trained import FORMAT, Known, Network, Trained, Training, load, save
 from sim.engine.jit import compiled
 
 # A busy cluster of 256 GPUs with one stopped job.

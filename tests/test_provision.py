@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.cluster import ClusterState, NodeCondition
+from remediation.capacity.provision import Ahead, Prices, in_service, provision
 from remediation.catalogue import CATALOG, first_obstacle
-from remediation.provision import Ahead, Prices, in_service, provision
 from tests.test_rebalance import EACH, cluster, name, running, said
 
 NOW = Ahead(900.0, 32.0, 32.0)

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from core.cluster import ClusterState, JobPhase, JobState, NodeCondition, NodeState
 from core.topology import flat_topology
 from core.types import Action
+from remediation.capacity.rebalance import room_for
 from remediation.catalogue import CATALOG, first_obstacle
 from remediation.catalogue.job_obstacles import free_nodes
-from remediation.rebalance import room_for
 
 EACH = 8
 

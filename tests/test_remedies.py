@@ -6,7 +6,7 @@ from core.situation import Remedy
 from core.target import Target
 from core.types import Cause, Diagnosis
 from rca.faults.catalogue import FAULTS
-from remediation.remedies import known, mixed, of_cause, read_remedies, remedies, table
+from remediation.deciding.remedies import known, mixed, of_cause, read_remedies, remedies, table
 from sim.catalogue import CAUSES, CLASSES
 from sim.engine.words import Scope
 

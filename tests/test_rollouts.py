@@ -11,13 +11,13 @@ from core.choice import Choice
 from core.errors import InputError
 from core.situation import Bools
 from core.types import Floats
-from remediation.env import HealingEnv
-from remediation.families import HELD_OUT_SEED, LIVES_A_CLUSTER
-from remediation.features import SIZE, features
-from remediation.learner import Learner
-from remediation.rollouts import Branches, decide
-from remediation.train import TrainSettings
-from remediation.trained import Network
+from remediation.learning.env import HealingEnv
+from remediation.learning.families import HELD_OUT_SEED, LIVES_A_CLUSTER
+from remediation.learning.learner import Learner
+from remediation.learning.rollouts import Branches, decide
+from remediation.learning.train import TrainSettings
+from remediation.policies.features import SIZE, features
+from remediation.policies.trained import Network
 from sim.lanes import Lane
 
 _HOUR_S = 3600.0

@@ -4,9 +4,9 @@ import pytest
 from core.choice import Choice
 from core.errors import InputError
 from core.situation import Fact
-from remediation.compiled import recommend as compiled_recommend
-from remediation.knobs import from_unit, to_unit, usual, values_of
-from remediation.rulebook import KNOBS, K, recommend
+from remediation.policies.compiled import recommend as compiled_recommend
+from remediation.policies.knobs import from_unit, to_unit, usual, values_of
+from remediation.policies.rulebook import KNOBS, K, recommend
 from tests.situations import CRASHED, random_situations, situation_of
 
 USUAL = usual(KNOBS)

@@ -7,13 +7,13 @@ import pytest
 from core.choice import Choice
 from core.situation import Bools, Fact
 from core.types import Floats
-from remediation.choosing import LiveMoment
-from remediation.compiled import choose_greedily
-from remediation.families import LIVES_A_CLUSTER, TRAIN, TUNING_SEED, family_of, terms_of
-from remediation.greedy import WEIGHTS
-from remediation.knobs import usual
-from remediation.plans import Made
-from remediation.policy import Past
+from remediation.deciding.choosing import LiveMoment
+from remediation.deciding.plans import Made
+from remediation.deciding.policy import Past
+from remediation.learning.families import LIVES_A_CLUSTER, TRAIN, TUNING_SEED, family_of, terms_of
+from remediation.policies.compiled import choose_greedily
+from remediation.policies.greedy import WEIGHTS
+from remediation.policies.knobs import usual
 from sim.lanes import Lane
 
 # What life knows from its journal or from symptoms, of which a simulated moment has none; how long

@@ -4,7 +4,7 @@ import pytest
 
 from core.choice import Choice
 from core.situation import Fact
-from remediation.thumb import THUMBS, Random
+from remediation.policies.thumb import THUMBS, Random
 from tests.moments import BareMoment
 from tests.situations import CRASHED, random_situations, situation_of
 

@@ -17,14 +17,14 @@ from core.choice import Choice
 from core.errors import InputError
 from core.situation import Bools, Fact
 from core.types import Floats
-from remediation.discount import TimedBuffer, discounted, windowed
-from remediation.env import MAX_DECISIONS, HealingEnv
-from remediation.families import FAMILIES, HELD_OUT_SEED, LIVES_A_CLUSTER, TRAIN
-from remediation.features import FEATURES, SIZE
-from remediation.lanes import HealingLanes
-from remediation.learner import network_of, torch_choices
-from remediation.train import Report, TrainSettings, train
-from remediation.trained import load
+from remediation.learning.discount import TimedBuffer, discounted, windowed
+from remediation.learning.env import MAX_DECISIONS, HealingEnv
+from remediation.learning.families import FAMILIES, HELD_OUT_SEED, LIVES_A_CLUSTER, TRAIN
+from remediation.learning.lanes import HealingLanes
+from remediation.learning.learner import network_of, torch_choices
+from remediation.learning.train import Report, TrainSettings, train
+from remediation.policies.features import FEATURES, SIZE
+from remediation.policies.trained import load
 
 SMALL = TrainSettings(
     steps=512, lanes=4, rollout=64, batch=128, epochs=2, layers=(16, 16), labelled=0, taught=256

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from core.errors import InputError
-from remediation.families import HELD_OUT_SEED, LIVES_A_CLUSTER, TUNING_SEED
-from remediation.greedy import WEIGHTS, Greedy
-from remediation.knobs import usual, values_of
-from remediation.rulebook import KNOBS, Runbook
-from remediation.tuned import tuned
-from remediation.tuning import CHECKED, TUNABLE, Effort, Lives, as_toml, generations, tune
+from remediation.learning.families import HELD_OUT_SEED, LIVES_A_CLUSTER, TUNING_SEED
+from remediation.policies.greedy import WEIGHTS, Greedy
+from remediation.policies.knobs import usual, values_of
+from remediation.policies.rulebook import KNOBS, Runbook
+from remediation.policies.tuned import tuned
+from remediation.policies.tuning import CHECKED, TUNABLE, Effort, Lives, as_toml, generations, tune
 from tests.moments import BareMoment
 from tests.situations import random_situations
 

@@ -7,8 +7,8 @@ from core.choice import Choice
 from core.errors import InputError
 from core.situation import Fact
 from core.types import Floats
-from remediation.rulebook import Runbook
-from remediation.thumb import THUMBS
+from remediation.policies.rulebook import Runbook
+from remediation.policies.thumb import THUMBS
 from remediation.twin.guesses import guesses_of
 from remediation.twin.incident import open_incident, to_come, ways_of
 from remediation.twin.lookahead import TwinLookahead, TwinSettings

@@ -1,9 +1,9 @@
 """The hindsight planner loses no more than the best of the policies that it lives on by."""
 
 from core.choice import Choice
-from remediation.chooser import Chooser
-from remediation.rulebook import Runbook
-from remediation.thumb import Thumb
+from remediation.deciding.chooser import Chooser
+from remediation.policies.rulebook import Runbook
+from remediation.policies.thumb import Thumb
 from remediation.twin.oracle import RUNBOOK, Oracle, first_of
 from sim.lanes import Lane
 from tests.twins import BUSY, DAY_S, TERMS

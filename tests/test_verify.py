@@ -7,8 +7,8 @@ import pytest
 from core.clock import ManualClock
 from core.target import Target
 from core.types import OutcomeStatus, PlanState, Severity
-from remediation.symptoms import broken, newest_s, symptoms
-from remediation.verify import Verdict, VerifySettings, in_service, lost_gpu_s, verify
+from remediation.running.symptoms import broken, newest_s, symptoms
+from remediation.running.verify import Verdict, VerifySettings, in_service, lost_gpu_s, verify
 from tests.fakes import FakeCluster
 from tests.healing import (
     NOW_S,

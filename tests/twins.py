@@ -10,7 +10,7 @@ from core.cluster import ClusterState
 from core.situation import Fact, Situation
 from core.target import Target
 from core.types import Cause, Diagnosis, Incident
-from remediation.remedies import of_cause, table
+from remediation.deciding.remedies import of_cause, table
 from sim.catalogue import CAUSES
 from sim.deciding import Moment
 from sim.lanes import Lane

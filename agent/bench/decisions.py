@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from remediation.env import HealingEnv
-from remediation.families import FAMILIES, LIVES_A_CLUSTER, TRAIN
+from remediation.learning.env import HealingEnv
+from remediation.learning.families import FAMILIES, LIVES_A_CLUSTER, TRAIN
 
 _LUCK = 65_536
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from agent.bench.sim import decisions_row
 from core.figures import Row, at_most
-from remediation.env import HealingEnv
-from remediation.families import FAMILIES, HELD_OUT_SEED, LIVES_A_CLUSTER
-from remediation.learned import SHIPPED, LearnedChooser
-from remediation.rulebook import Runbook
-from remediation.trained import Network, Trained, load
+from remediation.learning.env import HealingEnv
+from remediation.learning.families import FAMILIES, HELD_OUT_SEED, LIVES_A_CLUSTER
+from remediation.policies.learned import SHIPPED, LearnedChooser
+from remediation.policies.rulebook import Runbook
+from remediation.policies.trained import Network, Trained, load
 from remediation.twin.lookahead import TwinLookahead
 
 _COMPARED, _COMPARED_QUICK = 50_000, 10_000
@@ -116,7 +116,7 @@ def _twin_row(count: int) -> Row:
 
 
 def _mismatch_row(network: Network, seen: NDArray[np.float32], masks: NDArray[np.bool_]) -> Row:
-    from remediation.learner import torch_choices
+    from remediation.learning.learner import torch_choices
 
     theirs = torch_choices(network, seen, masks).tolist()
     pairs = zip(seen.astype(np.float64), masks, strict=True)

@@ -34,8 +34,8 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a policy on simulated clusters; it is written as plain arrays, with no code in it."""
-    from remediation.train import Report, TrainSettings
-    from remediation.train import train as learn
+    from remediation.learning.train import Report, TrainSettings
+    from remediation.learning.train import train as learn
 
     if not os.access(into.parent, os.W_OK):
         raise InputError(

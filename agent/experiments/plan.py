@@ -7,8 +7,8 @@ from pathlib import Path
 
 from agent.experiments.results import NONE, RULES, RunSpec
 from core.errors import InputError
-from remediation.trained import Trained
-from remediation.trained import load as load_policy
+from remediation.policies.trained import Trained
+from remediation.policies.trained import load as load_policy
 from sim import library, scenario_file
 from sim.scenario import Scenario
 

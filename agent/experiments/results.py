@@ -8,7 +8,7 @@ from typing import Protocol
 
 from core.codec import to_json
 from core.types import Floats, Ints
-from remediation.trained import Trained
+from remediation.policies.trained import Trained
 from sim.scenario import Scenario
 
 NONE = "none"

@@ -29,12 +29,12 @@ from core.clock import ManualClock
 from core.errors import GpumedicError
 from core.site import SiteFigures
 from core.types import Diagnosis, Incident, OutcomeStatus, PlanRecord, PlanState
-from remediation import remedies
-from remediation.chooser import Chooser
-from remediation.choosing import ChoosingPolicy
-from remediation.learned import LearnedChooser
-from remediation.policy import Policy
-from remediation.rulebook import Runbook
+from remediation.deciding import remedies
+from remediation.deciding.chooser import Chooser
+from remediation.deciding.choosing import ChoosingPolicy
+from remediation.deciding.policy import Policy
+from remediation.policies.learned import LearnedChooser
+from remediation.policies.rulebook import Runbook
 from sim.catalogue import CAUSES
 from sim.deciding import Decided
 from sim.engine.words import NONE as NOTHING

@@ -7,10 +7,10 @@ from functools import lru_cache
 
 from agent.scoreboard.played import Arm
 from core.site import SiteFigures
-from remediation.chooser import Chooser
-from remediation.greedy import Greedy
-from remediation.remedies import table
-from remediation.rulebook import Runbook
+from remediation.deciding.chooser import Chooser
+from remediation.deciding.remedies import table
+from remediation.policies.greedy import Greedy
+from remediation.policies.rulebook import Runbook
 from sim.calibration.play import DAY_S
 from sim.catalogue import CAUSES
 from sim.lanes import Lane

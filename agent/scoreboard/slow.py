@@ -13,8 +13,8 @@ from agent.scoreboard.played import Arm
 from core.choice import Choice
 from core.figures import Row
 from core.types import Floats
-from remediation.chooser import Chooser
-from remediation.thumb import Thumb
+from remediation.deciding.chooser import Chooser
+from remediation.policies.thumb import Thumb
 from sim.library import scenario
 
 NAME = "falcon_slowdown_removed"

@@ -4,7 +4,7 @@ import math
 
 from core.cluster import ClusterState, JobPhase, JobState, NodeCondition, NodeState
 from core.types import Action, Refusal
-from remediation.subject import job_of
+from remediation.catalogue.subject import job_of
 
 PRECONDITION = "precondition"
 RUNS = frozenset({JobPhase.RUNNING})

@@ -1,7 +1,6 @@
 """Actions about nodes and who has them: out of service, repaired, checked, lent, kept back."""
 
-from remediation import costs
-from remediation.catalogue import job_effects, job_obstacles, node_effects, node_obstacles
+from remediation.catalogue import costs, job_effects, job_obstacles, node_effects, node_obstacles
 from remediation.catalogue.kind import ONE_CALL, ActionKind, Agrees, Effect
 
 BORROW_NODE = "borrow_node"

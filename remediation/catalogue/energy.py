@@ -1,7 +1,6 @@
 """Actions about a node's clocks and power, and about what drivers all nodes get."""
 
-from remediation import costs
-from remediation.catalogue import knob_effects, knob_obstacles
+from remediation.catalogue import costs, knob_effects, knob_obstacles
 from remediation.catalogue.kind import ONE_CALL, ActionKind, Agrees, Effect
 
 LIMIT_CLOCKS = "limit_clocks"

@@ -1,7 +1,6 @@
 """Actions about a service: replicas, batches, its newest version, its cache."""
 
-from remediation import costs
-from remediation.catalogue import knob_effects, knob_obstacles
+from remediation.catalogue import costs, knob_effects, knob_obstacles
 from remediation.catalogue.kind import ONE_CALL, ActionKind, Agrees, Effect
 
 SCALE_SERVICE = "scale_service"

@@ -9,7 +9,7 @@ from core.types import Action, Scalar
 from remediation.catalogue.asked import holds, number
 from remediation.catalogue.job_obstacles import free_nodes
 from remediation.catalogue.node_effects import cordoned, reboot_done
-from remediation.subject import job_of, names_in
+from remediation.catalogue.subject import job_of, names_in
 
 _ON_NODES = (JobPhase.STARTING, JobPhase.RUNNING, JobPhase.STOPPED)
 

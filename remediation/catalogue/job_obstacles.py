@@ -16,7 +16,7 @@ from remediation.catalogue.asked import (
     refuse,
 )
 from remediation.catalogue.node_obstacles import free_spare_obstacle, lent_obstacle
-from remediation.subject import gpus_on, names_in
+from remediation.catalogue.subject import gpus_on, names_in
 
 
 def checkpoint_obstacle(action: Action, state: ClusterState) -> Refusal | None:

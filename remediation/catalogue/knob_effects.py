@@ -6,13 +6,13 @@ from typing import Any
 
 from core.cluster import ClusterState, JobState
 from core.types import Action, Scalar
-from remediation import costs
+from remediation.catalogue import costs
 from remediation.catalogue.asked import number
 from remediation.catalogue.job_effects import restart_done, with_job
 from remediation.catalogue.kind import Done, Prior, Project
 from remediation.catalogue.knob_obstacles import TUNED
 from remediation.catalogue.node_effects import with_node
-from remediation.subject import job_of
+from remediation.catalogue.subject import job_of
 
 _SAME = 1e-3  # a scheduler may keep a setting to fewer digits
 

@@ -4,7 +4,7 @@ import math
 
 from core.cluster import ClusterState, JobState, NodeCondition, ServiceState
 from core.types import Action, Refusal
-from remediation import costs
+from remediation.catalogue import costs
 from remediation.catalogue.asked import (
     LIVE,
     RUNS,

@@ -11,7 +11,7 @@ from remediation.catalogue.asked import (
     not_ready,
     refuse,
 )
-from remediation.subject import gpus_on
+from remediation.catalogue.subject import gpus_on
 
 
 def cordon_obstacle(action: Action, state: ClusterState) -> Refusal | None:

@@ -1,7 +1,7 @@
 """Actions about a training: saved, started again, on other nodes, of another size, tuned."""
 
-from remediation import costs
 from remediation.catalogue import (
+    costs,
     job_effects,
     job_obstacles,
     knob_effects,

@@ -7,7 +7,7 @@ import numpy as np
 from core.choice import Choice
 from core.situation import Fact
 from core.types import Floats
-from remediation.chooser import Chooser, Moment
+from remediation.deciding.chooser import Chooser, Moment
 
 # What undoes itself or loses no more than a restart: chance never pages, shrinks, borrows a node,
 # takes two nodes out, throws work away or turns a knob.

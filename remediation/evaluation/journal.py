@@ -7,7 +7,7 @@ import numpy as np
 from core.choice import Choice
 from core.situation import Fact
 from core.types import Floats
-from remediation.decided import Decided
+from remediation.deciding.decided import Decided
 from remediation.evaluation.exploring import drawn_once
 from remediation.evaluation.off_policy import Logged
 

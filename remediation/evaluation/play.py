@@ -3,10 +3,10 @@
 import time
 
 from core.choice import Choice
-from remediation.audit_lane import audit_lane
+from remediation.evaluation.audit_lane import audit_lane
 from remediation.evaluation.life import MOST_DECISIONS, LifeResult
 from remediation.evaluation.policies import Entrant, make
-from remediation.families import Family, terms_of
+from remediation.learning.families import Family, terms_of
 from sim.lanes import Lane
 
 _DAY_S = 86_400.0

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import InputError
-from remediation.chooser import Chooser
+from remediation.deciding.chooser import Chooser
 from remediation.evaluation.comparison import BEST_STATIC
-from remediation.greedy import Greedy
-from remediation.learned import LearnedChooser
-from remediation.rulebook import KNOBS, Runbook
-from remediation.thumb import THUMBS
-from remediation.trained import Trained, load
-from remediation.tuned import tuned
+from remediation.policies.greedy import Greedy
+from remediation.policies.learned import LearnedChooser
+from remediation.policies.rulebook import KNOBS, Runbook
+from remediation.policies.thumb import THUMBS
+from remediation.policies.trained import Trained, load
+from remediation.policies.tuned import tuned
 from remediation.twin.lookahead import TwinLookahead, TwinSettings
 from remediation.twin.oracle import Oracle, Within
 from remediation.twin.rolling import Inner
@@ -68,7 +68,7 @@ def make(entrant: Entrant, lane: Lane) -> Chooser:
 
 def shipped() -> dict[str, Trained]:
     """Return the trained policies that come with gpumedic, by name."""
-    files = sorted((Path(__file__).parent.parent / "shipped").glob("*.npz"))
+    files = sorted((Path(__file__).parent.parent / "policies" / "shipped").glob("*.npz"))
     return {file.stem: load(file) for file in files}
 
 

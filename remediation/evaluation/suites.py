@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 
 from core.errors import InputError
-from remediation.families import HELD_OUT, HELD_OUT_SEED, LIVES_A_CLUSTER, TRAIN, TUNING_SEED
+from remediation.learning.families import (
+    HELD_OUT,
+    HELD_OUT_SEED,
+    LIVES_A_CLUSTER,
+    TRAIN,
+    TUNING_SEED,
+)
 
 _MOST_LIVES = 100_000  # of a family
 

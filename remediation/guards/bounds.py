@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 
 from core.cluster import OWNER, ClusterState, JobPhase, JobState, NodeCondition
 from core.types import OutcomeStatus, Refusal
-from remediation.course import in_flight
+from remediation.catalogue.subject import job_of
+from remediation.catalogue.taken import taken
 from remediation.guards.question import GuardContext, Question, put_in, walked
 from remediation.guards.settings import GuardSettings
-from remediation.subject import job_of
-from remediation.taken import taken
+from remediation.running.course import in_flight
 
 
 def nodes_out_limit(state: ClusterState, settings: GuardSettings) -> int:

@@ -3,10 +3,10 @@
 from core.cluster import JobPhase
 from core.types import Action, IncidentState, Refusal
 from remediation.catalogue import RESTART_IN_PLACE, RESTART_JOB
+from remediation.catalogue.subject import job_of
 from remediation.guards.question import GuardContext, Question
 from remediation.guards.settings import GuardSettings
-from remediation.subject import job_of
-from remediation.symptoms import newest_s
+from remediation.running.symptoms import newest_s
 
 
 def fresh(question: Question, context: GuardContext, settings: GuardSettings) -> Refusal | None:

@@ -5,10 +5,10 @@ from fnmatch import fnmatchcase
 from core.cluster import OWNER
 from core.types import PlanState, Refusal
 from remediation.catalogue import CATALOG, Agrees
+from remediation.catalogue.subject import job_of, nodes_of
+from remediation.catalogue.taken import taken
 from remediation.guards.question import GuardContext, Question, all_jobs, all_nodes
 from remediation.guards.settings import GuardSettings
-from remediation.subject import job_of, nodes_of
-from remediation.taken import taken
 
 # A plan that no person has to decide on may still be proposed to one: what only these guards
 # refuse waits for a person's word instead.

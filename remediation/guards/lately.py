@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from core.cluster import ClusterState, NodeCondition, NodeState
 from core.types import OutcomeStatus, PlanRecord, PlanState, Refusal
 from remediation.catalogue import CATALOG, REBOOT_NODE, REBOOT_UNDER_JOB, RESET_GPU, Effect
+from remediation.catalogue.subject import job_of, nodes_of
+from remediation.catalogue.taken import taken
 from remediation.guards.question import (
     GuardContext,
     Question,
@@ -13,8 +15,6 @@ from remediation.guards.question import (
     walked,
 )
 from remediation.guards.settings import DAY_S, GuardSettings
-from remediation.subject import job_of, nodes_of
-from remediation.taken import taken
 
 # What repairs a node where it stands; after it fails a second time people must look at it.
 REPAIRS = frozenset({REBOOT_NODE, REBOOT_UNDER_JOB, RESET_GPU})

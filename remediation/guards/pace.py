@@ -2,9 +2,9 @@
 
 from core.types import Refusal
 from remediation.catalogue import CATALOG
-from remediation.course import in_flight, to_come
 from remediation.guards.question import GuardContext, Question, performed
 from remediation.guards.settings import HOUR_S, GuardSettings
+from remediation.running.course import in_flight, to_come
 
 
 def cooled(question: Question, context: GuardContext, settings: GuardSettings) -> Refusal | None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from core.cluster import ClusterState, JobPhase, JobState
 from core.types import Action, Incident, Outcome, OutcomeStatus, Plan, PlanRecord, Refusal
 from remediation.catalogue import CATALOG
-from remediation.follow_up import is_follow_up
+from remediation.catalogue.subject import job_of, jobs_of, nodes_of
+from remediation.catalogue.taken import taken
 from remediation.guards.settings import GuardSettings
-from remediation.subject import job_of, jobs_of, nodes_of
-from remediation.taken import taken
+from remediation.running.follow_up import is_follow_up
 
 _NOT_PERFORMED = frozenset({OutcomeStatus.WOULD_DO, OutcomeStatus.REFUSED})
 

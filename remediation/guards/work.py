@@ -3,10 +3,10 @@
 from core.cluster import JobPhase, JobState
 from core.types import Action, Refusal
 from remediation.catalogue import CATALOG, CHECKPOINT_NOW, first_obstacle
-from remediation.costs import recompute_s
+from remediation.catalogue.costs import recompute_s
+from remediation.catalogue.subject import job_of
 from remediation.guards.question import GuardContext, Question, walked
 from remediation.guards.settings import HOUR_S, GuardSettings
-from remediation.subject import job_of
 
 _SERVICE = "service"  # answers requests and has nothing to resume from
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from core.situation import Fact, Remedy
 from core.types import Cause, Floats
-from remediation.remedies import of_cause
+from remediation.deciding.remedies import of_cause
 from remediation.twin.kinds import NAMES, Kinds, kinds
 from remediation.twin.laying import DATA_SHARE, NET_SHARE, STEP_S
 from remediation.twin.supposing import GUESS

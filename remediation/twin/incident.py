@@ -8,8 +8,8 @@ from core.choice import Choice
 from core.errors import InputError
 from core.situation import LONG_S, Fact
 from core.types import Cause, Floats
-from remediation.chooser import Moment
-from remediation.remedies import known as known_remedies
+from remediation.deciding.chooser import Moment
+from remediation.deciding.remedies import known as known_remedies
 from remediation.twin.guesses import Scene
 from remediation.twin.kinds import kinds, repair_scale
 from remediation.twin.mirror import Twin

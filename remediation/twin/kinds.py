@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from core.situation import Fact, Remedy
 from core.types import Floats
-from remediation.mixture import BASE
+from remediation.learning.mixture import BASE
 from sim.catalogue import CAUSES, CLASSES, class_table
 from sim.engine.tables import Table
 from sim.engine.words import Effect, Scope
@@ -29,7 +29,7 @@ _SLOWS = (
     *(Effect.COOLING, Effect.NOISY_NEIGHBOUR, Effect.POWER_CAP, Effect.LOADER_STARVED),
 )
 _SOON_S = 900.0  # a class that kills later than that is seen before it does
-_LONGEST_S = 3 * 86_400.0  # a repair counts up to here in the mean, as in ``remediation.mixture``
+_LONGEST_S = 3 * 86_400.0  # a repair counts up to here in the mean, as in ``learning.mixture``
 _ODD = 0.03  # likelihood of what a class does not show: diagnoses and looks err
 _SOUND = 0.97  # share of its own speed from which on a job is not slow
 

@@ -19,8 +19,8 @@ from core.choice import Choice
 from core.errors import InputError
 from core.situation import Fact
 from core.types import Floats
-from remediation.chooser import Chooser, Moment
-from remediation.remedies import table
+from remediation.deciding.chooser import Chooser, Moment
+from remediation.deciding.remedies import table
 from remediation.twin.guesses import guesses_of
 from remediation.twin.incident import open_incident, to_come, ways_of
 from remediation.twin.mirror import Mirror, Usual

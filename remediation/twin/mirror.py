@@ -16,7 +16,7 @@ from core.cluster import OWNER, ClusterState, JobPhase, JobState, NodeCondition
 from core.errors import InputError
 from core.situation import LONG_S, Fact
 from core.types import Floats, Ints
-from remediation.chooser import Moment
+from remediation.deciding.chooser import Moment
 from remediation.twin.kinds import kinds
 from remediation.twin.laying import LOOK, lay
 from sim.build import next_tick, tables_of

@@ -14,8 +14,8 @@ import numpy as np
 from core.choice import Choice
 from core.situation import Fact
 from core.types import Floats
-from remediation import greedy, knobs, rulebook
-from remediation.chooser import Moment
+from remediation.deciding.chooser import Moment
+from remediation.policies import greedy, knobs, rulebook
 from remediation.twin.rolling import OVER, Inner, live_on, priced
 from sim.engine.room import with_room
 from sim.engine.tables import SHARED, USED, Tables

@@ -4,7 +4,7 @@ import math
 from enum import IntEnum
 
 from core.choice import Choice
-from remediation.compiled import choose_greedily, recommend
+from remediation.policies.compiled import choose_greedily, recommend
 from remediation.twin.supposing import suppose
 from sim.engine import decisions, surrogate
 from sim.engine.accounts import wanted

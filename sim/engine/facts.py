@@ -41,7 +41,7 @@ def see_belief(w: Tables, trouble: int, causes: Array, facts: Array) -> None:
 
     A cause's row of remedies is mixed with how likely it is that it stays, p: RESTART and TIME
     share 1 - p in their proportion and the others p in theirs; it stays as it is where the one or
-    the other have nothing to share (``remediation.remedies.of_cause`` is the same).
+    the other have nothing to share (``remediation.deciding.remedies.of_cause`` is the same).
     """
     row = w.troubles[trouble]
     first, second = float(row["probability"]), float(row["other_probability"])

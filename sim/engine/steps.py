@@ -1,7 +1,8 @@
 """A choice carried out: the steps of its plan, each looked for every 15 s until its effect shows.
 
-What is ordered is what ``remediation.plans`` makes of the same choice. Orders do not fail by luck
-here. A plan that fails on its way gives back the node that it had taken out and not yet moved.
+What is ordered is what ``remediation.deciding.plans`` makes of the same choice. Orders do not fail
+by luck here. A plan that fails on its way gives back the node that it had taken out and not yet
+moved.
 """
 
 import math

@@ -12,7 +12,7 @@ from core.clock import RealClock
 from remediation.evaluation.gate import verdict
 from remediation.evaluation.policies import TUNED, Entrant
 from remediation.evaluation.suites import GATE
-from remediation.trained import load
+from remediation.policies.trained import load
 
 
 def adopted_of(

@@ -12,8 +12,8 @@ from remediation.evaluation.life import LifeResult
 from remediation.evaluation.play import play
 from remediation.evaluation.policies import ORACLE, TWIN, TWIN_OVER, Entrant
 from remediation.evaluation.suites import Suite
-from remediation.families import family_of
-from remediation.trained import Trained, load
+from remediation.learning.families import family_of
+from remediation.policies.trained import Trained, load
 from sim.warm import warm
 
 Progress = Callable[[int, int], None]

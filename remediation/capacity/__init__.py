@@ -1,0 +1,1 @@
+"""Room for work: planners of moves that make a large job fit, and of capacity ahead of demand."""

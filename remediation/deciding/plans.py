@@ -1,0 +1,387 @@
+"""What each choice comes to as a plan: steps of the catalogue's kinds."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from core.choice import Choice
+from core.cluster import ClusterState, JobPhase, JobState, NodeCondition, NodeState
+from core.situation import Fact, Remedy, Situation
+from core.target import Target
+from core.types import Cause, Diagnosis, Floats, Plan, Scalar
+from remediation.catalogue import (
+    BORROW_NODE,
+    CATALOG,
+    CHECKPOINT_NOW,
+    CORDON,
+    KEEP_AS_SPARE,
+    LIMIT_CLOCKS,
+    REBOOT_NODE,
+    REBOOT_UNDER_JOB,
+    RESTART_JOB,
+    ROLLBACK_JOB,
+    SCALE_SERVICE,
+    SET_COMPRESSION,
+    SHIFT_CANARY,
+    SHRINK_JOB,
+    STOP_ROLLOUT,
+    SWAP_NODE,
+    SWAP_NODES,
+    TUNE_JOB,
+    UNCORDON,
+    make,
+)
+from remediation.catalogue.subject import gpus_on
+from remediation.deciding.remedies import of_cause
+from remediation.deciding.situations import Subject
+from remediation.policies import greedy
+from remediation.policies.knobs import usual
+from remediation.running.follow_up import REPAIR
+
+# A proposal older than this describes a cluster that is gone; a person who was away sees a new one.
+PROPOSAL_LIFE_S = 3600.0
+# What nobody acts on is found by hand so late: a silent hang takes more than 5400 s (ByteRobust).
+UNATTENDED_S = 5400.0
+# GPU clocks may be limited to this share: a tenth of its speed at most is what a job gives for it.
+LEAST_CLOCKS = 0.9
+_MORE_REPLICAS = 1.5  # a rush of 1.8 to 3 times the requests is served in two or three turns
+_MOST_LOADERS = 4.0  # times as many as it was submitted with: then it is not the loaders
+
+Step = tuple[str, Target, Mapping[str, Scalar]]
+Steps = tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """What a plan is called, for which incident, when it was made and by which policy."""
+
+    plan_id: str
+    incident_id: str
+    now_s: float
+    policy: str
+    version: str
+
+
+def plan_of(
+    choice: Choice, subject: Subject, diagnosis: Diagnosis, state: ClusterState, *, made: Made
+) -> Plan | None:
+    """Return what the choice comes to; None where that is nothing, or nobody knows how.
+
+    Whether it can be done is another question; ``explained`` adds why, and at what loss.
+    """
+    build = _BUILD.get(choice)
+    cause = _cause_of(choice, subject, diagnosis, state)
+    steps = () if build is None else build(subject, diagnosis, state)
+    if cause is None or not steps:
+        return None
+    return Plan(
+        id=made.plan_id,
+        incident_id=made.incident_id,
+        made_at_s=made.now_s,
+        expires_s=made.now_s + PROPOSAL_LIFE_S,
+        cause=cause,
+        actions=tuple(
+            make(kind, target, params, plan_id=made.plan_id, step=number)
+            for number, (kind, target, params) in enumerate(steps)
+        ),
+        rationale="",
+        lost_gpu_s_with=0.0,
+        lost_gpu_s_without=0.0,
+        policy=made.policy,
+        policy_version=made.version,
+    )
+
+
+def explained(plan: Plan, choice: Choice, now: Situation, state: ClusterState) -> Plan:
+    """Return the plan with its reason, and what it is expected to cost and to save."""
+    lost = 0.0
+    for action in plan.actions:
+        lost += CATALOG[action.kind].cost(action, state)
+        state = CATALOG[action.kind].project(action, state)
+    return replace(
+        plan,
+        rationale=_rationale(plan, choice, now),
+        lost_gpu_s_with=lost,
+        lost_gpu_s_without=_unattended(now.facts),
+    )
+
+
+def _cause_of(
+    choice: Choice, subject: Subject, diagnosis: Diagnosis, state: ClusterState
+) -> Cause | None:
+    """Return the cause that the choice is about: of its node or knob, or else the likeliest."""
+    causes = diagnosis.causes
+    if choice is Choice.TUNE:
+        return _tunable(diagnosis)
+    if Choice.REBOOT <= choice <= Choice.BORROW:
+        there = (cause for cause in causes if state.topology.node_of(cause.target) == subject.node)
+        return next(there, None)
+    return causes[0] if causes else None
+
+
+def spare_for(node: str, state: ClusterState, *, but: str = "") -> str:
+    """Choose a spare for the node; without one, a ready node without a job; "" if none fits.
+
+    The nearest is taken: same switch, same rack, then by name. It fits when it is ready, has no job
+    and as many GPUs. but: one that is taken already
+    """
+    busy = {name for job in state.jobs if job.phase is not JobPhase.COMPLETED for name in job.nodes}
+    topology, gpus = state.topology, gpus_on(state, node)
+    fitting = (
+        other
+        for other in state.nodes
+        if other.condition is NodeCondition.READY
+        and other.name not in (*busy, node, but)
+        and gpus_on(state, other.name) == gpus
+    )
+    switch, rack = topology.switch_of(node), topology.rack_of(node)
+
+    def distance(other: NodeState) -> tuple[bool, bool, bool, str]:
+        name = other.name
+        far = (topology.switch_of(name) != switch, topology.rack_of(name) != rack)
+        return (not other.spare, *far, name)
+
+    nearest = min(fitting, key=distance, default=None)
+    return "" if nearest is None else nearest.name
+
+
+def _kept_for(spares: Iterable[str], state: ClusterState) -> Steps:
+    """Return the steps that keep those for swaps which are no spares yet."""
+    known = (state.node(name) for name in spares)
+    return tuple(
+        (KEEP_AS_SPARE, Target(node=node.name), {})
+        for node in known
+        if node is not None and not node.spare
+    )
+
+
+def _save(job: JobState) -> Steps:
+    """Return the step that saves a running job before it is stopped."""
+    return ((CHECKPOINT_NOW, Target(job=job.id), {}),) if job.phase is JobPhase.RUNNING else ()
+
+
+def _cordon(node: str, diagnosis: Diagnosis, state: ClusterState) -> Step:
+    at = next((c for c in diagnosis.causes if state.topology.node_of(c.target) == node), None)
+    why = "" if at is None else f"{at.fault} on {at.target}"
+    return (CORDON, Target(node=node), {"reason": why})
+
+
+def _checkpoint(subject: Subject, _: Diagnosis, __: ClusterState) -> Steps:
+    return () if subject.job is None else _save(subject.job)
+
+
+def _restart(subject: Subject, _: Diagnosis, __: ClusterState) -> Steps:
+    job = subject.job
+    return () if job is None else (*_save(job), (RESTART_JOB, Target(job=job.id), {}))
+
+
+def _reboot(subject: Subject, _: Diagnosis, __: ClusterState) -> Steps:
+    job, node = subject.job, Target(node=subject.node)
+    if job is None or not subject.node:
+        return ()
+    return (*_save(job), (REBOOT_UNDER_JOB, node, {"job": job.id}))
+
+
+def _swap(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:
+    """Take the node away; one without a job is only kept from getting any."""
+    known = state.node(subject.node)
+    if known is None:
+        return ()
+    away = _cordon(subject.node, diagnosis, state)
+    if subject.job is None:
+        return (away,) if known.condition is NodeCondition.READY else ()
+    spare = spare_for(subject.node, state)
+    params = {"job": subject.job.id, "spare": spare}
+    put: Step = (SWAP_NODE, Target(node=subject.node), params)
+    return (*_kept_for([spare], state), away, *_save(subject.job), put)
+
+
+def _swap_and_repair(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:
+    """Swap; the node's reboot and return are a plan of their own, once the job is well again.
+
+    A node without a job is rebooted at once.
+    """
+    steps, node = _swap(subject, diagnosis, state), Target(node=subject.node)
+    if not steps or subject.job is None:
+        return (*steps, (REBOOT_NODE, node, {}), (UNCORDON, node, {})) if steps else ()
+    kind, target, params = steps[-1]
+    return (*steps[:-1], (kind, target, {**params, REPAIR: True}))
+
+
+def _swap_both(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:
+    job, one, two = subject.job, subject.node, subject.other
+    if job is None or not one or not two:
+        return ()
+    spare = spare_for(one, state)
+    spares = (spare, spare_for(two, state, but=spare))
+    params = {"nodes": f"{one},{two}", "spares": ",".join(spares)}
+    return (
+        *_kept_for(spares, state),
+        *(_cordon(node, diagnosis, state) for node in (one, two)),
+        *_save(job),
+        (SWAP_NODES, Target(job=job.id), params),
+    )
+
+
+def _shrink(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:
+    job = subject.job
+    if job is None or not subject.node or not job.least_nodes:
+        return ()
+    size = len(job.nodes) - job.unit_nodes
+    if size < job.least_nodes:
+        return ()
+    params: Mapping[str, Scalar] = {"nodes": size, "leave": subject.node}
+    away = _cordon(subject.node, diagnosis, state)
+    return (away, *_save(job), (SHRINK_JOB, Target(job=job.id), params))
+
+
+def _borrow(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:
+    """Take a node from the job that matters least and is smallest, below this one's priority."""
+    job, node = subject.job, subject.node
+    if job is None or not node:
+        return ()
+    lenders = [
+        (other.priority, other.gpus, other.id, name)
+        for other in state.jobs
+        if other.priority < job.priority and other.phase is JobPhase.RUNNING
+        for name in other.nodes
+        if gpus_on(state, name) == gpus_on(state, node)
+    ]
+    if not lenders:
+        return ()
+    _, _, lender, lent = min(lenders)
+    params = {"job": job.id, "lender": lender, "spare": lent}
+    away = _cordon(node, diagnosis, state)
+    return (away, *_save(job), (BORROW_NODE, Target(node=node), params))
+
+
+def _roll_back(subject: Subject, _: Diagnosis, __: ClusterState) -> Steps:
+    job = subject.job
+    return () if job is None else ((ROLLBACK_JOB, Target(job=job.id), {}),)
+
+
+def _tune(subject: Subject, diagnosis: Diagnosis, state: ClusterState) -> Steps:
+    cause = _tunable(diagnosis)
+    if cause is None:
+        return ()
+    step = KNOBS[cause.fault][0](subject, cause, state)
+    return () if step is None else (step,)
+
+
+def _tunable(diagnosis: Diagnosis) -> Cause | None:
+    """Return the cause that a knob most likely ends."""
+    known = [cause for cause in diagnosis.causes if cause.fault in KNOBS]
+    return max(
+        known, key=lambda cause: cause.probability * of_cause(cause)[Remedy.TUNE], default=None
+    )
+
+
+def _more_loaders(subject: Subject, _: Cause, __: ClusterState) -> Step | None:
+    job = subject.job
+    if job is None or job.settings.loaders >= _MOST_LOADERS:
+        return None
+    more = min(_MOST_LOADERS, 2 * job.settings.loaders)
+    return (TUNE_JOB, Target(job=job.id), {"loaders": more})
+
+
+def _smaller_batch(subject: Subject, _: Cause, __: ClusterState) -> Step | None:
+    job = subject.job
+    if job is None:
+        return None
+    params = {"batch": job.settings.batch / 2, "accumulate": job.settings.accumulate * 2}
+    return (TUNE_JOB, Target(job=job.id), params)
+
+
+def _compress(subject: Subject, _: Cause, __: ClusterState) -> Step | None:
+    job = subject.job
+    if job is None or job.settings.compressed:
+        return None
+    return (SET_COMPRESSION, Target(job=job.id), {"on": True})
+
+
+def _more_replicas(_: Subject, cause: Cause, state: ClusterState) -> Step | None:
+    job = state.job(cause.target.job)
+    if job is None or job.service is None or job.service.replicas >= job.service.most:
+        return None
+    wanted = math.ceil(job.service.replicas * _MORE_REPLICAS)
+    return (SCALE_SERVICE, Target(job=job.id), {"replicas": min(job.service.most, wanted)})
+
+
+def _no_canary(_: Subject, cause: Cause, state: ClusterState) -> Step | None:
+    job = state.job(cause.target.job)
+    if job is None or job.service is None or job.service.canary <= 0:
+        return None
+    return (SHIFT_CANARY, Target(job=job.id), {"share": 0.0})
+
+
+def _stop_rollout(_: Subject, __: Cause, state: ClusterState) -> Step | None:
+    return (STOP_ROLLOUT, Target(), {}) if state.rollouts else None
+
+
+def _lower_clocks(_: Subject, cause: Cause, state: ClusterState) -> Step | None:
+    node = state.node(state.topology.node_of(cause.target))
+    if node is None or node.clocks <= LEAST_CLOCKS:
+        return None
+    return (LIMIT_CLOCKS, Target(node=node.name), {"share": LEAST_CLOCKS})
+
+
+Knob = Callable[[Subject, Cause, ClusterState], Step | None]
+# The knob of each fault that has one, and why.
+KNOBS: Mapping[str, tuple[Knob, str]] = {
+    "data_loading_slow": (_more_loaders, "more loaders read ahead"),
+    "gpu_memory_leak": (_smaller_batch, "a smaller batch leaves memory, and the step is the same"),
+    "network_slow": (_compress, "compressed gradients need half the network"),
+    "inference_overload": (_more_replicas, "more replicas share the requests"),
+    "bad_release": (_no_canary, "the old version answers again"),
+    "driver_rollout": (_stop_rollout, "what is not rolled out yet stays as it was"),
+    "power_capped": (_lower_clocks, "lower clocks hold the limit evenly, so that no rank is late"),
+    "cooling_degraded": (_lower_clocks, "cooler at a tenth of its speed, and not throttled"),
+    "gpu_heat_contact": (_lower_clocks, "cooler at a tenth of its speed, and not throttled"),
+}
+
+_BUILD: Mapping[Choice, Callable[[Subject, Diagnosis, ClusterState], Steps]] = {
+    Choice.CHECKPOINT: _checkpoint,
+    Choice.RESTART: _restart,
+    Choice.REBOOT: _reboot,
+    Choice.SWAP: _swap,
+    Choice.SWAP_AND_REPAIR: _swap_and_repair,
+    Choice.SWAP_BOTH: _swap_both,
+    Choice.SHRINK: _shrink,
+    Choice.BORROW: _borrow,
+    Choice.ROLL_BACK: _roll_back,
+    Choice.TUNE: _tune,
+}
+
+_WEIGHTS = usual(greedy.WEIGHTS)
+_HOUR_S = 3600.0
+_TOLD = 3  # other choices that a rationale names
+
+
+def _rationale(plan: Plan, choice: Choice, now: Situation) -> str:
+    """Say what for, what, with which prospect, and what else could have been done at what loss."""
+    does = ", ".join(action.kind for action in plan.actions)
+    why = ""
+    if choice is Choice.TUNE:
+        why = f", because {KNOBS[plan.cause.fault][1]}"
+    elif choice is not Choice.CHECKPOINT:
+        why = f", which ends it with probability {greedy.ends(choice, now.facts, _WEIGHTS):.2f}"
+    loss = greedy.losses(now.facts, now.open, _WEIGHTS) / _HOUR_S
+    others = [item for item in Choice if now.open[item] and item is not choice]
+    told = [f"{_words(item)} {loss[item]:.1f}" for item in sorted(others, key=lambda i: loss[i])]
+    return (
+        f"{plan.cause.fault} on {plan.cause.target} (probability {plan.cause.probability:.2f}): "
+        f"{does}{why}. {plan.policy.capitalize()} chose to {_words(choice)}: expected to lose "
+        f"{loss[choice]:.1f} GPU-hours, against {', '.join(told[:_TOLD])}."
+    )
+
+
+def _words(choice: Choice) -> str:
+    return choice.name.lower().replace("_", " ")
+
+
+def _unattended(facts: Floats) -> float:
+    """Return what is lost until somebody finds it by hand, GPU-seconds."""
+    gpus, broken = float(facts[Fact.JOB_GPUS]), 1.0 - float(facts[Fact.NO_FAULT])
+    crash_s = greedy.unsaved_s(facts) + float(facts[Fact.RESTART_S]) + UNATTENDED_S
+    crash = greedy.crashes(facts, _WEIGHTS, UNATTENDED_S) * gpus * crash_s
+    return broken * (greedy.lacks(facts) * UNATTENDED_S + crash)

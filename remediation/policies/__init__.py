@@ -1,0 +1,1 @@
+"""Who chooses: hand-written policies, what was found for their numbers, and the learned one."""
