@@ -257,6 +257,14 @@ async def test_a_job_without_a_checkpoint_is_not_stopped() -> None:
     assert names(plan_of(cordon("node-1")), context) == []
 
 
+async def test_a_job_that_failed_before_its_first_checkpoint_may_start_again() -> None:
+    cluster = FakeCluster(ManualClock(NOW_S))
+    failed = replace(cluster.jobs["train"], checkpoint_s=None, phase=JobPhase.STOPPED)
+    cluster.jobs["train"] = failed
+
+    assert names(RESTART, await look(cluster)) == []
+
+
 async def test_a_plan_that_would_dead_end_is_not_begun() -> None:
     assert names(plan_of(swap("node-1")), await look()) == ["precondition"]
     assert names(plan_of(cordon("node-1"), swap("node-1", "")), await look()) == ["precondition"]

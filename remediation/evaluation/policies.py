@@ -8,9 +8,9 @@ from pathlib import Path
 from core.errors import InputError
 from remediation.deciding.chooser import Chooser
 from remediation.evaluation.comparison import BEST_STATIC
-from remediation.policies.greedy import Greedy
+from remediation.policies.greedy import WEIGHTS, Greedy
 from remediation.policies.learned import LearnedChooser
-from remediation.policies.rulebook import KNOBS, Runbook
+from remediation.policies.rulebook import Runbook
 from remediation.policies.thumb import THUMBS
 from remediation.policies.trained import Trained, load
 from remediation.policies.tuned import tuned
@@ -55,14 +55,14 @@ def make(entrant: Entrant, lane: Lane) -> Chooser:
     """Return the policy for a life that a lane is about to live; nothing is kept between lives."""
     name = entrant.name
     if entrant.trained is not None:
-        learned = LearnedChooser(entrant.trained, fallback=Runbook.tuned())
+        learned = LearnedChooser(entrant.trained, fallback=Greedy.tuned())
         return (
             looking_ahead(learned, _AS_LONG_AS_IT_TAKES) if name.startswith(TWIN_OVER) else learned
         )
     if name == ORACLE:
         return Oracle(lane)
     if name == TWIN:
-        return looking_ahead(Runbook.tuned(), _AS_LONG_AS_IT_TAKES)
+        return looking_ahead(Greedy.tuned(), _AS_LONG_AS_IT_TAKES)
     return _PLAIN[name]()
 
 
@@ -73,8 +73,8 @@ def shipped() -> dict[str, Trained]:
 
 
 def looking_ahead(inner: Chooser, settings: TwinSettings) -> Chooser:
-    """Return a policy that tries choices on; the tuned runbook goes on inside its roll-outs."""
-    within = Within(Inner.RUNBOOK, tuned(RUNBOOK, KNOBS))
+    """Return a policy that tries choices on; the tuned greedy one goes on inside its roll-outs."""
+    within = Within(Inner.GREEDY, tuned(GREEDY, WEIGHTS))
     return TwinLookahead(inner, settings, within=within)
 
 

@@ -17,10 +17,15 @@ def possible(question: Question, context: GuardContext, _: GuardSettings) -> Ref
 
 
 def recoverable(question: Question, context: GuardContext, _: GuardSettings) -> Refusal | None:
-    """Refuse to stop a job that has no checkpoint to return to and will not have one by then."""
+    """Refuse to stop a job that has no checkpoint to return to and will not have one by then.
+
+    One that has failed already has nothing left to lose.
+    """
     for action, state in walked(question, context):
         job = _stopped(action, state.job(job_of(action)))
-        if job is not None and job.checkpoint_s is None:
+        if job is None or job.phase is JobPhase.STOPPED:
+            continue
+        if job.checkpoint_s is None:
             return Refusal(
                 "checkpoint",
                 f"Not doing {action.kind} on {action.target}: job {job.id} has no valid checkpoint "

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from core.choice import Choice
 from core.errors import InputError
-from core.situation import Fact
+from core.situation import Fact, Situation
 from core.types import Floats
 from remediation.deciding.chooser import Chooser, Moment
 from remediation.deciding.remedies import table
@@ -40,6 +40,8 @@ class TwinSettings:
     rounds:  samples of each round; after each, choices that are clearly worse are dropped
     worse:   how many standard errors of the paired difference are clear
     better:  how many are needed to depart from the choice of the policy within
+    patience_s: so long after an incident was opened, waiting is not chosen any more against the
+             policy within: where the twin errs in favour of it, it does so at every look
     limit_s: no round begins after so long; a safety, not the rule: it makes choices depend on the
              clock
     """
@@ -48,6 +50,7 @@ class TwinSettings:
     rounds: tuple[int, ...] = (8, 8, 16)
     worse: float = 2.0
     better: float = 1.0
+    patience_s: float = 3600.0
     limit_s: float = 2.0
     usual: Usual = field(default_factory=Usual)
 
@@ -108,7 +111,7 @@ class TwinLookahead:
     def choose(self, moment: Moment) -> Choice:
         """Return the open choice that is expected to lose least, where that is sure enough."""
         own = self._inner.choose(moment)
-        opened = np.flatnonzero(moment.situation.open)
+        opened = self._worth_trying(moment.situation, own)
         if len(opened) < 2 or moment.situation.facts[Fact.JOB_STARTS] > 0:
             self.looked = Looked({}, own, own, "there is nothing to choose from")
             return own
@@ -120,6 +123,13 @@ class TwinLookahead:
         chosen = self._best(choices, losses, own)
         self.looked = Looked(_expected(choices, losses), own, chosen)
         return chosen
+
+    def _worth_trying(self, situation: Situation, own: Choice) -> NDArray[np.int64]:
+        """Return the choices that are open, waiting only while there is patience for it."""
+        opened = np.flatnonzero(situation.open)
+        if own == Choice.WAIT or situation.facts[Fact.AGE_S] < self.settings.patience_s:
+            return opened
+        return opened[opened != Choice.WAIT]
 
     def _try_on(
         self, moment: Moment, opened: NDArray[np.int64], own: Choice

@@ -27,6 +27,7 @@ class Inner(IntEnum):
 
 OVER = -2
 Ways = tuple[Array, Array, Array, Array, Array]
+_WAITED_S = 900.0
 _DAY_S = 86400.0
 _FIX_S = 900.0  # what is amiss with a job at the end takes so long to be seen to, beside a restart
 _NEEDS = 0.5  # share of faults that need another node (Unicron: 37 %; others are warnings)
@@ -75,8 +76,14 @@ def live_on(w: Tables, choice: int, until_s: float, inner: int, ways: Ways) -> i
     Else a table was short: the choice to call again with once there is room. inner: an ``Inner``;
     ways: its numbers, the causes and terms of ``decisions.step``, and (len(Fact),) and
     (len(Choice),) that are overwritten
+
+    Who waits waits for a while: were it but to the next look, where the policy may act, waiting
+    would hardly ever lose, and be chosen again there.
     """
     numbers, causes, terms, facts, opened = ways
+    trouble, waits_s = w.core[0]["decision"], w.core[0]["now_s"]
+    if choice == Choice.WAIT.value:
+        waits_s += _WAITED_S
     while True:
         status = decisions.step(w, choice, until_s, causes, terms, facts, opened)
         if status == Status.OVER:
@@ -85,7 +92,10 @@ def live_on(w: Tables, choice: int, until_s: float, inner: int, ways: Ways) -> i
             return choice
         if status == Status.SHORT_LATER:
             return NONE
-        choice = follow(inner, numbers, facts, opened)
+        if w.core[0]["decision"] == trouble and w.core[0]["now_s"] < waits_s:
+            choice = Choice.WAIT.value
+        else:
+            choice = follow(inner, numbers, facts, opened)
 
 
 @compiled

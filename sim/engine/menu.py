@@ -218,9 +218,14 @@ def _lends_before(w: Tables, one: int, other: int) -> bool:
 
 @compiled
 def can_return(w: Tables, job: int) -> bool:
-    """Say whether a job that is stopped has a checkpoint to start from, or needs none."""
+    """Say whether a job has a checkpoint to start from, or needs none: it can save, or stands.
+
+    What a job had that has failed before its first checkpoint is lost already.
+    """
     row = w.jobs[job]
     if row["kind"] == JobKind.SERVICE or row["stage"] == Stage.STEPPING:
+        return True
+    if row["phase"] == Phase.STOPPED:
         return True
     return not math.isinf(saved_at(w, job))
 
