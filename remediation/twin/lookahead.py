@@ -129,7 +129,8 @@ class TwinLookahead:
         opened = np.flatnonzero(situation.open)
         if own == Choice.WAIT or situation.facts[Fact.AGE_S] < self.settings.patience_s:
             return opened
-        return opened[opened != Choice.WAIT]
+        active: NDArray[np.int64] = opened[opened != Choice.WAIT]
+        return active
 
     def _try_on(
         self, moment: Moment, opened: NDArray[np.int64], own: Choice

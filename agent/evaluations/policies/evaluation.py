@@ -9,8 +9,8 @@ from core.figures import Row
 from remediation.evaluation.comparison import BEST_STATIC, Comparison
 from remediation.evaluation.policies import (
     ALL,
-    BY_DEFAULT,
     GREEDY,
+    HEADLINE,
     RUNBOOK,
     STATIC,
     TUNED,
@@ -69,14 +69,10 @@ def evaluation(wanted: Wanted, *, progress: Callable[[int, int], None]) -> Evalu
 
 
 def _subject(found: Comparison, trained: Sequence[str]) -> str:
-    """Return whose figures head the table: the one file's, or what acts by default.
-
-    Where the tuned runbook itself acts by default: the best of the others on these very lives.
-    """
+    """Return whose figures head the table: the one file's, the twin's, or the best one's."""
     if len(trained) == 1:
         return trained[0]
-    acts = BY_DEFAULT != TUNED and BY_DEFAULT in found.policies
-    return BY_DEFAULT if acts else best_honest(found)
+    return HEADLINE if HEADLINE in found.policies else best_honest(found)
 
 
 def in_short(found: Sequence[Row]) -> tuple[Row, ...]:
