@@ -104,7 +104,7 @@ def _one(name: str) -> Table:
 
 
 def _types(gpu: str) -> Table:
-    """An H100 SXM as ``sim.thermal`` has it; an A100 SXM with Acme's idle power."""
+    """An H100 SXM as ``sim.engine.thermal`` has it; an A100 SXM with Acme's idle power."""
     kind = np.zeros(1, dtype=SCHEMA["types"])
     h100 = gpu == "h100"
     kind["speed"], kind["memory_bytes"] = 1.0, 80 * 2.0**30

@@ -88,7 +88,7 @@ def bench(
     ] = RESULTS,
 ) -> None:
     """Measure the parts on this machine: fleet (the cycle's arrays), forecast, detect,
-    diagnose, rca (causal graphs, beside DoWhy), loop, sim (the simulator).
+    diagnose, rca (causal graphs, beside DoWhy), loop, sim (the simulator), policy (a decision).
 
     page prints docs/results.md from the JSON that was kept, plot docs/results/sim_cost.svg.
     """

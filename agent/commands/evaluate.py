@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 RECORDED = Path("../shared/data")
 Progressed = Callable[[str, int, int], None]
 POLICY, RCA, SERVICES = "policy", "rca", "services"
-# policy: families of clusters and seeds that nobody was taught on, seeds alone, those that rules
-# are tuned on, those that policies are taught on. rca: simulated clusters, those tuned on, and
+# policy: families of clusters and seeds that nobody was taught on, seeds alone, those that policies
+# are tuned on, those that they are taught on. rca: simulated clusters, those tuned on, and
 # service topologies for the plain-data front.
 HELD_OUT = "held-out"
 SUITES = {
@@ -85,7 +85,7 @@ Suite = Annotated[
     str | None, typer.Option("--suite", help=f"{_SUITES_IN_WORDS}. [default: {HELD_OUT}]")
 ]
 Names = Annotated[
-    str, typer.Option("--policies", help="Names with commas, or all. [default: the rules]")
+    str, typer.Option("--policies", help="Names with commas, or all. [default: a few quick ones]")
 ]
 Files = Annotated[
     list[Path] | None,
