@@ -50,13 +50,13 @@ def _chooser(name: str, state_dir: Path) -> Chooser:
         case "runbook":
             return Runbook.tuned(name="runbook")
         case "greedy":
-            return Greedy()
+            return Greedy.tuned(name="greedy")
         case "twin":
             # Compiles the simulator's engine: only where it is wanted.
             from remediation.evaluation.policies import looking_ahead  # noqa: PLC0415
             from remediation.twin.lookahead import TwinSettings  # noqa: PLC0415
 
-            return looking_ahead(Runbook.tuned(name="runbook"), TwinSettings())
+            return looking_ahead(Greedy.tuned(), TwinSettings())
         case "adopted":
             return _adopted(state_dir)
         case path:

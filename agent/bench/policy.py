@@ -9,12 +9,14 @@ from numpy.typing import NDArray
 
 from agent.bench.sim import decisions_row
 from core.figures import Row, at_most
+from remediation.evaluation.policies import looking_ahead
 from remediation.learning.env import HealingEnv
 from remediation.learning.families import FAMILIES, HELD_OUT_SEED, LIVES_A_CLUSTER
+from remediation.policies.greedy import Greedy
 from remediation.policies.learned import SHIPPED, LearnedChooser
 from remediation.policies.rulebook import Runbook
 from remediation.policies.trained import Network, Trained, load
-from remediation.twin.lookahead import TwinLookahead
+from remediation.twin.lookahead import TwinSettings
 
 _COMPARED, _COMPARED_QUICK = 50_000, 10_000
 _TWIN, _TWIN_QUICK = 300, 30
@@ -50,7 +52,7 @@ def _met(
 
     The policy decides in lives of all families in turn, a cluster each.
     """
-    chooser = LearnedChooser(trained, fallback=Runbook())
+    chooser = LearnedChooser(trained, fallback=Runbook.tuned())
     envs = [HealingEnv(each) for each in FAMILIES.values()]
     spent_us: list[float] = []
     seen: list[NDArray[np.float32]] = []
@@ -89,7 +91,7 @@ def _decision_row(spent_us: list[float]) -> Row:
 
 def _twin_row(count: int) -> Row:
     """Time the twin's decisions in lives of the training's family; the first compiles."""
-    chooser, env = TwinLookahead(Runbook.tuned()), HealingEnv()
+    chooser, env = looking_ahead(Greedy.tuned(), TwinSettings()), HealingEnv()
     spent_ms: list[float] = []
     seed = HELD_OUT_SEED
     while len(spent_ms) <= count:

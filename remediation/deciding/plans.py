@@ -35,7 +35,7 @@ from remediation.catalogue.subject import gpus_on
 from remediation.deciding.remedies import of_cause
 from remediation.deciding.situations import Subject
 from remediation.policies import greedy
-from remediation.policies.knobs import usual
+from remediation.policies.tuned import tuned
 from remediation.running.follow_up import REPAIR
 
 # A proposal older than this describes a cluster that is gone; a person who was away sees a new one.
@@ -352,7 +352,7 @@ _BUILD: Mapping[Choice, Callable[[Subject, Diagnosis, ClusterState], Steps]] = {
     Choice.TUNE: _tune,
 }
 
-_WEIGHTS = usual(greedy.WEIGHTS)
+_WEIGHTS = tuned("greedy", greedy.WEIGHTS)
 _HOUR_S = 3600.0
 _TOLD = 3  # other choices that a rationale names
 

@@ -53,7 +53,7 @@ def make(entrant: Entrant, lane: Lane) -> Chooser:
     """Return the policy for a life that a lane is about to live; nothing is kept between lives."""
     name = entrant.name
     if entrant.trained is not None:
-        learned = LearnedChooser(entrant.trained, fallback=Greedy.tuned())
+        learned = LearnedChooser(entrant.trained, fallback=Runbook.tuned())
         return (
             looking_ahead(learned, _AS_LONG_AS_IT_TAKES) if name.startswith(TWIN_OVER) else learned
         )
