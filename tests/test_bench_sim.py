@@ -31,14 +31,14 @@ def test_the_cluster_that_is_measured_has_work_failures_and_repairs() -> None:
 
 def test_each_part_is_measured_in_its_unit() -> None:
     rows = (
-        *cost_rows((256,), (0.2,)),
+        *cost_rows((256,), (20.0,)),
         *telemetry_rows(256, runs=1, hours=1.0),
         *fork_rows(256, days=0.2, runs=1),
         decisions_row(0.05, runs=1),
     )
 
     assert {row.metric: row.unit for row in rows} == {
-        "us_per_event_256_nodes_0.2_days": "us",
+        "us_per_event_256_nodes_20_days": "us",
         "telemetry_cluster_days_per_cpu_s": "days/s",
         "telemetry_window_us": "us",
         "fork_ms": "ms",
