@@ -140,13 +140,18 @@ class JobState:
 
 @dataclass(frozen=True, eq=False)
 class ClusterState:
-    """One consistent look at the cluster; rollouts: versions that are being given to all nodes."""
+    """One consistent look at the cluster.
+
+    rollouts: versions that are being given to all nodes
+    unable: (kind of action that nobody can do here, what can be done instead)
+    """
 
     observed_s: float
     topology: Topology
     nodes: tuple[NodeState, ...]
     jobs: tuple[JobState, ...]
     rollouts: tuple[str, ...] = ()
+    unable: tuple[tuple[str, str], ...] = ()
 
     def node(self, name: str) -> NodeState | None:
         """Return the node of that name, or None."""
@@ -155,6 +160,10 @@ class ClusterState:
     def job(self, job_id: str) -> JobState | None:
         """Return the job of that id, or None."""
         return self._job_by_id.get(job_id)
+
+    def instead_of(self, kind: str) -> str:
+        """Return what to do instead of a kind of action that nobody can do here, or ""."""
+        return dict(self.unable).get(kind, "")
 
     def jobs_touched(self, target: Target) -> tuple[JobState, ...]:
         """Return the jobs that run on, or are, the target."""

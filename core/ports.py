@@ -6,7 +6,7 @@ An implementation does not inherit from its port; a contract test proves that it
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol, TypeVar
+from typing import Protocol, TypeVar, runtime_checkable
 
 from core.cluster import ClusterState
 from core.types import (
@@ -15,6 +15,7 @@ from core.types import (
     Event,
     Incident,
     JournalEntry,
+    Mended,
     PlanRecord,
     Window,
 )
@@ -47,6 +48,7 @@ class Collected:
     problems: tuple[Problem, ...] = ()
 
 
+@runtime_checkable
 class MetricSource(Protocol):
     """Gives readings; trouble with a part is a Problem, with the whole SourceUnavailable."""
 
@@ -85,6 +87,15 @@ class Cluster(Protocol):
         ...
 
 
+@runtime_checkable
+class SelfMending(Protocol):
+    """A cluster that mends some trouble by itself, and says what it did."""
+
+    async def mended(self) -> tuple[Mended, ...]:
+        """Return what it has done since the last call, oldest first."""
+        ...
+
+
 class Announcement(StrEnum):
     """The event types of outgoing messages; stable, part of the webhook's contract."""
 
@@ -99,6 +110,7 @@ class Announcement(StrEnum):
     ACTION_SUCCEEDED = "action.succeeded"
     ACTION_FAILED = "action.failed"
     ACTION_REVERTED = "action.reverted"
+    PERSON_PAGED = "person.paged"
     BREACH_EXPECTED = "forecast.breach_expected"
     PAUSED = "system.paused"
     TEST = "system.test"

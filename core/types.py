@@ -323,6 +323,26 @@ class Plan:
     policy_version: str
 
 
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What a cluster has done about trouble by itself, in the words of the action catalogue.
+
+    by:      who did it, for messages
+    about:   what was in trouble; job: the job that it touched
+    kind, target, params: the action that it comes to
+    """
+
+    by: str
+    about: Target
+    job: str
+    kind: str
+    target: Target
+    params: tuple[tuple[str, Scalar], ...]
+    started_s: float
+    ended_s: float
+    text: str
+
+
 class PlanState(StrEnum):
     """Where a plan stands; the lower block is final.
 

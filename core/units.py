@@ -55,6 +55,8 @@ _UNITS = {
     "_ratio": "ratio",
     "_bytes": "bytes",
     "_bytes_total": "bytes",
+    "_joules_total": "J",
+    "_s_total": "s",
     "_celsius": "°C",
     "_watts": "W",
     "_hz": "Hz",

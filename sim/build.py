@@ -150,6 +150,7 @@ def _nodes(scenario: Scenario, *, seed: int) -> Table:
     nodes["alive"] = np.arange(GPUS) < nodes["gpus"][:, None]
     for name in ("slow", "network", "host", "cap", "clock", "heat"):
         nodes[name] = 1
+    nodes["watts"] = workload.gpu_types(types)["idle_watts"][nodes["type"]] * nodes["gpus"]
     nodes["memory"], nodes["scratch"] = _IDLE_MEMORY, _SCRATCH_USED
     nodes["stale_s"] = np.inf
     return nodes

@@ -1,5 +1,6 @@
 """Decisions about incidents on a simulated cluster: what is known, open, and came of it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,6 +48,7 @@ class Account:
     losses_gpu_s: GPU-seconds that jobs asked for and lost, by cause; they add up to ``lost_gpu_s``
     late_requests: of services, late or failed
     productive_gpu_s: useful, and what slow steps took longer: the share that ETTR counts
+    energy_j:     that all GPUs drew, their boards alone
     """
 
     incidents: int
@@ -64,6 +66,7 @@ class Account:
     productive_gpu_s: float
     losses_gpu_s: Mapping[str, float]
     priced_gpu_s: float
+    energy_j: float
     lasted_s: float
     nodes: int
 
@@ -73,8 +76,8 @@ class Account:
         return self.asked_gpu_s - self.useful_gpu_s
 
 
-class Decisions:
-    """A cluster's tables, stopping wherever a decision is due.
+class Decisions(ABC):
+    """A cluster's tables, stopping wherever a decision is due; who has them says where they are.
 
     facts: (len(Fact),) float64 what is known of the decision that is due; open: (len(Choice),) bool
     what may be chosen. Both are overwritten by each step.
@@ -88,15 +91,17 @@ class Decisions:
         self._began = Began(tables)
 
     @property
+    @abstractmethod
     def tables(self) -> Tables:
         """Return the tables as they are; they are others once one was given room."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _put(self, tables: Tables) -> None:
-        raise NotImplementedError
+        """Keep other tables from now on, of the same cluster."""
 
+    @abstractmethod
     def _names(self) -> Names:
-        raise NotImplementedError
+        """Return what the cluster's parts are called."""
 
     def go(self, choice: int, until_s: float) -> bool:
         """Carry a choice out and let time pass to the next decision; False: the time has come.
@@ -153,6 +158,7 @@ class Decisions:
             productive_gpu_s=gained.good + losses["slow"],
             losses_gpu_s=losses,
             priced_gpu_s=self.priced_gpu_s,
+            energy_j=sums.energy_j(tables) - began.energy_j,
             lasted_s=float(core["now_s"] - began.core["now_s"]),
             nodes=len(tables.nodes),
         )
@@ -264,6 +270,7 @@ class Began:
     def __init__(self, tables: Tables) -> None:
         self.core = tables.core[0].copy()
         self.sums = sums.sums(tables)
+        self.energy_j = sums.energy_j(tables)
         self.lost_gpu_s = float(decisions.lost(tables))
         self.late = float(decisions.late(tables))
 

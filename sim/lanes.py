@@ -54,7 +54,9 @@ class Lane(Decisions):
         self._draw = draw
         self._classes = tuple(classes) if draw else class_names(scenario)
         self._fresh = self._laid_out()
-        self._rows = bytes_of(self._fresh.classes).reshape(len(self._classes), -1)
+        self._rows = bytes_of(self._fresh.classes).reshape(
+            len(self._classes), self._fresh.classes.itemsize
+        )
         self._nodes = {node_name(at, scenario.nodes): at for at in range(scenario.nodes)}
         self._own = with_room(Tables(*(part.copy() for part in self._fresh)))
         super().__init__(self._own, terms)

@@ -31,10 +31,8 @@ class Sums:
 
 def sums(tables: Tables) -> Sums:
     """Return the sums as of now; the tables are not changed."""
-    twin = tables._replace(core=tables.core.copy(), jobs=tables.jobs.copy())
-    _bring_to_now(twin)
-    core = twin.core[0]
-    live = twin.jobs[: int(core["jobs_n"])]
+    twin = _until_now(tables)
+    core, live = twin.core[0], twin.jobs
     live = live[live["number"] != NONE]
     begun = live[~np.isnan(live["begun_s"])]
     until = np.where(np.isnan(begun["ended_s"]), core["now_s"], begun["ended_s"])
@@ -48,6 +46,13 @@ def sums(tables: Tables) -> Sums:
         held=float(core["held_gpu_s"]) + float(live["held_gpu_s"].sum()),
         asked=float(core["asked_gpu_s"]) + asked,
     )
+
+
+def energy_j(tables: Tables) -> float:
+    """Return the energy that all GPUs drew since the world began, joules."""
+    core, nodes = tables.core[0], tables.nodes
+    since = float((nodes["watts"] * (core["now_s"] - nodes["moved_s"])).sum())
+    return float(core["energy_j"]) + since
 
 
 def less(now: Sums, before: Sums) -> Sums:
@@ -77,9 +82,8 @@ def job_rows(tables: Tables) -> Table:
 
     A job that has not ended has NaN for its end; its GPU time is that of now.
     """
-    twin = tables._replace(core=tables.core.copy(), jobs=tables.jobs.copy())
-    _bring_to_now(twin)
-    jobs = twin.jobs[: int(twin.core[0]["jobs_n"])]
+    twin = _until_now(tables)
+    jobs = twin.jobs
     jobs = jobs[jobs["number"] != NONE]
     live = np.zeros(len(jobs), dtype=DONE)
     for name in DONE.names or ():
@@ -88,6 +92,14 @@ def job_rows(tables: Tables) -> Table:
     rows = np.concatenate([twin.done[: int(twin.core[0]["done_n"])], live])
     found: Table = rows[np.argsort(rows["number"], kind="stable")]
     return found
+
+
+def _until_now(tables: Tables) -> Tables:
+    """Return the tables with all counted until now, in copies of what that changes: rows in use."""
+    jobs = tables.jobs[: int(tables.core[0]["jobs_n"])]
+    twin = tables._replace(core=tables.core.copy(), jobs=jobs.copy())
+    _bring_to_now(twin)
+    return twin
 
 
 @compiled

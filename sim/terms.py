@@ -12,6 +12,7 @@ from core.types import Floats
 from sim.catalogue import CAUSES
 from sim.engine import terms
 from sim.engine.rows_cluster import ACTS
+from sim.engine.rows_machines import TAKEN
 from sim.engine.terms import CALM, COLUMNS, KNOB, UNKNOWN, Knob, Term
 
 # The knob that each cause calls for; no other has one.
@@ -27,9 +28,11 @@ NAMELESS = {"unknown": UNKNOWN, "none": CALM}
 
 @dataclass(frozen=True, slots=True)
 class Shield:
-    """The bounds that what is offered keeps, as the guards': ``remediation.guards`` says what for.
+    """The bounds that what is offered keeps: ``GuardSettings`` of ``remediation.guards`` says what
+    each is for, and has the same defaults.
 
     max_actions_per_hour: at most 64
+    lemon_after: 1 to 4
     """
 
     max_nodes_out: int = 4
@@ -39,12 +42,25 @@ class Shield:
     min_probability: float = 0.6
     max_actions_per_hour: int = 20
     min_spares_left: int = 0
+    priority_spares: int = 0
+    max_nodes_out_per_switch: int = 4
+    max_unsaved_gpu_s: float = 180_000.0
+    max_job_gpus: int = 0
+    max_job_share: float = 1.0
+    probation_s: float = 86_400.0
+    lemon_after: int = 3
+    lemon_span_s: float = 28 * 86_400.0
 
     def __post_init__(self) -> None:
         if not 0 <= self.max_actions_per_hour <= ACTS:
             raise InputError(
                 f"shield: {self.max_actions_per_hour} actions an hour; a bound from 0 to {ACTS} "
                 "can be kept here."
+            )
+        if not 1 <= self.lemon_after < TAKEN:
+            raise InputError(
+                f"shield: a lemon after {self.lemon_after} times; 1 to {TAKEN - 1} can be counted "
+                "here."
             )
 
 
@@ -95,6 +111,14 @@ class Terms:
             (Term.LEAST_PROBABILITY, self.shield.min_probability),
             (Term.MOST_AN_HOUR, self.shield.max_actions_per_hour),
             (Term.SPARES_KEPT, self.shield.min_spares_left),
+            (Term.PRIORITY_SPARES, self.shield.priority_spares),
+            (Term.MOST_OUT_SWITCH, self.shield.max_nodes_out_per_switch),
+            (Term.MOST_UNSAVED_GPU_S, self.shield.max_unsaved_gpu_s),
+            (Term.MOST_JOB_GPUS, self.shield.max_job_gpus),
+            (Term.MOST_JOB_SHARE, self.shield.max_job_share),
+            (Term.PROBATION_S, self.shield.probation_s),
+            (Term.LEMON_AFTER, self.shield.lemon_after),
+            (Term.LEMON_SPAN_S, self.shield.lemon_span_s),
         ):
             numbers[name] = value
         return numbers

@@ -21,6 +21,7 @@ _STEPS_ON, _SAID_DOWN = 5.0, 5.0
 _AWAY = "node_silent"
 _NEWEST_S = 75.0  # five readings of 15 s: longer than a step of most jobs
 _STILL = 4.0
+_COUNT = "job_steps_total"
 _ENDS, _BEGINS = ("job_failed", "job_stopped", "job_completed", "job_preempted"), "job_started"
 
 
@@ -104,13 +105,20 @@ def steps(case: Case, job: str) -> bool | None:
     state = case.state.job(job) if case.state else None
     if _ended(case, job) or (state is not None and state.phase is not JobPhase.RUNNING):
         return False
-    counted = _newest(case, "job_steps_total", job)
+    counted = _newest(case, _COUNT, job, since_s=_stands_since_s(case, job))
     if counted.size:
         known = counted[np.isfinite(counted)]
         return bool(len(known) > 1 and known[-1] > known[0])
     timed = [_newest(case, name, job) for name in ("rank_step_time_s", "rank_collective_time_s")]
     timed = [value for value in timed if value.size]
     return bool(np.isfinite(np.concatenate(timed)).any()) if timed else None
+
+
+def _stands_since_s(case: Case, job: str) -> float:
+    """Return since when a detector that knows the job's steps and pauses has its count standing."""
+    found = case.incident.anomalies
+    stands = (a.start_s for a in found if a.metric == _COUNT and a.target.job == job)
+    return max(stands, default=-np.inf)
 
 
 def _ended(case: Case, job: str) -> bool:
@@ -124,13 +132,13 @@ def _ended(case: Case, job: str) -> bool:
     return max(course)[1] if course else False
 
 
-def _newest(case: Case, metric: str, job: str) -> Floats:
-    """Return (series, columns) the newest readings of a job or of its ranks."""
+def _newest(case: Case, metric: str, job: str, *, since_s: float = -np.inf) -> Floats:
+    """Return (series, columns) the newest readings of a job or of its ranks, none before since."""
     window, part = case.windows.get(metric), case.graph.span(metric)
     if window is None or job not in case.graph.jobs:
         return np.zeros((0, 0))
-    since_s, now_s = case.spans.now_s - _NEWEST_S, case.spans.now_s
-    columns = (window.time_s > since_s) & (window.time_s <= now_s)
+    now_s = case.spans.now_s
+    columns = (window.time_s >= max(since_s, now_s - _NEWEST_S)) & (window.time_s <= now_s)
     rows = case.graph.place.job[part] == case.graph.jobs.index(job)
     value: Floats = window.value[rows][:, columns]
     return value if CATALOG[metric].scope is not TargetKind.JOB else value[:1].ravel()
@@ -148,9 +156,11 @@ def from_stillness(case: Case) -> Iterable[Hypothesis]:
 
 
 def _stepped(case: Case, job: str) -> bool:
-    """Say whether the job made steps before."""
+    """Say whether the job made steps before: a count that stands has moved."""
+    if np.isfinite(_stands_since_s(case, job)):
+        return True
     place, centre = case.graph.place, case.standing.centre
-    names = ("job_steps_total", "rank_step_time_s")
+    names = (_COUNT, "rank_step_time_s")
     parts = [case.graph.span(name) for name in names]
     number = case.graph.jobs.index(job) if job in case.graph.jobs else -2
     return any(np.isfinite(centre[part][place.job[part] == number]).any() for part in parts)

@@ -6,6 +6,7 @@ from core.cluster import ClusterState
 from core.target import Target
 from core.types import Action, Refusal, Scalar
 from remediation.catalogue import cluster, energy, inference, training
+from remediation.catalogue.asked import refuse
 from remediation.catalogue.cluster import (
     BORROW_NODE,
     CORDON,
@@ -128,9 +129,16 @@ def inverse_of(action: Action, *, plan_id: str, step: int) -> Action | None:
 
 
 def first_obstacle(actions: tuple[Action, ...], state: ClusterState) -> Refusal | None:
-    """Walk the plan through the states it expects; return the first thing in its way, or None."""
+    """Walk the plan through the states it expects; return the first thing in its way, or None.
+
+    A kind that nobody can do on this cluster is in its way before anything of it is begun.
+    """
     for action in actions:
         kind = CATALOG[action.kind]
+        if instead := state.instead_of(action.kind):
+            return refuse(
+                f"Not doing {action.kind} on {action.target}: nobody can on this cluster.", instead
+            )
         if found := kind.obstacle(action, state):
             return found
         state = kind.project(action, state)

@@ -51,6 +51,7 @@ KINDS = (
         prior=node_effects.out_before,
         takes_out=True,
         stops_job=True,
+        saves=True,
         kept=True,
         lasting=True,
     ),
@@ -151,6 +152,7 @@ KINDS = (
         project=job_effects.waiting,
         cost=costs.in_order_cost,
         stops_job=True,
+        saves=True,
         kept=True,
     ),
     ActionKind(

@@ -1,5 +1,7 @@
 """What an action is expected to cost, in lost GPU-seconds, and the published times behind it."""
 
+import math
+
 from core.cluster import ClusterState, JobPhase, JobState
 from core.site import SiteFigures
 from core.types import Action
@@ -173,6 +175,16 @@ def rollout_cost(_: Action, state: ClusterState) -> float:
 def slowdown(share: float) -> float:
     """Return how many times longer a step's computing takes at a share of the clock."""
     return (1.0 - _CLOCK_SHARE) + _CLOCK_SHARE / share
+
+
+def watts_for(times: float) -> float:
+    """Return what an H100 that computes draws where a step's computing takes so many times longer.
+
+    Rounded up to whole watts, as limits are set.
+    """
+    share = _CLOCK_SHARE / (times - (1.0 - _CLOCK_SHARE))
+    watts = math.ceil(IDLE_WATTS + (MOST_WATTS - IDLE_WATTS) * share**_POWER_EXPONENT)
+    return float(max(watts, LEAST_WATTS))
 
 
 def clock_within(watts: float) -> float:

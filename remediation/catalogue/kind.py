@@ -57,6 +57,7 @@ class ActionKind:
     verified: what shows that it was done and helped, in words; ``done`` is the test
     takes_out: whether nodes are out of service afterwards by our hand (``subject.taken_out``)
     stops_job: whether a job stops and resumes from a checkpoint
+    saves: the order itself writes the job's state before it stops it, where it can
     optional: a plan goes on without it when it fails
     kept: it stays done when a later step of its plan fails: only a plan that did not help is
         taken back
@@ -84,6 +85,7 @@ class ActionKind:
     prior: Prior = nothing_prior
     takes_out: bool = False
     stops_job: bool = False
+    saves: bool = False
     optional: bool = False
     kept: bool = False
     lasting: bool = False

@@ -173,6 +173,7 @@ KINDS = (
         restores=("nodes",),
         prior=job_effects.size_before,
         stops_job=True,
+        saves=True,
         kept=True,
         lasting=True,
     ),
@@ -192,6 +193,7 @@ KINDS = (
         restores=("nodes",),
         prior=job_effects.size_before,
         stops_job=True,
+        saves=True,
         kept=True,
     ),
     ActionKind(
@@ -210,6 +212,7 @@ KINDS = (
         restores=("nodes",),
         prior=job_effects.place_before,
         stops_job=True,
+        saves=True,
         kept=True,
     ),
     ActionKind(
@@ -228,6 +231,7 @@ KINDS = (
         restores=("loaders", "batch", "accumulate", "cache"),
         prior=knob_effects.tune_before,
         stops_job=True,
+        saves=True,
     ),
     ActionKind(
         name=SET_COMPRESSION,
@@ -245,6 +249,7 @@ KINDS = (
         restores=("on",),
         prior=knob_effects.compression_before,
         stops_job=True,
+        saves=True,
         lasting=True,
     ),
 )

@@ -4,6 +4,7 @@ A choice is a number; what it comes to as a plan of actions is worked out once, 
 (``remediation.deciding.plans``), and the guards dispose. The same moment gives the same choice.
 """
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from core.choice import Choice
@@ -39,6 +40,39 @@ class Moment(Protocol):
     def now_s(self) -> float:
         """Return the time, seconds since the epoch."""
         ...
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Seen:
+    """A moment with all of it worked out, as it is handed to another process."""
+
+    situation: Situation
+    incident: Incident
+    diagnosis: Diagnosis
+    state: ClusterState
+    now_s: float
+
+    @classmethod
+    def of(cls, moment: Moment) -> "Seen":
+        """Return the moment, worked out."""
+        about = (moment.incident, moment.diagnosis, moment.state, moment.now_s)
+        return cls(moment.situation, *about)
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """What a policy chose that was asked in another process.
+
+    chances: (len(Choice),) probability with which it makes each choice; empty: it makes this one
+    losses: (len(Choice),) GPU-seconds that it expects each choice to lose, NaN: not known; empty:
+        it does not say
+    """
+
+    choice: Choice
+    name: str
+    version: str
+    chances: tuple[float, ...] = ()
+    losses: tuple[float, ...] = ()
 
 
 class Chooser(Protocol):

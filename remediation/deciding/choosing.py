@@ -12,15 +12,12 @@ from core.site import SiteFigures
 from core.situation import Situation
 from core.types import Diagnosis, Incident, Plan
 from remediation.catalogue import first_obstacle
-from remediation.deciding.chooser import Chooser
+from remediation.deciding.chooser import Chooser, Thought
 from remediation.deciding.plans import Made, explained, plan_of
 from remediation.deciding.policy import Decision, Past
-from remediation.deciding.situations import Subject, facts_of, subject_of
+from remediation.deciding.situations import Subject, facts_of, subject_of, tried
 from remediation.evaluation.exploring import Exploring
-from remediation.guards import ASKS_A_PERSON, GuardContext, check
-
-# These are always there: to do nothing, and to ask a person.
-_ALWAYS = (Choice.WAIT, Choice.ESCALATE)
+from remediation.guards import ASKS_A_PERSON, GuardContext, check, unfit
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +40,14 @@ class LiveMoment:
     @cached_property
     def subject(self) -> Subject:
         """Return the job and the nodes that it is about."""
-        return subject_of(self.incident, self.diagnosis, self.state)
+        found = subject_of(self.incident, self.diagnosis, self.state)
+        restarts, *_ = tried(self.past.records, self.incident.id)
+        unfit_now = unfit(found.job, self._context, self.past.guards)
+        return replace(found, unfit=unfit_now, restarted=restarts > 0)
+
+    @cached_property
+    def _context(self) -> GuardContext:
+        return GuardContext(self.state, self.incident, self.now_s, self.past.records)
 
     @cached_property
     def plans(self) -> Mapping[Choice, Plan]:
@@ -65,14 +69,13 @@ class LiveMoment:
             past=self.past,
         )
         is_open = np.zeros(len(Choice), dtype=np.bool_)
-        is_open[list(_ALWAYS)] = True
+        is_open[Choice.WAIT] = True
         for choice, plan in self.plans.items():
             is_open[choice] = not self.guarded or self._allowed(plan)
         return Situation(facts, is_open)
 
     def _allowed(self, plan: Plan) -> bool:
-        context = GuardContext(self.state, self.incident, self.now_s, self.past.records)
-        refusals = check(plan, context, self.past.guards)
+        refusals = check(plan, self._context, self.past.guards)
         return {refusal.guard for refusal in refusals} <= ASKS_A_PERSON
 
 
@@ -83,10 +86,9 @@ class ChoosingPolicy:
     their refusal tells people what stands in its way.
     """
 
-    def __init__(self, chooser: Chooser, site: SiteFigures | None = None) -> None:
+    def __init__(self, chooser: Chooser) -> None:
         self.chooser = chooser
         self.name, self.version = chooser.name, chooser.version
-        self._site = site or SiteFigures()
 
     def decide(
         self,
@@ -99,24 +101,50 @@ class ChoosingPolicy:
         past: Past,
     ) -> Decision:
         """Return what to do about the incident now."""
+        about = (incident, diagnosis, state)
+        return self.chosen(self.moment(*about, now_s=now_s, plan_id=plan_id, past=past))
+
+    def moment(
+        self,
+        incident: Incident,
+        diagnosis: Diagnosis,
+        state: ClusterState,
+        *,
+        now_s: float,
+        plan_id: str,
+        past: Past,
+    ) -> LiveMoment:
+        """Return what there is to choose from; its plan will have that id."""
         made = Made(plan_id, incident.id, now_s, self.name, self.version)
-        moment = LiveMoment(incident, diagnosis, state, now_s, made, past, self._site)
+        return LiveMoment(incident, diagnosis, state, now_s, made, past, past.site)
+
+    def chosen(self, moment: LiveMoment, *, note: str = "") -> Decision:
+        """Return what this policy decides; note: why it is asked in another's place."""
         choice = self.chooser.choose(moment)
         chances: tuple[float, ...] = ()
         if isinstance(self.chooser, Exploring):
             chances = tuple(self.chooser.chances(moment).tolist())
+        return self.settled(moment, Thought(choice, self.name, self.version, chances), note=note)
+
+    def settled(self, moment: LiveMoment, thought: Thought, *, note: str = "") -> Decision:
+        """Return what a choice comes to, whoever made it."""
+        choice, who = thought.choice, (thought.name, thought.version)
+        plan = None if choice in moment.plans else self._barred(moment)
         if choice in moment.plans:
-            plan = explained(moment.plans[choice], choice, moment.situation, state)
-            return Decision(choice, plan, moment, chances)
-        return Decision(choice, self._barred(moment), moment, chances)
+            made = replace(moment.plans[choice], policy=who[0], policy_version=who[1])
+            own = thought.losses or None
+            plan = explained(made, choice, moment.situation, moment.state, losses=own)
+            if note:
+                plan = replace(plan, rationale=f"{plan.rationale} It decided because {note}.")
+        return Decision(choice, plan, moment, thought.chances, *who, note)
 
     def _barred(self, moment: LiveMoment) -> Plan | None:
         """Return the plan that would have been made but for the guards, if there is one."""
-        could = np.array([choice in moment.plans or choice in _ALWAYS for choice in Choice])
-        if (could == moment.situation.open).all():
+        closed = [choice for choice in moment.plans if not moment.situation.open[choice]]
+        if not closed:
             return None
         free = replace(moment, guarded=False)
         choice = self.chooser.choose(free)
-        if choice not in moment.plans or moment.situation.open[choice]:
-            return None
+        if choice not in closed or choice is Choice.ESCALATE:
+            return None  # nobody is to be told that nobody is called twice
         return explained(moment.plans[choice], choice, free.situation, moment.state)

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from core.choice import Choice
 from core.codec import from_json, to_json
 from core.types import Diagnosis, Incident, JournalEntry
-from remediation.deciding.chooser import Chooser
-from remediation.deciding.policy import Decision, Policy
+from remediation.deciding.chooser import Thought
+from remediation.deciding.policy import Decision
 
 KIND = "policy.decision"
 
@@ -27,6 +27,7 @@ class Decided:
     propensity: probability with which the policy chooses this at such a moment
     shadow:     the name of the policy that was asked beside it; "" for none
     shadow_propensity: probability with which the acting policy makes the shadow's choice
+    note:       why another policy decided than the one that should have; "" where it did
     """
 
     time_s: float
@@ -43,6 +44,7 @@ class Decided:
     shadow: str = ""
     shadow_version: str = ""
     shadow_propensity: float = 0.0
+    note: str = ""
 
 
 def decided(
@@ -50,14 +52,12 @@ def decided(
     incident: Incident,
     diagnosis: Diagnosis,
     *,
-    by: Policy,
-    shadow: Chooser | None,
+    shadow: Thought | None,
     now_s: float,
 ) -> Decided:
-    """Return what a decision was made from, asking the shadow about the same moment."""
+    """Return what a decision was made from, and what a shadow chose at the same moment."""
     moment, cause = decision.moment, diagnosis.likeliest
     seen = None if moment is None else moment.situation
-    beside = None if shadow is None or moment is None else shadow.choose(moment)
     return Decided(
         time_s=now_s,
         incident_id=incident.id,
@@ -67,12 +67,13 @@ def decided(
         open=() if seen is None else tuple(int(c) for c in Choice if seen.open[c]),
         choice=int(decision.choice),
         propensity=decision.chance(decision.choice),
-        policy=by.name,
-        policy_version=by.version,
-        shadow_choice=None if beside is None else int(beside),
+        policy=decision.policy,
+        policy_version=decision.version,
+        shadow_choice=None if shadow is None else int(shadow.choice),
         shadow="" if shadow is None else shadow.name,
         shadow_version="" if shadow is None else shadow.version,
-        shadow_propensity=0.0 if beside is None else decision.chance(beside),
+        shadow_propensity=0.0 if shadow is None else decision.chance(shadow.choice),
+        note=decision.note,
     )
 
 

@@ -89,15 +89,19 @@ def of_cause(cause: Cause) -> Floats:
     Where it stays with probability p, restart and time share 1 - p in their proportion, and the
     others p in theirs; nothing changes where the one or the other have nothing to share.
     """
-    row = remedies(cause.fault)
-    if cause.persistent is None:
+    return staying(remedies(cause.fault), cause.persistent)
+
+
+def staying(row: Floats, probability: float | None) -> Floats:
+    """Return (len(Remedy),) what ends a fault that stays with a probability, as ``of_cause``."""
+    if probability is None:
         return row
     passing = row[Remedy.RESTART] + row[Remedy.TIME]
     if not 0.0 < passing < 1.0:
         return row
-    scaled: Floats = row * (cause.persistent / (1.0 - passing))
+    scaled: Floats = row * (probability / (1.0 - passing))
     for remedy in (Remedy.RESTART, Remedy.TIME):
-        scaled[remedy] = row[remedy] * (1.0 - cause.persistent) / passing
+        scaled[remedy] = row[remedy] * (1.0 - probability) / passing
     return scaled
 
 

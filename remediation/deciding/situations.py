@@ -15,6 +15,7 @@ from remediation.catalogue.costs import CHECKPOINT_STALL_S, restart_s
 from remediation.catalogue.subject import gpus_on, taken_out
 from remediation.deciding.policy import Past
 from remediation.deciding.remedies import mixed
+from remediation.deciding.site_seen import PRIOR, faults_a_day, mean_of
 from remediation.guards import nodes_out_limit
 from remediation.running.follow_up import is_follow_up
 
@@ -22,8 +23,7 @@ _DAY_S = 86_400.0
 _HALF_LIFE_S = 7 * _DAY_S  # an earlier incident of a node counts half after so long
 _WARNED_S = 1800.0  # a breach counts where it comes within this time
 _SPREAD = 2.563  # of a normal distribution's 80 % interval, in standard deviations
-_PRIOR_DAYS, _PRIOR_ENDED, _PRIOR_REPAIRS = 0.25, 10.0, 2.0  # what the site's figures weigh
-_GPUS_OF_RATE = 1024.0  # SiteFigures.faults_a_day is for so many
+_PRIOR_ENDED = 10.0  # what the site's figure weighs
 HANG = "hang"  # the detector of jobs that make no step
 STEP_TIME = "job_step_time_s"
 _NOT_DONE = frozenset({OutcomeStatus.WOULD_DO, OutcomeStatus.REFUSED})
@@ -36,7 +36,10 @@ class Subject:
     job:   the largest live one that the likeliest cause touches; None: there is none
     node:  the likeliest cause's, "" where it lies on none or none of the job's
     other: of the job's other nodes the one most blamed, "" for none
+    shown: the first node that shows a symptom, "" for none
     blamed, other_blamed: the probabilities that the fault lies there
+    unfit: nodes that may not be put into the job now
+    restarted: the job was started again for this incident already
     """
 
     job: JobState | None
@@ -44,6 +47,9 @@ class Subject:
     other: str
     blamed: float
     other_blamed: float
+    shown: str = ""
+    unfit: frozenset[str] = frozenset()
+    restarted: bool = False
 
 
 def subject_of(incident: Incident, diagnosis: Diagnosis, state: ClusterState) -> Subject:
@@ -57,7 +63,9 @@ def subject_of(incident: Incident, diagnosis: Diagnosis, state: ClusterState) ->
     node = state.topology.node_of(diagnosis.causes[0].target) if diagnosis.causes else ""
     node, blamed = (node, blame.pop(node)) if node in blame else ("", 0.0)
     other, other_blamed = max(blame.items(), key=lambda item: item[1], default=("", 0.0))
-    return Subject(job, node, other, min(1.0, blamed), min(1.0, other_blamed))
+    places = (state.topology.node_of(target) for target in incident.targets)
+    shown = next((place for place in places if state.node(place) is not None), "")
+    return Subject(job, node, other, min(1.0, blamed), min(1.0, other_blamed), shown)
 
 
 def _job(incident: Incident, diagnosis: Diagnosis, state: ClusterState) -> JobState | None:
@@ -105,7 +113,7 @@ def facts_of(
 
 
 def _incident(look: _Look) -> dict[Fact, float]:
-    restarts, moves, last_s = _tried(look.past.records, look.incident.id)
+    restarts, moves, last_s = tried(look.past.records, look.incident.id)
     return {
         Fact.UNKNOWN: look.diagnosis.unknown,
         Fact.NO_FAULT: look.diagnosis.no_fault,
@@ -125,7 +133,7 @@ def _incident(look: _Look) -> dict[Fact, float]:
     }
 
 
-def _tried(records: Iterable[PlanRecord], incident: str) -> tuple[int, int, float | None]:
+def tried(records: Iterable[PlanRecord], incident: str) -> tuple[int, int, float | None]:
     """Return how many plans restarted a job for an incident, how many moved it, when the last."""
     restarts, moves, last_s = 0, 0, None
     for record in records:
@@ -268,23 +276,17 @@ def _history(look: _Look) -> dict[Fact, float]:
     gpus = max(1, len(look.state.topology.gpus))
     opened = [incident.opened_s for incident in past.incidents]
     days = (look.now_s - min(opened, default=look.now_s)) / _DAY_S
-    rate = site.faults_a_day * gpus / _GPUS_OF_RATE
     acted = {record.plan.incident_id for record in past.records if record.outcomes}
     ended = [incident.id for incident in past.incidents if incident.resolved_s is not None]
     idle = sum(each not in acted for each in ended)
     return {
-        Fact.REPAIR_S: _weighed(site.repair_s, _PRIOR_REPAIRS, sum(away), len(away)),
+        Fact.REPAIR_S: mean_of(site.repair_s, PRIOR, sum(away), len(away)),
         Fact.REBOOT_S: site.reboot_s,
         Fact.PEOPLE_S: site.people_s,
         Fact.PAGE_GPU_S: site.page_gpu_s,
-        Fact.FAULTS_A_DAY: _weighed(rate, _PRIOR_DAYS, len(opened), days),
-        Fact.FALSE_SHARE: _weighed(site.false_share, _PRIOR_ENDED, idle, len(ended)),
+        Fact.FAULTS_A_DAY: faults_a_day(site, gpus, len(opened), days),
+        Fact.FALSE_SHARE: mean_of(site.false_share, _PRIOR_ENDED, idle, len(ended)),
     }
-
-
-def _weighed(before: float, weight: float, total: float, count: float) -> float:
-    """Return a mean of what was known before and of what was seen."""
-    return (before * weight + total) / (weight + max(0.0, count))
 
 
 def _away_s(records: Iterable[PlanRecord]) -> list[float]:

@@ -16,6 +16,7 @@ from remediation.guards import GuardSettings
 from remediation.running.course import PRIOR_OUT
 
 _HOUR_S = 3600.0
+_BACK_OFF_S = 300.0
 _DONE = frozenset({OutcomeStatus.SUCCEEDED, OutcomeStatus.TIMED_OUT, OutcomeStatus.REVERTED})
 
 
@@ -30,7 +31,14 @@ class Order:
     ended_s:  when it was done with; what it disturbed rests from then on. None: at once
     steps:    how many actions it surely was
     spares:   ready ones that were left right after it; None where nobody counted
-    unsaved_gpu_s: work of the job it stopped that was lost, GPU-seconds; None where not known
+    unsaved_gpu_s: work of the job it stopped that was lost, GPU-seconds; None where not known, or
+              where saving it was tried first
+    given:    nodes that it put into a job; repaired: nodes that it rebooted where they stand
+    above, below: no job came before the one it was done for, and some after; some came before it
+    probability: of the cause that was its ground; None where none was needed
+    gpus:     of the job that it stopped without a person's word; None: it stopped none
+    stood:    the job that it started made no steps: so it rests for ``_BACK_OFF_S`` at most
+    undone:   what it took out was given back unused: that node was found innocent
     """
 
     time_s: float
@@ -42,18 +50,28 @@ class Order:
     steps: int = 1
     spares: int | None = None
     unsaved_gpu_s: float | None = None
+    given: tuple[str, ...] = ()
+    repaired: tuple[str, ...] = ()
+    above: bool = False
+    below: bool = False
+    probability: float | None = None
+    gpus: int | None = None
+    stood: bool = False
+    undone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
     """Where it was done.
 
-    nodes: how many gpumedic may act on; rack_of, switch_of: of a node's name, where known
+    nodes: how many gpumedic may act on; gpus: how many there are, 0: not known
+    rack_of, switch_of: of a node's name, where known
     """
 
     nodes: int
     rack_of: Mapping[str, str] = field(default_factory=dict)
     switch_of: Mapping[str, str] = field(default_factory=dict)
+    gpus: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +92,8 @@ def audit(orders: Iterable[Order], site: Site, settings: GuardSettings) -> tuple
         *_of_an_hour(by_time, settings),
         *_of_cooling(by_time, settings),
         *_of_reserves(by_time, settings),
+        *_of_trust(by_time, settings),
+        *_of_grounds(by_time, site, settings),
     ]
     return tuple(sorted(found, key=lambda breach: (breach.time_s, breach.guard)))
 
@@ -122,19 +142,58 @@ def _of_cooling(orders: Sequence[Order], settings: GuardSettings) -> Iterable[Br
             by_plan = last.setdefault(name, {})
             others = [time_s for plan, time_s in by_plan.items() if plan != order.plan]
             rest_s = order.time_s - max(others, default=-math.inf)
-            if rest_s < settings.cooldown_s:
-                yield Breach(order.time_s, "cooldown", rest_s, settings.cooldown_s)
+            least_s = min(settings.cooldown_s, _BACK_OFF_S if order.stood else math.inf)
+            if rest_s < least_s:
+                yield Breach(order.time_s, "cooldown", rest_s, least_s)
             by_plan[order.plan] = order.time_s if order.ended_s is None else order.ended_s
 
 
 def _of_reserves(orders: Sequence[Order], settings: GuardSettings) -> Iterable[Breach]:
     """Look at the spares that were left, and at the work that was thrown away."""
     for order in orders:
-        if order.spares is not None and order.spares < settings.min_spares_left:
-            yield Breach(order.time_s, "min_spares_left", order.spares, settings.min_spares_left)
+        bounds = {"min_spares_left": settings.min_spares_left}
+        if order.below:
+            bounds["priority_spares"] = settings.priority_spares
+        for guard, bound in bounds.items():
+            if order.spares is not None and order.spares < bound:
+                yield Breach(order.time_s, guard, order.spares, bound)
         lost = order.unsaved_gpu_s
         if lost is not None and lost > settings.max_unsaved_gpu_s:
             yield Breach(order.time_s, "unsaved_work", lost, settings.max_unsaved_gpu_s)
+
+
+def _of_trust(orders: Sequence[Order], settings: GuardSettings) -> Iterable[Breach]:
+    """Look at the past of the nodes that were rebooted, or put under a job above others."""
+    away: dict[str, list[tuple[float, float]]] = {}
+    for order in orders:
+        relied = {*order.repaired, *(order.given if order.above else ())}
+        for node in sorted(relied):
+            since_s = order.time_s - settings.lemon_span_s
+            past = [times for times in away.get(node, ()) if times[0] > since_s]
+            if len(past) >= settings.lemon_after:
+                yield Breach(order.time_s, "lemon", len(past), settings.lemon_after)
+            back_s = max(
+                (times[1] for times in past if times[1] <= order.time_s), default=-math.inf
+            )
+            if order.time_s - back_s < settings.probation_s:
+                rest_s = order.time_s - back_s
+                yield Breach(order.time_s, "probation", rest_s, settings.probation_s)
+        if not order.undone:
+            for node, back_s in zip(order.nodes, order.back_s, strict=True):
+                away.setdefault(node, []).append((order.time_s, back_s))
+
+
+def _of_grounds(orders: Sequence[Order], site: Site, settings: GuardSettings) -> Iterable[Breach]:
+    """Look at how sure it was of the cause, and how large a job it stopped without asking."""
+    most = math.floor(settings.max_job_share * site.gpus) if site.gpus else math.inf
+    if settings.max_job_gpus:
+        most = min(most, settings.max_job_gpus)
+    for order in orders:
+        sure = order.probability
+        if sure is not None and sure < settings.min_probability:
+            yield Breach(order.time_s, "min_probability", sure, settings.min_probability)
+        if order.gpus is not None and order.gpus > most:
+            yield Breach(order.time_s, "max_job", order.gpus, most)
 
 
 def orders_of_records(

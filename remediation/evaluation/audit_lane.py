@@ -1,6 +1,7 @@
 """Reads what was done in a life of a simulated cluster for the audit, which knows no mask."""
 
 from collections.abc import Iterator
+from dataclasses import asdict
 
 import numpy as np
 
@@ -9,24 +10,28 @@ from remediation.evaluation.audit import Breach, Order, Site, audit
 from remediation.guards import GuardSettings
 from sim.deciding import Decisions
 from sim.engine.tables import Table
+from sim.engine.terms import Knob
 from sim.engine.words import NONE
 
 # How many actions each choice is at the least: saving first is one more, where it can be done.
 _STEPS = {
     Choice.CHECKPOINT: 1,
     Choice.RESTART: 1,
-    Choice.REBOOT: 2,
+    Choice.REBOOT: 1,
     Choice.SWAP: 2,
     Choice.SWAP_AND_REPAIR: 3,
-    Choice.SWAP_BOTH: 2,
+    Choice.SWAP_BOTH: 3,
     Choice.SHRINK: 2,
     Choice.BORROW: 2,
     Choice.ROLL_BACK: 1,
     Choice.TUNE: 1,
     Choice.ESCALATE: 0,  # it tells a person, and touches nothing
 }
-_OF_THE_JOB = (Choice.RESTART, Choice.REBOOT, Choice.ROLL_BACK, Choice.TUNE)
+_OF_THE_JOB = (Choice.RESTART, Choice.ROLL_BACK, Choice.TUNE)
 _TAKES_A_SPARE = (Choice.SWAP, Choice.SWAP_AND_REPAIR, Choice.SWAP_BOTH)
+_OF_THE_NODE = (*_TAKES_A_SPARE, Choice.REBOOT, Choice.SHRINK, Choice.BORROW)
+_DIGITS = 6  # that a probability is kept with
+_HARMLESS = (Knob.CANARY, Knob.REPLICAS)  # these knobs stop nothing
 
 
 def audit_lane(lane: Decisions) -> tuple[Breach, ...]:
@@ -35,15 +40,10 @@ def audit_lane(lane: Decisions) -> tuple[Breach, ...]:
     site = Site(
         len(nodes),
         rack_of={str(at): str(rack) for at, rack in enumerate(nodes["rack"].tolist())},
+        switch_of={str(at): str(leaf) for at, leaf in enumerate(nodes["leaf"].tolist())},
+        gpus=int(nodes["gpus"].sum()),
     )
-    settings = GuardSettings(
-        max_nodes_out=shield.max_nodes_out,
-        max_ratio_out=shield.max_ratio_out,
-        max_nodes_out_per_rack=shield.max_nodes_out_per_rack,
-        cooldown_s=shield.cooldown_s,
-        max_actions_per_hour=shield.max_actions_per_hour,
-        min_spares_left=shield.min_spares_left,
-    )
+    settings = GuardSettings(**asdict(shield))
     return audit(orders_of(lane.orders), site, settings)
 
 
@@ -56,6 +56,10 @@ def _order(number: int, row: np.void) -> Order:
     choice, ended_s = Choice(int(row["choice"])), float(row["ended_s"])
     named = [(int(row["node"]), row["back_s"]), (int(row["other"]), row["other_back_s"])]
     out = [(str(node), float(at)) for node, at in named if node != NONE][: int(row["taken"])]
+    puts = choice in _TAKES_A_SPARE or choice is Choice.BORROW
+    given = [int(row["put"]), int(row["also_put"])] if puts else []
+    gone = all(at <= ended_s for _, at in out)
+    stops = _stops(choice, row)
     return Order(
         time_s=float(row["time_s"]),
         plan=str(number),
@@ -65,16 +69,38 @@ def _order(number: int, row: np.void) -> Order:
         ended_s=None if np.isnan(ended_s) else ended_s,
         steps=_STEPS[choice] if row["worked"] else min(1, _STEPS[choice]),
         spares=int(row["spares"]) if choice in _TAKES_A_SPARE and row["worked"] else None,
+        unsaved_gpu_s=None if row["save"] else float(row["unsaved_gpu_s"]),
+        given=tuple(str(node) for node in given if node != NONE),
+        repaired=(str(int(row["node"])),) if choice is Choice.REBOOT else (),
+        above=bool(row["priority"] >= row["highest"] > row["lowest"]),
+        below=bool(row["priority"] < row["highest"]),
+        probability=_ground(choice, row) if stops else None,
+        gpus=int(row["gpus"]) if stops else None,
+        stood=choice in (Choice.RESTART, Choice.ROLL_BACK) and bool(row["stood"]),
+        undone=bool(out) and not row["worked"] and gone,
     )
+
+
+def _stops(choice: Choice, row: np.void) -> bool:
+    """Say whether a choice stops its job, or may: a knob of a service does not."""
+    if choice in (Choice.CHECKPOINT, Choice.ESCALATE):
+        return False
+    return choice is not Choice.TUNE or Knob(int(row["knob"])) not in _HARMLESS
+
+
+def _ground(choice: Choice, row: np.void) -> float | None:
+    """Return how likely its cause was, or that the node is to blame; a start needs no ground."""
+    if choice is Choice.RESTART and row["stood"]:
+        return None
+    sure = float(row["blamed"] if choice in _OF_THE_NODE else row["probability"])
+    if choice is Choice.SWAP_BOTH:
+        sure += float(row["other_blamed"])
+    return round(sure, _DIGITS)
 
 
 def _disturbed(choice: Choice, row: np.void, nodes: list[int]) -> Iterator[str]:
     """Yield the job where it is started anew in place, and the nodes that leave it or reboot."""
     if choice in _OF_THE_JOB:
         yield f"job {int(row['job'])}"
-    if (
-        choice is Choice.REBOOT
-        or choice in _TAKES_A_SPARE
-        or choice in (Choice.SHRINK, Choice.BORROW)
-    ):
+    if choice in _OF_THE_NODE:
         yield from map(str, nodes)

@@ -1,9 +1,10 @@
 """Whether a policy may act in the runbook's place: what must hold, and what was found."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from core.types import Floats
 from remediation.evaluation.comparison import Comparison
 from remediation.evaluation.intervals import Interval, ratio
 from remediation.evaluation.life import priced_gpu_h
@@ -26,7 +27,7 @@ class Family:
 class Verdict:
     """What a policy's evaluation came to.
 
-    rule: what it was held against
+    rule: what it was held against; acting: and what acted then, "" where that was the rule
     low, high: 95 % interval of the ratio of priced losses over all families
     refused: why it may not act, one sentence each; empty: it may
     """
@@ -41,6 +42,7 @@ class Verdict:
     families: tuple[Family, ...]
     breaches: int
     refused: tuple[str, ...]
+    acting: str = ""
 
     @property
     def passed(self) -> bool:
@@ -48,11 +50,14 @@ class Verdict:
         return not self.refused
 
 
-def verdict(found: Comparison, policy: str, *, rule: str, version: str) -> Verdict:
-    """Hold a policy against a rule on the same lives.
+def verdict(
+    found: Comparison, policy: str, *, rule: str, version: str, acting: str = ""
+) -> Verdict:
+    """Hold a policy against a rule on the same lives, and against what acts now if that is another.
 
     It may act where it breaks no guard, its loss over all families is below the rule's with the
-    whole interval, and in no family above it with the whole interval.
+    whole interval, and in no family above it with the whole interval; nor, over all, above that of
+    what acts.
     """
     own, other = found.column(policy, priced_gpu_h), found.column(rule, priced_gpu_h)
     whole = ratio(own, other)
@@ -69,8 +74,23 @@ def verdict(found: Comparison, policy: str, *, rule: str, version: str) -> Verdi
         *whole,
         families,
         breaches,
-        tuple(_refusals(policy, rule, whole, families, breaches)),
+        (
+            *_refusals(policy, rule, whole, families, breaches),
+            *(_behind(own, found.column(acting, priced_gpu_h), policy) if acting else ()),
+        ),
+        acting,
     )
+
+
+def _behind(own: Mapping[str, Floats], acts: Mapping[str, Floats], policy: str) -> list[str]:
+    """Say that it loses more than what acts, where it surely does."""
+    against = ratio(own, acts)
+    if against.low <= 1.0:
+        return []
+    return [
+        f"{policy} loses {against.value:.3f} times what the policy does that acts now "
+        f"({against.low:.3f} to {against.high:.3f}); the interval must not lie above 1."
+    ]
 
 
 def _refusals(

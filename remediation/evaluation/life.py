@@ -5,6 +5,7 @@ from dataclasses import dataclass
 # More than any sensible policy needs; one that spins waits from there on, and its life ends.
 MOST_DECISIONS = 20_000
 _HOUR_S = 3600.0
+_MWH_J = 3.6e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class LifeResult:
     recovering_s: sum over the ``recovered`` incidents, from when each was noticed until its job
       stepped again or nothing was broken any more
     wrong_drains: nodes taken out that had no fault; node_days: nodes times days
+    energy_j:     that all GPUs drew, their boards alone
     breaches:     of guards, one word each; must be empty
     decision_s:   time that the policy took for all ``decisions``
     capped:       it was asked more often than ``MOST_DECISIONS``: from there on it waited
@@ -40,6 +42,7 @@ class LifeResult:
     wrong_drains: int
     node_days: float
     late_requests: float
+    energy_j: float
     decisions: int
     decision_s: float
     capped: bool
@@ -54,3 +57,8 @@ def priced_gpu_h(life: LifeResult) -> float:
 def lost_gpu_h(life: LifeResult) -> float:
     """Return the loss, GPU-hours."""
     return life.lost_gpu_s / _HOUR_S
+
+
+def energy_mwh(life: LifeResult) -> float:
+    """Return the energy that the GPUs drew, MWh."""
+    return life.energy_j / _MWH_J

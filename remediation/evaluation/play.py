@@ -54,6 +54,7 @@ def _lived(lane: Lane, family: Family, seed: int, who: Entrant) -> LifeResult:
         wrong_drains=came.wrong_drains,
         node_days=came.nodes * came.lasted_s / _DAY_S,
         late_requests=came.late_requests,
+        energy_j=came.energy_j,
         decisions=decisions,
         decision_s=spent_s,
         capped=decisions >= MOST_DECISIONS,

@@ -3,30 +3,36 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from core.errors import InputError
 from remediation.deciding.chooser import Chooser
 from remediation.evaluation.comparison import BEST_STATIC
-from remediation.policies.greedy import WEIGHTS, Greedy
-from remediation.policies.learned import LearnedChooser
-from remediation.policies.rulebook import Runbook
+from remediation.policies.compiled import flat
+from remediation.policies.greedy import Greedy
+from remediation.policies.learned import SHIPPED, LearnedChooser
+from remediation.policies.rulebook import KNOBS, Runbook
 from remediation.policies.thumb import THUMBS
 from remediation.policies.trained import Trained, load
 from remediation.policies.tuned import tuned
 from remediation.twin.lookahead import TwinLookahead, TwinSettings
 from remediation.twin.oracle import Oracle, Within
+from remediation.twin.present import Present
 from remediation.twin.rolling import Inner
 from sim.lanes import Lane
 
 RUNBOOK, TUNED, GREEDY, TWIN, ORACLE = "runbook", "tuned_runbook", "greedy", "twin", "oracle"
+TUNED_GREEDY = "tuned_greedy"
+PRESENT = "present"  # by name only: it is slow
 RANDOM, ALL = "random", "all"
+ACTS = "acts_now"  # what was adopted before the one that is to be
 HEADLINE = TWIN  # whose figures head a table: chosen on tuning lives, before any held-out one
-TWIN_OVER = "twin_over_"  # and the policy whose choice it keeps where none is surely better
+TWIN_OVER = "twin_over_"  # and the trained policy that it goes on with; the twin: the shipped one
 # Rules that are the same everywhere; the best of them in each family is best_static.
 STATIC = (*(name for name in THUMBS if name != RANDOM), RUNBOOK, TUNED)
 # Not to be had in life: they know the fault, or which rule will have been best.
-HINDSIGHT = (BEST_STATIC, ORACLE)
+HINDSIGHT = (BEST_STATIC, PRESENT, ORACLE)
 # In life a decision has a time limit; here a busy machine must not change what is decided.
 _AS_LONG_AS_IT_TAKES = TwinSettings(limit_s=math.inf)
 
@@ -44,23 +50,28 @@ _PLAIN: Mapping[str, Callable[[], Chooser]] = {
     RUNBOOK: Runbook,
     TUNED: Runbook.tuned,
     GREEDY: Greedy,
-    "tuned_greedy": Greedy.tuned,
+    TUNED_GREEDY: Greedy.tuned,
 }
 BUILT_IN = (*_PLAIN, TWIN, ORACLE)
+# Names of rows that are no file's.
+TAKEN = (*BUILT_IN, PRESENT, BEST_STATIC, ACTS, ALL)
 
 
 def make(entrant: Entrant, lane: Lane) -> Chooser:
     """Return the policy for a life that a lane is about to live; nothing is kept between lives."""
     name = entrant.name
     if entrant.trained is not None:
-        learned = LearnedChooser(entrant.trained, fallback=Runbook.tuned())
-        return (
-            looking_ahead(learned, _AS_LONG_AS_IT_TAKES) if name.startswith(TWIN_OVER) else learned
-        )
+        if name.startswith(TWIN_OVER):
+            return looking_ahead(entrant.trained, _AS_LONG_AS_IT_TAKES)
+        return LearnedChooser(entrant.trained, fallback=Runbook.tuned())
     if name == ORACLE:
         return Oracle(lane)
+    if name == PRESENT:
+        ahead, network = _AS_LONG_AS_IT_TAKES, shipped_network()
+        own = LearnedChooser(network, fallback=Runbook.tuned())
+        return Present(lane, own, ahead, within=trained_within(network))
     if name == TWIN:
-        return looking_ahead(Greedy.tuned(), _AS_LONG_AS_IT_TAKES)
+        return looking_ahead(shipped_network(), _AS_LONG_AS_IT_TAKES)
     return _PLAIN[name]()
 
 
@@ -70,10 +81,25 @@ def shipped() -> dict[str, Trained]:
     return {file.stem: load(file) for file in files}
 
 
-def looking_ahead(inner: Chooser, settings: TwinSettings) -> Chooser:
-    """Return a policy that tries choices on; the tuned greedy one goes on inside its roll-outs."""
-    within = Within(Inner.GREEDY, tuned(GREEDY, WEIGHTS))
-    return TwinLookahead(inner, settings, within=within)
+@cache
+def shipped_network() -> Trained:
+    """Return the learned policy that the twin goes on with, unless told of another."""
+    return load(SHIPPED)
+
+
+def looking_ahead(trained: Trained, settings: TwinSettings) -> TwinLookahead:
+    """Return a policy that tries choices on; a learned one goes on inside its roll-outs.
+
+    Where no choice is surely better than the learned policy's own, that one is taken.
+    """
+    learned = LearnedChooser(trained, fallback=Runbook.tuned())
+    return TwinLookahead(learned, settings, within=trained_within(trained))
+
+
+def trained_within(trained: Trained) -> Within:
+    """Return a trained policy, with its fallback, as compiled roll-outs go on with it."""
+    fallback = tuned(RUNBOOK, KNOBS)
+    return Within(Inner.NETWORK, flat(trained.network, trained.known, fallback=fallback))
 
 
 def entrants(words: Sequence[str], trained: Mapping[str, Trained]) -> tuple[Entrant, ...]:
@@ -81,7 +107,7 @@ def entrants(words: Sequence[str], trained: Mapping[str, Trained]) -> tuple[Entr
 
     words: names; best_static names its rules. InputError names those there are.
     """
-    known = (*BUILT_IN, BEST_STATIC, *trained, *(TWIN_OVER + name for name in trained))
+    known = (*BUILT_IN, PRESENT, BEST_STATIC, *trained, *(TWIN_OVER + name for name in trained))
     asked = list(dict.fromkeys(words))
     if ALL in asked:
         asked = [*BUILT_IN, *trained, BEST_STATIC]

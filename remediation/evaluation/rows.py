@@ -10,8 +10,15 @@ from core.figures import Row, at_least, at_most
 from core.types import Floats
 from remediation.evaluation.comparison import BEST_STATIC, Column, Comparison
 from remediation.evaluation.intervals import Interval, even_ratio, gap_closed, mean, ratio
-from remediation.evaluation.life import LifeResult, lost_gpu_h, priced_gpu_h
-from remediation.evaluation.policies import HINDSIGHT, ORACLE, RUNBOOK, TUNED
+from remediation.evaluation.life import LifeResult, energy_mwh, lost_gpu_h, priced_gpu_h
+from remediation.evaluation.policies import (
+    HINDSIGHT,
+    ORACLE,
+    PRESENT,
+    RUNBOOK,
+    TUNED,
+    TUNED_GREEDY,
+)
 
 # Named in the issue.
 RATIO, GAP = 0.9, 0.5
@@ -22,10 +29,17 @@ _MEANS: Sequence[tuple[str, Column, str]] = (
     ("priced_loss_gpu_hours", priced_gpu_h, "GPU-h"),
     ("manual_interventions", lambda life: life.pages, "a life"),
     ("late_requests", lambda life: life.late_requests, "a life"),
+    ("energy_mwh", energy_mwh, "MWh"),
 )
 _RATIOS: Sequence[tuple[str, Column, Column, str]] = (
     ("goodput", lambda life: life.useful_gpu_s, lambda life: life.asked_gpu_s, "ratio"),
     ("ettr", lambda life: life.productive_gpu_s, lambda life: life.asked_gpu_s, "ratio"),
+    (
+        "energy_kwh_per_useful_gpu_hour",
+        lambda life: life.energy_j / 1000.0,
+        lambda life: life.useful_gpu_s,
+        "kWh",
+    ),
     ("mttr_h", lambda life: life.recovering_s / _HOUR_S, lambda life: life.recovered, "h"),
 )
 
@@ -46,6 +60,10 @@ def headline(found: Comparison, shipped: str) -> Iterator[Row]:
     yield _over_tuned(found, shipped, "lost_gpu_hours", lost_gpu_h, note)
     yield _over_tuned(found, shipped, "priced_loss", priced_gpu_h, note)
     yield _gap_row(found, shipped, note)
+    if TUNED_GREEDY in found.policies and shipped != TUNED_GREEDY:
+        whole = _over(found, shipped, TUNED_GREEDY, priced_gpu_h)
+        row = _row(f"priced_loss_ratio_vs_{TUNED_GREEDY}", whole, "ratio", _lives(found), note)
+        yield replace(row, goal="interval below 1", ok=whole.high < 1.0)
     lives = [each for policy in found.policies for each in found.lives(policy)]
     breaches, decisions = (sum(column) for column in zip(*map(_counts, lives), strict=True))
     yield at_most(
@@ -98,7 +116,7 @@ def _over_tuned(found: Comparison, policy: str, name: str, what: Column, note: s
     metric, count = f"{name}_ratio_vs_{TUNED}", _lives(found)
     if TUNED not in _rules_beside(found, policy):
         return Row(metric, None, "ratio", n=count, note=f"{note}; not held against {TUNED}")
-    whole = ratio(found.column(policy, what), found.column(TUNED, what))
+    whole = _over(found, policy, TUNED, what)
     row = at_most(metric, whole.value, RATIO, unit="ratio")
     good = bool(row.ok and whole.high < 1.0)
     shown = _row(metric, whole, "ratio", count, note)
@@ -120,18 +138,21 @@ def _against(found: Comparison, policy: str, label: str) -> Iterator[Row]:
     count = _lives(found)
     for rule in _rules_beside(found, policy):
         for name, what in (("lost_gpu_hours", lost_gpu_h), ("priced_loss", priced_gpu_h)):
-            whole = ratio(found.column(policy, what), found.column(rule, what))
+            whole = _over(found, policy, rule, what)
             yield _row(f"{name}_ratio_vs_{rule}{label}", whole, "ratio", count)
         even = even_ratio(found.column(policy, priced_gpu_h), found.column(rule, priced_gpu_h))
         note = "geometric mean over families, so that large clusters count no more"
         yield _row(f"priced_loss_even_ratio_vs_{rule}{label}", even, "ratio", count, note)
     if _has_gap(found, policy) and policy != ORACLE:
         yield _row("gap_closed_to_oracle" + label, _gap(found, policy), "ratio", count)
+    if PRESENT in found.policies and TUNED in found.policies and policy not in (TUNED, *HINDSIGHT):
+        whole = _gap(found, policy, to=PRESENT)
+        yield _row("gap_closed_to_present" + label, whole, "ratio", count)
 
 
 def _worst_family(found: Comparison, shipped: str, note: str) -> Iterator[Row]:
     """Yield the shipped policy's worst family beside each runbook: it must be worse in none."""
-    for rule in _rules_beside(found, shipped):
+    for rule in _rules_beside(found, shipped, (TUNED, RUNBOOK)):
         of = {family: _family_ratio(found, shipped, rule, family) for family in found.families}
         worst = max(of, key=lambda family: of[family].value)
         count, said = len(found.of[shipped][worst]), f"priced loss, in {worst}; {note}"
@@ -175,13 +196,19 @@ def _has_gap(found: Comparison, policy: str) -> bool:
     return {TUNED, ORACLE} <= set(found.policies) and policy != TUNED
 
 
-def _gap(found: Comparison, policy: str) -> Interval:
-    own, rule, best = (found.column(name, priced_gpu_h) for name in (policy, TUNED, ORACLE))
+def _gap(found: Comparison, policy: str, to: str = ORACLE) -> Interval:
+    own, rule, best = (found.column(name, priced_gpu_h) for name in (policy, TUNED, to))
     return gap_closed(own, rule, best)
 
 
-def _rules_beside(found: Comparison, policy: str) -> list[str]:
-    return [rule for rule in (TUNED, RUNBOOK) if rule in found.policies and rule != policy]
+def _over(found: Comparison, policy: str, rule: str, what: Column) -> Interval:
+    return ratio(found.column(policy, what), found.column(rule, what))
+
+
+def _rules_beside(
+    found: Comparison, policy: str, rules: Sequence[str] = (TUNED, RUNBOOK, TUNED_GREEDY)
+) -> list[str]:
+    return [rule for rule in rules if rule in found.policies and rule != policy]
 
 
 def _one(found: Comparison, policy: str, family: str, what: Column) -> dict[str, Floats]:

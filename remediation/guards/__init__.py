@@ -25,8 +25,9 @@ from remediation.guards.hands import (
     paused,
     within_job_size,
 )
-from remediation.guards.lately import is_lemon, returned_s, taken_lately_s, trusted
+from remediation.guards.lately import is_lemon, returned_s, taken_lately_s, trusted, unfit
 from remediation.guards.pace import cooled, within_hour
+from remediation.guards.people import not_paged_lately, not_with_people
 from remediation.guards.question import Guard, GuardContext, Question, performed
 from remediation.guards.settings import HOUR_S, GuardSettings, Maintenance
 from remediation.guards.work import possible, recoverable, saved
@@ -45,6 +46,7 @@ __all__ = [
     "performed",
     "returned_s",
     "taken_lately_s",
+    "unfit",
 ]
 
 _PUTTING_BACK: tuple[Guard, ...] = (maintained, owned)
@@ -54,17 +56,20 @@ _HARMLESS: tuple[Guard, ...] = (
     paused,
     maintained,
     not_turned_down,
+    not_with_people,
     owned,
     alone,
     agreed,
     possible,
     within_hour,
 )
-_TELLING: tuple[Guard, ...] = (paused, possible)  # people are called, and nothing is touched
+# People are called, and nothing is touched.
+_TELLING: tuple[Guard, ...] = (paused, not_turned_down, not_with_people, not_paged_lately, possible)
 _DISRUPTING: tuple[Guard, ...] = (
     paused,
     maintained,
     not_turned_down,
+    not_with_people,
     owned,
     still_open,
     probable,

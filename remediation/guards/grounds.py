@@ -1,12 +1,15 @@
 """Whether what is known is ground enough to disrupt anything: fresh, likely, and still true."""
 
-from core.cluster import JobPhase
+from core.cluster import JobPhase, JobState
 from core.types import Action, IncidentState, Refusal
 from remediation.catalogue import RESTART_IN_PLACE, RESTART_JOB
 from remediation.catalogue.subject import job_of
 from remediation.guards.question import GuardContext, Question
 from remediation.guards.settings import GuardSettings
 from remediation.running.symptoms import newest_s
+
+_HANG = "hang"  # the detector of jobs that make no step
+_HANGS_S = 300.0  # what it said longer ago may be over
 
 
 def fresh(question: Question, context: GuardContext, settings: GuardSettings) -> Refusal | None:
@@ -59,9 +62,20 @@ def probable(question: Question, context: GuardContext, settings: GuardSettings)
 
 
 def _starts_what_stands(action: Action, context: GuardContext) -> bool:
-    job = context.state.job(job_of(action))
     starts = action.kind in (RESTART_JOB, RESTART_IN_PLACE)
-    return starts and job is not None and job.phase is JobPhase.STOPPED
+    return starts and stands(context.state.job(job_of(action)), context)
+
+
+def stands(job: JobState | None, context: GuardContext) -> bool:
+    """Say whether a job makes no steps: it has failed, or is seen to hang."""
+    if job is None or job.phase is not JobPhase.RUNNING:
+        return job is not None and job.phase is JobPhase.STOPPED
+    return any(
+        anomaly.detector == _HANG
+        and anomaly.target.job == job.id
+        and anomaly.end_s >= max(job.since_s, context.now_s - _HANGS_S)
+        for anomaly in context.incident.anomalies
+    )
 
 
 def on_known_links(question: Question, _: GuardContext, __: GuardSettings) -> Refusal | None:

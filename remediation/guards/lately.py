@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from core.cluster import ClusterState, NodeCondition, NodeState
+from core.cluster import ClusterState, JobState, NodeCondition, NodeState
 from core.types import OutcomeStatus, PlanRecord, PlanState, Refusal
 from remediation.catalogue import CATALOG, REBOOT_NODE, REBOOT_UNDER_JOB, RESET_GPU, Effect
 from remediation.catalogue.subject import job_of, nodes_of
@@ -10,6 +10,7 @@ from remediation.catalogue.taken import taken
 from remediation.guards.question import (
     GuardContext,
     Question,
+    all_nodes,
     is_above_others,
     put_in,
     walked,
@@ -81,6 +82,37 @@ def taken_lately_s(
 def is_lemon(node: NodeState | None, times: Sequence[float], settings: GuardSettings) -> bool:
     """Say whether a node was taken out so often that it will fail again, or people say so."""
     return len(times) >= settings.lemon_after or (node is not None and node.mark == LEMON)
+
+
+def unfit(job: JobState | None, context: GuardContext, settings: GuardSettings) -> frozenset[str]:
+    """Return the nodes that may not be put into a job now.
+
+    Those that plans under way handle; and where it is above others those on probation, and lemons.
+    """
+    busy = all_nodes(
+        action
+        for record in context.records
+        if record.state in (PlanState.ACTING, PlanState.VERIFYING)
+        for action in record.plan.actions
+    )
+    if job is None or not is_above_others(job, context.state):
+        return busy
+    known = {node.name for node in context.state.nodes if node.mark == LEMON}
+    known |= {
+        name
+        for record in context.records
+        for outcome in record.outcomes
+        for name in taken(outcome.action)
+    }
+    return busy | {name for name in known if not _is_trusted(name, context, settings)}
+
+
+def _is_trusted(node: str, context: GuardContext, settings: GuardSettings) -> bool:
+    times = taken_lately_s(node, context.records, settings, now_s=context.now_s)
+    if is_lemon(context.state.node(node), times, settings):
+        return False
+    back_s = returned_s(node, context.state, context.records)
+    return back_s is None or context.now_s - back_s >= settings.probation_s
 
 
 def trusted(question: Question, context: GuardContext, settings: GuardSettings) -> Refusal | None:

@@ -38,6 +38,9 @@ class GuardSettings:
     probation_s: a node that came back so short a time ago is no spare for the job of the highest
                  priority, and is not rebooted again
     lemon_after: a node taken out so often within lemon_span_s is a lemon: as on probation
+    page_pause_s: a person who was called for an incident is not called again for so long
+    taken_over_s: a node or job that a person who was called has taken over is left alone so long by
+                  plans for other incidents; by those for the same one until it is over
     owners_agree: kinds that need the word of a job's owner and have it, with * and ?
     automation:  names under which a site's own health checks take nodes out: a job may be moved off
                  such a node, which stays theirs
@@ -59,6 +62,8 @@ class GuardSettings:
     probation_s: float = DAY_S
     lemon_after: int = 3
     lemon_span_s: float = 28 * DAY_S
+    page_pause_s: float = HOUR_S
+    taken_over_s: float = 4 * HOUR_S
     owners_agree: tuple[str, ...] = ()
     automation: tuple[str, ...] = ("site",)
     maintenance: tuple[Maintenance, ...] = ()
@@ -66,4 +71,11 @@ class GuardSettings:
     @property
     def looks_back_s(self) -> float:
         """Return how long ago a plan may have ended and still count."""
-        return max(HOUR_S, self.cooldown_s, self.probation_s, self.lemon_span_s)
+        return max(
+            HOUR_S,
+            self.cooldown_s,
+            self.probation_s,
+            self.lemon_span_s,
+            self.page_pause_s,
+            self.taken_over_s,
+        )

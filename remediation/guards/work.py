@@ -36,7 +36,7 @@ def recoverable(question: Question, context: GuardContext, _: GuardSettings) -> 
 
 
 def saved(question: Question, context: GuardContext, settings: GuardSettings) -> Refusal | None:
-    """Refuse to stop a job that runs and would lose much work, unless saving was tried first."""
+    """Refuse to stop a job that runs and would lose much work, unless saving is tried first."""
     for action, state in walked(question, context):
         job = _stopped(action, state.job(job_of(action)))
         if job is None or job.phase is not JobPhase.RUNNING or _save_comes_first(question, action):
@@ -64,7 +64,9 @@ def _stopped(action: Action, job: JobState | None) -> JobState | None:
 
 
 def _save_comes_first(question: Question, action: Action) -> bool:
-    """Say whether the plan tries to save the job before this step; one that hangs cannot."""
+    """Say whether this step or one before it tries to save the job; one that hangs cannot."""
+    if CATALOG[action.kind].saves:
+        return True
     keys = [step.key for step in question.plan.actions]
     before = question.plan.actions[: keys.index(action.key)] if action.key in keys else ()
     return any(step.kind == CHECKPOINT_NOW and job_of(step) == job_of(action) for step in before)

@@ -23,8 +23,8 @@ from remediation.learning.families import (
     Family,
     terms_of,
 )
-from remediation.policies.features import SIZE, fill
-from sim.engine.jit import compiled
+from remediation.policies.compiled import fill_features
+from remediation.policies.features import SIZE
 from sim.lanes import Lane
 from sim.scenario import GPUS_PER_NODE
 
@@ -32,7 +32,6 @@ Observation = NDArray[np.float32]
 # A life of a policy that spins must end too; no sensible policy comes near.
 MAX_DECISIONS = 5_000
 _HOUR_S = 3600.0
-_fill = compiled(fill)
 
 
 class HealingEnv(gymnasium.Env[Observation, np.int64]):
@@ -109,7 +108,7 @@ class HealingEnv(gymnasium.Env[Observation, np.int64]):
 
     def see(self, out: Observation) -> None:
         """Write what is seen of the decision that is due to ``out`` (SIZE,)."""
-        _fill(self.lane.facts, self.lane.open, out)
+        fill_features(self.lane.facts, self.lane.open, out)
 
     def seen(self) -> Observation:
         """Return (SIZE,) what is seen of the decision that is due."""

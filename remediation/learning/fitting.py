@@ -9,11 +9,10 @@ from numpy.typing import NDArray
 
 from core.types import Floats
 
-_BATCH = 512
+_BATCH = 256
 _MOST_HOURS = 1.5  # a choice that loses more than this beyond the best is as bad as any other
 _UNIT_HOURS = 0.1  # the network's scores are in minus this
 _DECAY = 1e-4
-_ROBUST = 3.0  # units up to which an error counts as its square
 
 
 def fit_scores(
@@ -41,13 +40,23 @@ def fit_scores(
         scores = policy.action_net(policy.mlp_extractor.policy_net(inputs[rows]))
         mask = offered[rows]
         scores = scores - (scores * mask).sum(dim=1, keepdim=True) / many[rows]
+        # Squares, so that what is learnt is the mean: rare crashes are what costs.
         off = (scores - wanted[rows]) * mask
-        nothing = torch.zeros_like(off)
-        by_choice = torch.nn.functional.huber_loss(off, nothing, reduction="none", delta=_ROBUST)
-        return by_choice.sum(dim=1).mean()
+        squares: torch.Tensor = 0.5 * (off**2).sum(dim=1)
+        return squares.mean()
 
     actor = [*policy.mlp_extractor.policy_net.parameters(), *policy.action_net.parameters()]
     return _descend(actor, error, len(seen), epochs=epochs, rate=rate)
+
+
+def expected_hours(policy: Any, seen: NDArray[np.float32]) -> Floats:
+    """Return (n, len(Choice)) what each choice loses, by a policy that ``fit_scores`` has taught.
+
+    Hours, up to a number that is the same for all choices of a situation.
+    """
+    with torch.no_grad():
+        scores = policy.action_net(policy.mlp_extractor.policy_net(torch.as_tensor(seen)))
+    return np.asarray(-_UNIT_HOURS * scores.numpy(), dtype=np.float64)
 
 
 def fit_values(

@@ -7,10 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3.common.vec_env import VecEnv
 
+from core.choice import Choice
+from core.situation import Fact
 from core.types import Floats
-from remediation.learning.env import HealingEnv
+from remediation.learning.env import MAX_DECISIONS, HealingEnv
 from remediation.learning.families import LIVES_A_CLUSTER, TUNING_SEED, Family
+from remediation.learning.many import CAME, LIFE, see_all, step_all
 from remediation.policies.features import SIZE
+from remediation.twin.rolling import priced
+from sim.catalogue import CAUSES
+from sim.engine.decisions import Status
+from sim.engine.terms import COLUMNS, Term
+from sim.engine.words import NONE
 
 _CLUSTERS = TUNING_SEED // LIVES_A_CLUSTER  # training's own; tuning and evaluation are above
 
@@ -31,7 +39,13 @@ class HealingLanes(VecEnv):
         self._random = np.random.default_rng(seed)
         # Begun somewhere in a cluster's seeds, so that not all lanes build one at the same time.
         self._next = [self._cluster() + turn % LIVES_A_CLUSTER for turn in range(len(self.envs))]
-        self._chosen: NDArray[np.int64] = np.zeros(len(self.envs), dtype=np.int64)
+        count = len(self.envs)
+        self._chosen: NDArray[np.int64] = np.zeros(count, dtype=np.int64)
+        self._facts, self._open = np.zeros((count, len(Fact))), np.zeros((count, len(Choice)), bool)
+        self._causes = np.zeros((count, len(CAUSES), COLUMNS))
+        self._terms = np.zeros((count, len(Term)))
+        self._lives, self._came = np.zeros(count, LIFE), np.zeros(count, CAME)
+        self._asked_gpu_s, self._decisions = np.ones(count), np.zeros(count, dtype=np.int64)
 
     def reset(self) -> NDArray[np.float32]:
         """Begin all lives anew; return (lanes, SIZE)."""
@@ -41,7 +55,7 @@ class HealingLanes(VecEnv):
 
     def step_async(self, actions: NDArray[np.int64]) -> None:
         """Take the choices, one a lane."""
-        self._chosen = actions
+        self._chosen[:] = actions
 
     def step_wait(self) -> tuple[Any, NDArray[np.float32], NDArray[np.bool_], list[dict[str, Any]]]:
         """Carry them out; return what is seen next, rewards, which lives ended, and how.
@@ -49,17 +63,20 @@ class HealingLanes(VecEnv):
         A life's end is an end: what its last choices cost later is not counted, neither here nor
         in an evaluation, whose lives are as long.
         """
-        count = len(self.envs)
-        rewards, ended = np.zeros(count, dtype=np.float32), np.zeros(count, dtype=bool)
-        told: list[dict[str, Any]] = [{} for _ in range(count)]
-        for lane, (env, choice) in enumerate(zip(self.envs, self._chosen.tolist(), strict=True)):
-            rewards[lane], over, truncated = env.decide(choice)
-            self.elapsed_s[lane] = env.elapsed_s
-            if over or truncated:
-                ended[lane] = True
-                self._begin(lane)
+        before = self._came.copy()
+        ways = (self._causes, self._terms, self._facts, self._open)
+        step_all(self._lives, self._chosen, ways, self._came)
+        for lane in np.flatnonzero(self._came["status"] >= Status.SHORT).tolist():
+            self._make_room(lane)
+        self._decisions += 1
+        lost_gpu_s = self._came["priced_gpu_s"] - before["priced_gpu_s"]
+        rewards = (-lost_gpu_s / self._asked_gpu_s).astype(np.float32)
+        self.elapsed_s[:] = self._came["now_s"] - before["now_s"]
+        ended = (self._came["status"] == Status.OVER) | (self._decisions >= MAX_DECISIONS)
+        for lane in np.flatnonzero(ended).tolist():
+            self._begin(lane)
         self.hours += float(self.elapsed_s.sum()) / 3600.0
-        return self._seen(), rewards, ended, told
+        return self._seen(), rewards, ended, [{} for _ in self.envs]
 
     def close(self) -> None:
         """Do nothing: there is nothing to close."""
@@ -76,7 +93,9 @@ class HealingLanes(VecEnv):
     def env_method(
         self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any
     ) -> list[Any]:
-        """Call a method of the lanes asked for."""
+        """Call a method of the lanes asked for; what is open is known without a call of each."""
+        if method_name == "action_masks" and indices is None:
+            return list(self._open.copy())
         return [getattr(env, method_name)(*args, **kwargs) for env in self._of(indices)]
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
@@ -88,16 +107,37 @@ class HealingLanes(VecEnv):
 
     def _seen(self) -> NDArray[np.float32]:
         seen = np.empty((len(self.envs), SIZE), dtype=np.float32)
-        for row, env in zip(seen, self.envs, strict=True):
-            env.see(row)
+        see_all(self._facts, self._open, seen)
         return seen
 
-    def _begin(self, lane: int) -> None:
+    def _make_room(self, at: int) -> None:
+        """Go on with a lane whose tables were short."""
+        lane, came = self.envs[at].lane, self._came[at]
+        due = lane.step(self._chosen[at] if came["status"] == Status.SHORT else NONE)
+        came["status"] = Status.DECISION if due else Status.OVER
+        self._note(at)
+
+    def _begin(self, at: int) -> None:
         """Begin the next life of a lane's cluster, or the first of another."""
-        seed = self._next[lane]
-        self.envs[lane].begin(seed)
+        env, seed = self.envs[at], self._next[at]
+        env.begin(seed)
         seed += 1
-        self._next[lane] = seed if seed % LIVES_A_CLUSTER else self._cluster()
+        self._next[at] = seed if seed % LIVES_A_CLUSTER else self._cluster()
+        lane = env.lane
+        if lane.open.base is not self._open:  # of another cluster
+            self._facts[at], self._open[at] = lane.facts, lane.open
+            lane.facts, lane.open = self._facts[at], self._open[at]
+            self._causes[at], self._terms[at] = lane.terms.causes_row(), lane.terms.numbers()
+            self._asked_gpu_s[at] = env.asked_gpu_s
+        self._decisions[at] = 0
+        self._note(at)
+
+    def _note(self, at: int) -> None:
+        """Note where a lane's tables are, and what it has come to."""
+        lane, late_gpu_s = self.envs[at].lane, self.envs[at].lane.terms.late_gpu_s
+        self._lives[at] = (lane.tables.address, lane.end_s, late_gpu_s)
+        self._came[at]["priced_gpu_s"] = priced(lane.tables, self._terms[at], late_gpu_s)
+        self._came[at]["now_s"] = lane.tables.core[0]["now_s"]
 
     def _cluster(self) -> int:
         return int(self._random.integers(_CLUSTERS)) * LIVES_A_CLUSTER

@@ -3,7 +3,7 @@
 import json
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,24 +22,30 @@ from core.errors import InputError
 from core.types import Floats
 from remediation.learning.discount import TimedBuffer, discounted
 from remediation.learning.families import FAMILIES
-from remediation.learning.fitting import fit_scores, fit_values, sharpen
+from remediation.learning.fitting import expected_hours, fit_scores, fit_values, sharpen
 from remediation.learning.lanes import HealingLanes
 from remediation.learning.rollouts import Branches, Labelled, labelled
-from remediation.learning.train import Progress, Report, Teacher, TrainSettings
+from remediation.learning.train import Progress, Report, TrainSettings
+from remediation.learning.validation import Validation
+from remediation.policies.compiled import flat
 from remediation.policies.features import SIZE
-from remediation.policies.trained import Known, Network
+from remediation.policies.greedy import WEIGHTS
+from remediation.policies.trained import MEANING, Known, Network
+from remediation.policies.tuned import tuned
+from remediation.twin.oracle import Within
+from remediation.twin.rolling import Inner
 
 _HOUR_S = 3600.0
 _LEAST = 0.05  # of the learning rate and the entropy's weight, at the end
 _KEPT = 250_000  # situations, the last ones, by which those unlike them are told
 _EVERY = 4  # of those that were met one in so many is kept
 _SAVE_S = 300.0
-_ROUNDS = 8  # of labelled situations that are learnt from: older ones were lived on by worse
-_STUDIES = 0.3  # share of the minutes after which no further round begins
-_STEPS_EACH = 8  # a short training labels one situation in so many steps at most
-_EPOCHS, _RATE = 20, 2e-3
+_CHECK = 16  # rollouts from one look at what the network has come to to the next
+_STUDIES = 0.85  # share of the minutes after which no further round begins
+_STEPS_EACH = 2  # a short training labels one situation in so many steps at most
+# Epochs of a network that is taught from nothing: of few labels more, of many fewer.
+_MEMBERS, _EPOCHS, _SIGHTS, _EPOCHS_OF_MEAN, _RATE = 4, (4, 16), 800_000, 16, 4e-3
 _SHARPER = 5.0  # so that a choice that loses 0.02 h more is taken a third as often
-_IMITATION = {"epochs": 4, "batch": 1024, "rate": 1e-3}
 
 
 class Learner:
@@ -55,8 +61,11 @@ class Learner:
         self.low, self.high = np.ones(SIZE), np.zeros(SIZE)
         self.state = state
         self._began_s = time.monotonic()
+        self._random = np.random.default_rng(settings.seed)
         self._recent: deque[NDArray[np.float32]] = deque()
         self._hours_before = 0.0
+        self._validation = Validation(settings.families, settings.checked)
+        self._best: tuple[float, dict[str, torch.Tensor]] | None = None
         self._tensorboard = str(tensorboard) if tensorboard else None
         self._begin(settings.seed)
 
@@ -78,59 +87,63 @@ class Learner:
         self.save()
 
     def study(self, progress: Progress | None) -> None:
-        """Try every choice in copies of many situations, and learn what each loses."""
-        settings, tried = self.settings, deque[Labelled](maxlen=_ROUNDS)
-        random = np.random.default_rng(settings.seed)
+        """Try every choice in copies of many situations, and learn what each loses.
+
+        The first round's copies go on by the tuned greedy policy, each later one's by what the
+        rounds before it taught: each improves on a better policy than the last.
+        """
+        settings, tried = self.settings, list[Labelled]()
         each = min(settings.labelled, settings.steps // _STEPS_EACH) // settings.rounds
-        if each == 0:
-            return
-        for _ in range(settings.rounds):
-            branches = Branches(
-                self.network(),
-                settings.window_hours if settings.bandit else settings.ahead_hours,
-                owing=not settings.bandit,
-            )
-            tried.append(labelled(self.lanes, branches, each, random=random))
-            seen, is_open, lost = (
-                np.concatenate([getattr(part, name) for part in tried])
-                for name in ("seen", "open", "lost")
-            )
-            fit_scores(self.model.policy, seen, is_open, lost, epochs=_EPOCHS, rate=_RATE)
+        within = Within(Inner.GREEDY, tuned("greedy", WEIGHTS))
+        while each and len(tried) < settings.rounds and self.passed() <= _STUDIES:
+            tried.append(self._round(within, each))
+            self._fit(tried)
+            self.check()
+            within = Within(Inner.NETWORK, flat(self.network()))
             if progress is not None:
                 lost_share = -tried[-1].rewards.sum() * _HOUR_S / tried[-1].elapsed_s.sum()
-                progress(Report(0, self.passed(), float(lost_share)))
-            if self.passed() > _STUDIES:
-                break
+                share = max(self.passed(), _STUDIES * len(tried) / settings.rounds)
+                progress(Report(0, min(share, _STUDIES), float(lost_share)))
+        if not tried:
+            return
         last = tried[-1]
         returns = discounted(
             *(last.rewards, last.elapsed_s, last.goes_on), tau_s=settings.tau_hours * _HOUR_S
         )
         walked = last.walked.reshape(-1, SIZE)
-        fit_values(self.model.policy, walked, returns.ravel(), epochs=_EPOCHS, rate=_RATE)
+        fit_values(self.model.policy, walked, returns.ravel(), epochs=_EPOCHS_OF_MEAN, rate=_RATE)
         sharpen(self.model.policy, _SHARPER)
-        self.take(walked)
 
-    def imitate(self, teacher: Teacher) -> None:
-        """Let a teacher decide in all lanes, and learn to choose and to expect as it went there."""
-        said = self._taught(teacher)
-        policy = self.model.policy
-        optimizer = torch.optim.Adam(policy.parameters(), lr=_IMITATION["rate"])
-        size, batch = len(said["seen"]), int(_IMITATION["batch"])
-        random = np.random.default_rng(self.settings.seed)
-        for _ in range(int(_IMITATION["epochs"])):
-            order = random.permutation(size)
-            for start in range(0, size, batch):
-                part = {name: array[order[start : start + batch]] for name, array in said.items()}
-                values, chance, _ = policy.evaluate_actions(
-                    torch.as_tensor(part["seen"]),
-                    torch.as_tensor(part["chosen"]),
-                    action_masks=torch.as_tensor(part["masks"]),
-                )
-                off = values.flatten() - torch.as_tensor(part["returns"])
-                optimizer.zero_grad()
-                loss = 0.5 * (off**2).mean() - chance.mean()
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimizer.step()
+    def _fit(self, tried: Sequence[Labelled]) -> None:
+        """Teach the model what the labels say: the mean of several networks taught from nothing.
+
+        What one of them has wrong is luck, and most of it is gone in their mean, which one network
+        can learn well as it holds no chance. Going on from the last round's network
+        was worse on lives apart than beginning from nothing.
+        """
+        seen, is_open, lost = (
+            np.concatenate([getattr(part, name) for part in tried])
+            for name in ("seen", "open", "lost")
+        )
+        told, (least, most) = np.zeros(lost.shape), _EPOCHS
+        epochs = min(max(_SIGHTS // len(seen), least), most)
+        for _ in range(_MEMBERS):
+            member = _untaught(self.settings.layers)
+            fit_scores(member, seen, is_open, lost, epochs=epochs, rate=_RATE)
+            told += expected_hours(member, seen) / _MEMBERS
+        whole = _untaught(self.settings.layers)
+        fit_scores(whole, seen, is_open, told, epochs=_EPOCHS_OF_MEAN, rate=_RATE)
+        self.model.policy.load_state_dict(whole.state_dict())
+
+    def _round(self, within: Within, count: int) -> Labelled:
+        """Label so many situations; their copies, and the walk to them, go on by a policy."""
+        settings, hours = self.settings, self.settings.ahead_hours
+        branches = Branches(
+            within, settings.window_hours if settings.bandit else hours, owing=not settings.bandit
+        )
+        found = labelled(self.lanes, branches, count, random=self._random)
+        self.take(found.walked.reshape(-1, SIZE))
+        return found
 
     def network(self) -> Network:
         """Return the actor as plain arrays."""
@@ -141,10 +154,28 @@ class Learner:
         seen = np.concatenate(self._recent).astype(np.float64)
         return Known.of(seen, low=self.low, high=self.high)
 
+    def check(self) -> float:
+        """Look at the network on lives apart, keep it if it is the best so far; return its loss.
+
+        The loss is a share of what jobs asked for.
+        """
+        lost = self._validation.lost(Within(Inner.NETWORK, flat(self.network())))
+        if self._best is None or lost < self._best[0]:
+            parts = self.model.policy.state_dict()
+            self._best = (lost, {name: part.clone() for name, part in parts.items()})
+        return lost
+
+    def take_best(self) -> None:
+        """Go back to the best network that was looked at; the state that is kept is the last."""
+        self.check()
+        if self._best is not None:
+            self.model.policy.load_state_dict(self._best[1])
+
     def save(self) -> None:
         """Keep what is needed to go on."""
         kept = {
             "settings": _comparable(self.settings),
+            "meaning": MEANING,
             "steps": self.steps,
             "hours": self.hours,
             "low": torch.as_tensor(self.low),
@@ -165,6 +196,11 @@ class Learner:
             raise InputError(
                 f"resuming {path}: {error}. It must be a file that `gpumedic train` kept (.state)."
             ) from error
+        if (meaning := kept.get("meaning", 1)) != MEANING:  # not written down before the second
+            raise InputError(
+                f"resuming {path}: it was begun where facts and choices had meaning {meaning}, and "
+                f"in this version they have meaning {MEANING}; begin anew."
+            )
         if begun != _comparable(self.settings):
             raise InputError(
                 f"resuming {path}: it was begun with other settings, {begun}; go on with the same."
@@ -179,6 +215,7 @@ class Learner:
         self.model.num_timesteps = steps
         self._hours_before = float(kept["hours"])
         self.low, self.high = kept["low"].numpy(), kept["high"].numpy()
+        self.check()
 
     def take(self, seen: NDArray[np.float32]) -> None:
         """Note what a rollout saw, (situations, SIZE)."""
@@ -227,37 +264,6 @@ class Learner:
         """Return the share of the training that is still to come, or what is least."""
         return max(1.0 - self.share, _LEAST)
 
-    def _taught(self, teacher: Teacher) -> dict[str, NDArray[Any]]:
-        """Return what a teacher saw, which choices were open, what it chose and what came of it."""
-        lanes, turns = self.lanes, max(2, self.settings.taught // self.settings.lanes)
-        seen = lanes.reset()
-        rows: dict[str, list[NDArray[Any]]] = {
-            name: [] for name in ("seen", "masks", "chosen", "rewards", "elapsed_s", "goes_on")
-        }
-        for _ in range(turns):
-            masks = np.stack(lanes.env_method("action_masks"))
-            chosen = np.array([teacher(env.lane.facts, env.lane.open) for env in lanes.envs])
-            rows["seen"].append(seen)
-            lanes.step_async(chosen)
-            seen, rewards, ended, _ = lanes.step_wait()
-            for name, part in (
-                ("masks", masks),
-                ("chosen", chosen),
-                ("rewards", rewards),
-                ("elapsed_s", lanes.elapsed_s.copy()),
-                ("goes_on", 1.0 - ended),
-            ):
-                rows[name].append(part)
-        told = {name: np.stack(parts) for name, parts in rows.items()}
-        returns = discounted(
-            told.pop("rewards"),
-            told.pop("elapsed_s"),
-            told.pop("goes_on"),
-            tau_s=self.settings.tau_hours * _HOUR_S,
-        )
-        told["returns"] = returns.astype(np.float32)
-        return {name: part.reshape(-1, *part.shape[2:]) for name, part in told.items()}
-
 
 class _Watcher(BaseCallback):
     """Looks at every rollout: what was seen, how far it is, whether the time is over."""
@@ -266,6 +272,7 @@ class _Watcher(BaseCallback):
         super().__init__()
         self._learner, self._progress = learner, progress
         self._saved_s = time.monotonic()
+        self._rollouts = 0
 
     def _on_step(self) -> bool:
         return self._learner.share < 1.0
@@ -279,10 +286,15 @@ class _Watcher(BaseCallback):
         now_s = time.monotonic()
         learner.share = max(learner.steps / settings.steps, learner.passed())
         learner.model.ent_coef = settings.entropy * learner.left()
+        self._rollouts += 1
+        if self._rollouts % _CHECK == 0:
+            self.logger.record("life/share_lost_apart", learner.check())
         self.logger.record("life/share_lost", lost)
         self.logger.record("life/hours", learner.hours)
         if self._progress is not None:
-            self._progress(Report(learner.steps, min(learner.share, 1.0), lost))
+            told = _STUDIES + (1.0 - _STUDIES) * learner.steps / settings.steps
+            share = min(max(told, learner.passed()), 1.0)
+            self._progress(Report(learner.steps, share, lost))
         if now_s - self._saved_s > _SAVE_S:
             self._saved_s = now_s
             learner.save()
@@ -300,21 +312,30 @@ def torch_choices(
 ) -> NDArray[np.int64]:
     """Return (situations,) what sb3-contrib's own policy chooses with these weights.
 
-    seen: (situations, SIZE); masks: (situations, len(Choice))
+    In double precision, as in numpy: in single, two choices that it holds for all but equally good
+    (one decision in 50,000) may change places. seen: (situations, SIZE); masks: (situations,
+    len(Choice))
     """
     torch.set_num_threads(1)
-    policy = MaskableActorCriticPolicy(
+    policy = _untaught([len(bias) for bias in network.biases[:-1]])
+    parts = policy.state_dict()
+    for name, array in zip(_names(parts), _in_turn(network), strict=True):
+        parts[name] = torch.as_tensor(array)
+    policy.double().load_state_dict(parts)
+    with torch.no_grad():
+        latent = policy.mlp_extractor.forward_actor(torch.as_tensor(seen, dtype=torch.float64))
+        preferred = policy.action_dist.proba_distribution(policy.action_net(latent))
+        preferred.apply_masking(masks)
+        return np.asarray(preferred.mode(), dtype=np.int64)
+
+
+def _untaught(layers: Sequence[int]) -> MaskableActorCriticPolicy:
+    return MaskableActorCriticPolicy(
         spaces.Box(0.0, 1.0, (SIZE,), np.float32),
         spaces.Discrete(len(Choice)),
         lambda _: 0.0,
-        net_arch=[len(bias) for bias in network.biases[:-1]],
+        net_arch=[*layers],
     )
-    parts = policy.state_dict()
-    for name, array in zip(_names(parts), _in_turn(network), strict=True):
-        parts[name] = torch.as_tensor(array, dtype=torch.float32)
-    policy.load_state_dict(parts)
-    chosen, _ = policy.predict(seen, deterministic=True, action_masks=masks)
-    return np.asarray(chosen, dtype=np.int64)
 
 
 def _names(parts: Mapping[str, Any]) -> list[str]:

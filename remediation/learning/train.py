@@ -12,16 +12,12 @@ from typing import TYPE_CHECKING
 
 from core.choice import Choice
 from core.errors import InputError
-from core.situation import Bools
-from core.types import Floats
 from remediation.learning.families import FAMILIES, TRAIN
 from remediation.policies.features import FEATURES
-from remediation.policies.trained import FORMAT, Trained, Training, save
+from remediation.policies.trained import FORMAT, MEANING, Trained, Training, save
 
 if TYPE_CHECKING:
     from remediation.learning.learner import Learner
-
-Teacher = Callable[[Floats, Bools], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +31,10 @@ class TrainSettings:
     gae:     weight of what is seen to follow against what is expected to, a decision
     window_hours: of a bandit, what is lost until then is all that counts
     labelled: situations of which every open choice is tried in a copy of the life, before the steps
-      begin, and at most an eighth of these; in so many rounds, each by what the last one taught
+      begin, and at most half as many as these; in so many rounds, each by what the last one taught
     ahead_hours: how long each copy lives on
-    taught:  decisions of a teacher that are imitated first, where there is one
+    checked: clusters that it is not taught on, in which each network on the way is looked at; the
+      best of them is what the training comes to
     """
 
     steps: int = 4_000_000
@@ -47,17 +44,17 @@ class TrainSettings:
     rollout: int = 256
     batch: int = 2048
     epochs: int = 4
-    learning_rate: float = 5e-4
-    entropy: float = 0.01
+    learning_rate: float = 1e-4
+    entropy: float = 0.002
     layers: tuple[int, ...] = (64, 64)
     tau_hours: float = 12.0
     gae: float = 0.97
     bandit: bool = False
     window_hours: float = 2.0
-    labelled: int = 32_000
-    rounds: int = 8
-    ahead_hours: float = 12.0
-    taught: int = 300_000
+    labelled: int = 384_000
+    rounds: int = 12
+    ahead_hours: float = 6.0
+    checked: int = 128
     families: tuple[str, ...] = (TRAIN,)
 
     def __post_init__(self) -> None:
@@ -89,7 +86,6 @@ def train(
     settings: TrainSettings,
     path: Path,
     *,
-    teacher: Teacher | None = None,
     resume: Path | None = None,
     tensorboard: Path | None = None,
     progress: Progress | None = None,
@@ -110,10 +106,9 @@ def train(
     if resume is not None:
         learner.resume(resume)
     else:
-        if teacher is not None:
-            learner.imitate(teacher)
         learner.study(progress)
     learner.learn(progress)
+    learner.take_best()
     trained = Trained(learner.network(), learner.known(), _training(settings, learner))
     save(path, trained)
     return trained
@@ -134,4 +129,5 @@ def _training(settings: TrainSettings, learner: "Learner") -> Training:
         ),
         features=FEATURES,
         choices=tuple(choice.name for choice in Choice),
+        meaning=MEANING,
     )

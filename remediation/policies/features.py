@@ -105,6 +105,27 @@ FEATURES = (
 )
 SIZE = len(FEATURES)
 
+# Members of an enumeration are found ten times slower than these (0.2 us each, Python 3.11).
+_UNSAVED_S = int(Fact.UNSAVED_S)
+_RESTART_S = int(Fact.RESTART_S)
+_PEOPLE_S = int(Fact.PEOPLE_S)
+_JOB_GPUS = int(Fact.JOB_GPUS)
+_FAULTS_A_DAY = int(Fact.FAULTS_A_DAY)
+_REPAIR_S = int(Fact.REPAIR_S)
+_PAGE_GPU_S = int(Fact.PAGE_GPU_S)
+_INTERVAL_S = int(Fact.INTERVAL_S)
+_STALL_S = int(Fact.STALL_S)
+_SINCE_TRIED_S = int(Fact.SINCE_TRIED_S)
+_PHASE_S = int(Fact.PHASE_S)
+_REBOOT_S = int(Fact.REBOOT_S)
+_SPARES = int(Fact.SPARES)
+_NODES_OUT = int(Fact.NODES_OUT)
+_OUT_ROOM = int(Fact.OUT_ROOM)
+_WAITING_GPUS = int(Fact.WAITING_GPUS)
+_GPUS = int(Fact.GPUS)
+_JOB_NODES = int(Fact.JOB_NODES)
+_PACE = int(Fact.PACE)
+
 _DAY_S = 86_400.0
 _HOUR_S = 3_600.0
 _MINUTE_S = 60.0
@@ -127,42 +148,40 @@ def fill(
     for turn in range(len(_COUNTS)):
         out[at] = 1.0 - math.exp(-facts[_COUNTS[turn]] / _SCALES[turn])
         at += 1
-    unsaved_s, restart_s = facts[Fact.UNSAVED_S], facts[Fact.RESTART_S]
-    people_s, gpus = facts[Fact.PEOPLE_S], facts[Fact.JOB_GPUS]
-    coming = facts[Fact.FAULTS_A_DAY] * facts[Fact.REPAIR_S] / _DAY_S
-    page = facts[Fact.PAGE_GPU_S]
+    unsaved_s, restart_s = facts[_UNSAVED_S], facts[_RESTART_S]
+    people_s, gpus = facts[_PEOPLE_S], facts[_JOB_GPUS]
+    coming = facts[_FAULTS_A_DAY] * facts[_REPAIR_S] / _DAY_S
+    page = facts[_PAGE_GPU_S]
     pairs = (
-        (unsaved_s, facts[Fact.INTERVAL_S]),
+        (unsaved_s, facts[_INTERVAL_S]),
         (unsaved_s, restart_s),
-        (facts[Fact.STALL_S], unsaved_s),
-        (facts[Fact.SINCE_TRIED_S], restart_s),
-        (facts[Fact.PHASE_S], restart_s),
-        (facts[Fact.REBOOT_S], restart_s),
-        (people_s, facts[Fact.REPAIR_S]),
-        (facts[Fact.SPARES], coming),
-        (facts[Fact.NODES_OUT], facts[Fact.OUT_ROOM]),
+        (facts[_STALL_S], unsaved_s),
+        (facts[_SINCE_TRIED_S], restart_s),
+        (facts[_PHASE_S], restart_s),
+        (facts[_REBOOT_S], restart_s),
+        (people_s, facts[_REPAIR_S]),
+        (facts[_SPARES], coming),
+        (facts[_NODES_OUT], facts[_OUT_ROOM]),
         (page, gpus * _HOUR_S),
         (page, gpus * people_s),
-        (facts[Fact.WAITING_GPUS], gpus),
+        (facts[_WAITING_GPUS], gpus),
     )
     for first, second in pairs:
         out[at] = first / (first + second) if first + second > 0 else 0.0
         at += 1
-    share = gpus / max(1.0, facts[Fact.GPUS])
-    apart_s = _DAY_S / max(facts[Fact.FAULTS_A_DAY], 1e-6)
+    share = gpus / max(1.0, facts[_GPUS])
+    apart_s = _DAY_S / max(facts[_FAULTS_A_DAY], 1e-6)
     out[at] = share
-    out[at + 1] = 1.0 / max(1.0, facts[Fact.JOB_NODES])
-    out[at + 2] = share * (1.0 - facts[Fact.PACE])
+    out[at + 1] = 1.0 / max(1.0, facts[_JOB_NODES])
+    out[at + 2] = share * (1.0 - facts[_PACE])
     out[at + 3] = math.log1p(apart_s / _MINUTE_S) / _LONGEST
     at += 4
     for choice in _CHOICES:
         out[at] = 1.0 if is_open[choice] else 0.0
         at += 1
     for place in range(at):
-        if out[place] > 1.0:
-            out[place] = 1.0
-        elif out[place] < 0.0:
-            out[place] = 0.0
+        if not 0.0 <= out[place] <= 1.0:
+            out[place] = 1.0 if out[place] > 1.0 else 0.0
 
 
 def features(facts: Floats, is_open: Bools) -> Floats:

@@ -5,17 +5,24 @@ there. G are the job's GPUs, one node has g of them; masses are probabilities of
 fault, R is the time of a restart.
 
 - What was tried in vain is less likely: each try takes ``again`` of the mass that it would have
-  ended, of unknown faults too; then the masses sum to 1 again.
-- A choice *ends*: any that starts the job anew the mass of RESTART, no fault, and TIME as far as
-  that passes meanwhile; a reboot in place also REBOOT, and a swap, shrink or loan REBOOT, REPLACE
-  and TIME, each as far as the fault lies on the nodes that it is about; a roll-back, a tuning, a
-  person what their names say. Of unknown faults a restart ends ``unknown_restart``, and leaving the
-  node ``unknown_node`` of the others.
+  ended, of no fault and of unknown faults too; what passes by itself and has not yet is less likely
+  the older it is; then the masses sum to 1 again.
+- A choice *ends*: any that starts the job anew the mass of RESTART, no fault, and TIME and PEOPLE
+  as far as those end meanwhile; a reboot in place also REBOOT, and a swap, shrink or loan REBOOT,
+  REPLACE and TIME, each as far as the fault lies on the nodes that it is about, and PEOPLE, too,
+  where the node takes no jobs; a roll-back, a tuning what their names say, a person ``people_end``
+  of all. Of unknown faults a restart ends ``unknown_restart``, and leaving the node
+  ``unknown_node`` of the others, as far as the node that is blamed has them.
 - It *costs* G times the time that the job stands: R, before it the save where the job runs, a
-  reboot. With a person, what the job lacks until one has come, and the page.
+  reboot. With a person, what the job lacks until one has come, and the page: other choices stay
+  open meanwhile, but a page is priced as if they did not, so that a person is called where nothing
+  else is likely to help. Of a person who is called already only the time counts.
 - What it *does not end* costs the notice of that, ``notice_s``, and the choice that is best then,
   by what is left of the masses; what that does not end either, what it takes: for hardware the
-  cheapest open way to leave the node, for people a page, and so on.
+  cheapest open way to leave the node, for people a page or, where less, as long as they take
+  unasked, and so on.
+- *What ends by itself* lasts ``passes_s`` on average, what people end unasked ``unasked_s``, and
+  each as much longer as it is old.
 - *A node away* for A seconds takes a spare from faults that come meanwhile: the chance that more
   come than spares are left (Poisson, A times the faults a day times ``needs``), times the wait for
   a node, A / 2 and at most twice a person's time, times G, or g where the job can shrink; times
@@ -24,12 +31,13 @@ fault, R is the time of a restart.
 - *A node that returns after a reboot* fails again where a reboot does not mend it: ``relapse`` x
   (notice, R, half an interval's work, the swap it should have been).
 - *Waiting* costs what the job lacks until the next look, and a crash, should one come; then the
-  best choice is still to be made, unless it has passed, TIME after ``passes_s`` on average; where
-  more waiting is cheaper than that, it goes on. A job that stands does not start by itself, but
-  what passes meanwhile, or a node that comes back, makes its start cheaper.
-- *Waiting for a job to cool*: in the half hour after it last started or stopped, a restart that is
-  closed will be open, with the probability ``opens``: then the best of restart, reboot and, with a
-  spare and room, a swap is chosen; meanwhile the job lacks what it lacks.
+  best choice is still to be made, unless it has passed; where more waiting is cheaper than that, it
+  goes on. A job that stands does not start by itself, but what ends meanwhile, or a node that comes
+  back, makes its start cheaper.
+- *Waiting for a job to cool*: after a try the guards let it rest for half an hour, for five minutes
+  where it makes no steps. Then a restart that is closed will be open, surely after a try of this
+  incident, else with the probability ``opens``; meanwhile the job lacks what it lacks, and part of
+  what ends by itself has ended.
 - *A checkpoint* is waiting with its stall, and without the lost work should the job crash.
 - A job at its speed under a fault that does not pass crashes in ``brews_s`` on average, or within
   half an hour with the probability of its warning.
@@ -64,6 +72,7 @@ class G(IntEnum):
     LOAN = 9
     PEOPLE_END = 10
     OPENS = 11
+    UNASKED_S = 12
 
 
 WEIGHTS: Sequence[Knob] = (
@@ -74,15 +83,17 @@ WEIGHTS: Sequence[Knob] = (
     Knob("notice_s", 300, 30, 3_600, "a try in vain is noticed so late (assumed)", True),
     Knob("brews_s", 7_200, 600, 172_800, "a fault crashes a job at speed so soon (assumed)", True),
     Knob("needs", 0.5, 0.05, 1.0, "share of faults that need another node (Unicron: 37 %)"),
-    Knob("scarcity", 1.0, 0.05, 5.0, "weight of a spare that is missed", True),
-    Knob("relapse", 1.0, 0.1, 5.0, "weight of a node that fails again", True),
-    Knob("loan", 1.0, 0.1, 5.0, "weight of a job that lends a node", True),
+    Knob("scarcity", 1.0, 0.05, 5.0, "weight of a spare that is missed", True, unit="times"),
+    Knob("relapse", 1.0, 0.1, 5.0, "weight of a node that fails again", True, unit="times"),
+    Knob("loan", 1.0, 0.1, 5.0, "weight of a job that lends a node", True, unit="times"),
     Knob("people_end", 0.95, 0.5, 1.0, "what people end (assumed)"),
     Knob("opens", 0.5, 0.0, 1.0, "a restart that is closed is open once its job has cooled"),
+    Knob("unasked_s", 7_200, 300, 86_400, "people mend it unasked in this time (assumed)", True),
 )
 
 LOOK_S = 300.0  # an incident for which nothing was done is looked at again
 _COOLS_S = 1800.0  # the guards leave alone for so long what was disturbed (their default)
+_BACK_OFF_S = 300.0  # a job that makes no steps is left alone for so long only (the guards)
 _WARNED_S = 1800.0  # a warning says what comes within this time
 _DAY_S = 86_400.0
 _MASSES = len(Remedy) + 2  # UNKNOWN and NO_FAULT stand behind the remedies
@@ -95,21 +106,32 @@ def _tries(facts: Floats, weights: Floats, moves: float) -> float:
     return float((1.0 - weights[G.AGAIN]) ** tries)
 
 
+def _lasts_s(fact: int, facts: Floats, weights: Floats) -> float:
+    """Return how long what ends without us is yet to last: the longer the older it is.
+
+    Such times have long tails (Pareto's, of mean residual life scale + age): what has lasted lasts.
+    """
+    scale_s = weights[G.UNASKED_S] if fact == Fact.PEOPLE else weights[G.PASSES_S]
+    return float(scale_s + facts[Fact.AGE_S])
+
+
 def _mass(fact: int, facts: Floats, weights: Floats) -> float:
     """Return the mass of a remedy, of UNKNOWN or NO_FAULT after what was tried; not divided yet."""
     mass = facts[fact]
-    if fact == Fact.RESTART:
+    if fact in (Fact.RESTART, Fact.NO_FAULT):
         mass *= _tries(facts, weights, 1.0)
     elif fact in (Fact.REBOOT, Fact.ROLL_BACK, Fact.TUNE):
         mass *= _tries(facts, weights, 0.0)
+    elif fact == Fact.TIME:
+        mass *= weights[G.PASSES_S] / _lasts_s(fact, facts, weights)
     elif fact == Fact.UNKNOWN:
         restart = weights[G.UNKNOWN_RESTART]
         mass *= restart * _tries(facts, weights, 1.0) + 1.0 - restart
     return float(mass)
 
 
-def _passed(facts: Floats, weights: Floats, within_s: float) -> float:
-    return float(1.0 - math.exp(-within_s / weights[G.PASSES_S]))
+def _passed(fact: int, facts: Floats, weights: Floats, within_s: float) -> float:
+    return float(1.0 - math.exp(-within_s / _lasts_s(fact, facts, weights)))
 
 
 def _on(choice: int, facts: Floats) -> float:
@@ -123,6 +145,11 @@ def _on(choice: int, facts: Floats) -> float:
     return float(min(1.0, blamed / named))
 
 
+def _guess(facts: Floats) -> float:
+    """Return the probability that an unknown fault of a node lies on the one that is blamed."""
+    return float(max(facts[Fact.NODE_BLAMED], 1.0 / max(1.0, facts[Fact.JOB_NODES])))
+
+
 def _unknown_ends(choice: int, facts: Floats, weights: Floats) -> float:
     """Return the share of unknown faults that a choice ends which starts the job anew."""
     restart = weights[G.UNKNOWN_RESTART]
@@ -130,8 +157,7 @@ def _unknown_ends(choice: int, facts: Floats, weights: Floats) -> float:
     left = left / (left + 1.0 - restart)
     if choice in (Choice.RESTART, Choice.REBOOT, Choice.ROLL_BACK, Choice.TUNE):
         return float(left)
-    guess = max(facts[Fact.NODE_BLAMED], 1.0 / max(1.0, facts[Fact.JOB_NODES]))
-    return float(left + (1.0 - left) * weights[G.UNKNOWN_NODE] * guess)
+    return float(left + (1.0 - left) * weights[G.UNKNOWN_NODE] * _guess(facts))
 
 
 def _ends(fact: int, choice: int, facts: Floats, weights: Floats) -> float:
@@ -147,10 +173,11 @@ def _ends(fact: int, choice: int, facts: Floats, weights: Floats) -> float:
         share = on
     elif fact == Fact.REPLACE:
         share = on if choice != Choice.REBOOT else 0.0
-    elif fact == Fact.TIME:
+    elif fact in (Fact.TIME, Fact.PEOPLE):
         reboot_s = facts[Fact.REBOOT_S] if choice == Choice.REBOOT else 0.0
-        share = _passed(facts, weights, facts[Fact.RESTART_S] + reboot_s)
-        share += (1.0 - share) * on if choice != Choice.REBOOT else 0.0
+        share = _passed(fact, facts, weights, facts[Fact.RESTART_S] + reboot_s)
+        left_behind = fact == Fact.TIME or facts[Fact.NODE_OUT] > 0
+        share += (1.0 - share) * on if left_behind and choice != Choice.REBOOT else 0.0
     elif fact == Fact.ROLL_BACK:
         share = 1.0 if choice == Choice.ROLL_BACK else 0.0
     elif fact == Fact.TUNE:
@@ -244,12 +271,23 @@ def _price(choice: int, facts: Floats, weights: Floats) -> float:
     return float(cost)
 
 
+def _paged(facts: Floats, open: Bools, weights: Floats) -> float:
+    """Return what it costs until a person has ended it, GPU-seconds; one comes if paging is closed.
+
+    Pages that end nothing are made again.
+    """
+    cost = _price(Choice.ESCALATE.value, facts, weights)
+    if not open[Choice.ESCALATE]:
+        cost -= facts[Fact.PAGE_GPU_S]
+    return float(cost / weights[G.PEOPLE_END])
+
+
 def _leaving(resets: bool, facts: Floats, open: Bools, weights: Floats) -> float:
     """Return what the cheapest open way to leave a node costs, or else a page, GPU-seconds.
 
     resets: whether a reboot would do
     """
-    least = _price(Choice.ESCALATE.value, facts, weights)
+    least = _paged(facts, open, weights)
     for choice in (Choice.SWAP.value, Choice.SHRINK.value, Choice.BORROW.value):
         if open[choice]:
             least = min(least, _price(choice, facts, weights))
@@ -260,15 +298,17 @@ def _leaving(resets: bool, facts: Floats, open: Bools, weights: Floats) -> float
 
 def _then(fact: int, facts: Floats, open: Bools, weights: Floats) -> float:
     """Return what it takes to end what was not ended, of that remedy, GPU-seconds."""
-    page = _price(Choice.ESCALATE.value, facts, weights)
-    leave = _leaving(fact != Fact.REPLACE, facts, open, weights)
+    page = _paged(facts, open, weights)
+    leave = _leaving(fact in (Fact.REBOOT, Fact.TIME), facts, open, weights)
     cost = page
     if fact in (Fact.REBOOT, Fact.REPLACE):
         cost = leave
     elif fact == Fact.TIME:
-        cost = min(leave, lacks(facts) * weights[G.PASSES_S])
+        cost = min(leave, lacks(facts) * _lasts_s(fact, facts, weights))
+    elif fact == Fact.PEOPLE:
+        cost = min(page, lacks(facts) * _lasts_s(fact, facts, weights))
     elif fact == Fact.UNKNOWN:
-        cost = page + (leave - page) * weights[G.UNKNOWN_NODE]
+        cost = page + (leave - page) * weights[G.UNKNOWN_NODE] * _guess(facts)
     elif fact == Fact.ROLL_BACK and open[Choice.ROLL_BACK]:
         cost = min(page, _price(Choice.ROLL_BACK.value, facts, weights))
     elif fact == Fact.TUNE and open[Choice.TUNE]:
@@ -310,9 +350,12 @@ def _waiting(saves: bool, best: float, facts: Floats, open: Bools, weights: Floa
 
     best: what the best choice to act is expected to lose, GPU-seconds
     """
-    gpus, passes = facts[Fact.JOB_GPUS], _passed(facts, weights, LOOK_S)
+    gpus, passes = facts[Fact.JOB_GPUS], _passed(Fact.TIME.value, facts, weights, LOOK_S)
     if facts[Fact.JOB_RUNS] == 0:
-        spared = facts[Fact.TIME] * passes * _then(Fact.TIME.value, facts, open, weights)
+        spared = 0.0
+        for fact in (Fact.TIME.value, Fact.PEOPLE.value):
+            ends = _passed(fact, facts, weights, LOOK_S)
+            spared += facts[fact] * ends * _then(fact, facts, open, weights)
         if _spares(facts) < 1 and facts[Fact.NODES_OUT] > 0:
             broken = facts[Fact.REPLACE] + facts[Fact.REBOOT]
             back = 1.0 - math.exp(-LOOK_S * facts[Fact.NODES_OUT] / facts[Fact.REPAIR_S])
@@ -325,13 +368,22 @@ def _waiting(saves: bool, best: float, facts: Floats, open: Bools, weights: Floa
     return float(stall + meanwhile + (1.0 - passed) * min(best, meanwhile / passed))
 
 
-def _later(facts: Floats, open: Bools) -> Bools:
+def _later(open: Bools) -> Bools:
     """Return (len(Choice),) what will be open once the job has cooled."""
     soon = open.copy()
-    soon[Choice.RESTART] = soon[Choice.REBOOT] = True
-    if _spares(facts) >= 1 and facts[Fact.OUT_ROOM] >= 1 and facts[Fact.NODE_BLAMED] > 0:
-        soon[Choice.SWAP] = soon[Choice.SWAP_AND_REPAIR] = True
+    soon[Choice.RESTART] = True
     return soon
+
+
+def _cooled(facts: Floats, weights: Floats, wait_s: float) -> Floats:
+    """Return (len(Fact),) what will be known after a wait: part of what ends alone has ended."""
+    later = facts.copy()
+    later[Fact.AGE_S] += wait_s
+    for fact in (Fact.TIME.value, Fact.PEOPLE.value):
+        ended = facts[fact] * _passed(fact, facts, weights, wait_s)
+        later[fact] -= ended
+        later[Fact.NO_FAULT] += ended
+    return later
 
 
 def losses(facts: Floats, open: Bools, weights: Floats) -> Floats:
@@ -342,14 +394,18 @@ def losses(facts: Floats, open: Bools, weights: Floats) -> Floats:
     loss = _acting(facts, open, weights)
     best = loss.min()
     if best == np.inf:  # nothing can be done: a person has been called, or it passes
-        best = _price(Choice.ESCALATE.value, facts, weights)
+        best = _paged(facts, open, weights)
     loss[Choice.WAIT] = _waiting(False, best, facts, open, weights)
     if open[Choice.CHECKPOINT]:
         loss[Choice.CHECKPOINT] = _waiting(True, best, facts, open, weights)
-    if not open[Choice.RESTART] and facts[Fact.PHASE_S] < _COOLS_S:
-        soon = _acting(facts, _later(facts, open), weights).min()
-        cooled = soon + (best - soon) * (1.0 - weights[G.OPENS])
-        patient = lacks(facts) * max(LOOK_S, _COOLS_S - facts[Fact.PHASE_S]) + cooled
+    cools_s = _COOLS_S if facts[Fact.PACE] > 0 else _BACK_OFF_S
+    tried = facts[Fact.RESTARTS_TRIED] > 0 and facts[Fact.SINCE_TRIED_S] < cools_s
+    if not open[Choice.RESTART] and (tried or facts[Fact.PHASE_S] < cools_s):
+        since_s = facts[Fact.SINCE_TRIED_S] if tried else facts[Fact.PHASE_S]
+        wait_s = max(LOOK_S, cools_s - since_s)
+        soon = _acting(_cooled(facts, weights, wait_s), _later(open), weights).min()
+        opens = 1.0 if tried else weights[G.OPENS]
+        patient = lacks(facts) * wait_s + soon + (best - soon) * (1.0 - opens)
         loss[Choice.WAIT] = min(loss[Choice.WAIT], patient)
     return loss
 
@@ -375,9 +431,11 @@ def choose(facts: Floats, open: Bools, weights: Floats) -> int:
 PARTS = (
     *(
         _tries,
+        _lasts_s,
         _mass,
         _passed,
         _on,
+        _guess,
         _unknown_ends,
         _ends,
         _node_gpus,
@@ -391,11 +449,13 @@ PARTS = (
         _work_s,
         unsaved_s,
         _price,
+        _paged,
         _leaving,
         _then,
         _acting,
         _waiting,
         _later,
+        _cooled,
         losses,
         choose,
     ),
@@ -405,7 +465,7 @@ PARTS = (
 class Greedy:
     """The least expected loss, one step ahead; the same situation gives the same choice."""
 
-    version = "1"
+    version = "2"
 
     def __init__(self, weights: Floats | None = None, *, name: str = "greedy") -> None:
         """Keep the weights: (len(G),) in the order of ``WEIGHTS``."""

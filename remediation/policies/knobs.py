@@ -15,6 +15,8 @@ class Knob:
 
     usual: what published practice or the vendor's guide has; the default
     low, high: the search stays between them; ``by_ratio``: it goes by factors, not by steps
+    why:   what it is for, and in brackets who says so
+    unit:  seconds where the name ends so; "" for a probability or a share
     """
 
     name: str
@@ -23,6 +25,7 @@ class Knob:
     high: float
     why: str
     by_ratio: bool = False
+    unit: str = ""
 
 
 def usual(knobs: Sequence[Knob]) -> Floats:
@@ -52,6 +55,20 @@ def values_of(knobs: Sequence[Knob], named: Mapping[str, object], *, what: str) 
             )
         found[place] = value
     return found
+
+
+def table(knobs: Sequence[Knob], found: Floats) -> str:
+    """Return a Markdown table of the numbers: what is usual, what a search found, from where to."""
+    lines = [
+        "| number | usual | found | from | to | unit | what, and who says so |",
+        "|" + " --- |" * 7,
+    ]
+    for knob, value in zip(knobs, found, strict=True):
+        cells = (f"{number:,.4g}" for number in (knob.usual, value, knob.low, knob.high))
+        lines.append(
+            f"| `{knob.name}` | {' | '.join(cells)} | {knob.unit or 'share'} | {knob.why} |"
+        )
+    return "\n".join(lines) + "\n"
 
 
 def from_unit(knobs: Sequence[Knob], unit: Floats) -> Floats:

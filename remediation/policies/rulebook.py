@@ -12,8 +12,8 @@ What a fault is called does not matter here, only what ends it (``remediation.de
   stays, a node half as likely broken goes too
 - a warning: the job saves its state, and leaves the node before it fails
 - a bad state, a setting, something only people can mend: back to an older checkpoint; the knob; a
-  page
-- nothing of this helped so often: a page
+  page; so, too, where nobody knows what it is, it stays, and the job's steps are in vain perhaps
+- nothing of this helped so often: a page, and a start whenever one is allowed until somebody comes
 
 The functions are plain enough to be compiled as they stand (``remediation.policies.compiled``).
 """
@@ -51,28 +51,61 @@ class K(IntEnum):
     ROLL_BACK = 16
     KEPT_SPARES = 17
     COOLING_S = 18
+    UNKNOWN = 19
 
 
 KNOBS: Sequence[Knob] = (
     Knob("quiet", 0.5, 0.1, 0.95, "nothing is done where no fault is at least this likely"),
     Knob("transient", 0.5, 0.1, 0.95, "a restart is tried where it ends it this likely (Unicron)"),
-    Knob("restarts", 2, 0, 4, "restarts before anything else (gpud: two reboots an Xid)"),
-    Knob("moves", 3, 1, 6, "nodes taken away before a page (DLRover relaunches a worker 3 times)"),
+    Knob(
+        "restarts",
+        2,
+        0,
+        4,
+        "restarts before anything else (gpud: two reboots an Xid)",
+        unit="starts",
+    ),
+    Knob(
+        "moves",
+        3,
+        1,
+        6,
+        "nodes taken away before a page (DLRover relaunches a worker 3 times)",
+        unit="nodes",
+    ),
     Knob("blamed", 0.5, 0.1, 0.95, "a node goes where the fault lies on it this likely"),
     Knob("second", 0.3, 0.05, 0.5, "a second node goes with it where this likely (assumed)"),
     Knob("slow", 0.9, 0.5, 0.99, "share of its speed below which a job is slow (FALCON: 10 %)"),
     Knob("crawl", 0.3, 0.05, 0.7, "share of its speed below which it might as well stand still"),
-    Knob("patience_s", 600, 60, 14_400, "slowness is given so long to pass (FALCON)", True),
+    Knob(
+        "patience_s",
+        600,
+        60,
+        14_400,
+        "slowness and the unknown have so long to pass (FALCON)",
+        True,
+    ),
     Knob("hardware", 0.5, 0.1, 0.95, "a running job leaves a node this likely broken"),
     Knob("repairable", 0.5, 0.05, 1.0, "share of broken nodes that a reset mends, to try one"),
-    Knob("lemon", 3, 0.5, 20, "earlier incidents of a node that is not trusted again", True),
+    Knob(
+        "lemon",
+        3,
+        0.5,
+        20,
+        "earlier incidents of a node that is not trusted again",
+        True,
+        unit="incidents",
+    ),
     Knob("warned", 0.5, 0.05, 1.0, "a warning is heeded that comes true this likely"),
     Knob("unsaved_s", 300, 30, 3_600, "work that is worth a checkpoint at a warning", True),
     Knob("people", 0.4, 0.1, 1.0, "a person is paged where only people end it this likely"),
     Knob("setting", 0.2, 0.1, 1.0, "a knob is turned where that ends it this likely"),
     Knob("roll_back", 0.3, 0.1, 0.4, "an older checkpoint is taken where that ends it this likely"),
-    Knob("kept_spares", 0, 0, 2, "spares and free nodes kept for jobs that stand still"),
+    Knob(
+        "kept_spares", 0, 0, 2, "spares and free nodes kept for jobs that stand still", unit="nodes"
+    ),
     Knob("cooling_s", 600, 0, 3_600, "a job that stands waits so long for a restart to be allowed"),
+    Knob("unknown", 0.7, 0.3, 1.0, "a person is paged where what stays is unknown this likely"),
 )
 
 
@@ -138,8 +171,10 @@ def _mend(facts: Floats, open: Bools, knobs: Floats) -> int:
         choice = _take_out(facts, open, knobs)
     elif restarts:
         choice = Choice.RESTART.value
+    elif open[Choice.ESCALATE]:
+        choice = Choice.ESCALATE.value
     else:
-        choice = Choice.ESCALATE.value if open[Choice.ESCALATE] else Choice.WAIT.value
+        choice = Choice.RESTART.value if open[Choice.RESTART] else Choice.WAIT.value
     return choice
 
 
@@ -169,6 +204,13 @@ def _take_out(facts: Floats, open: Bools, knobs: Floats) -> int:
     return choice
 
 
+def _needs_people(facts: Floats, open: Bools, knobs: Floats) -> bool:
+    """Say whether a job that makes steps has what only people end, or what nobody knows stays."""
+    stays = facts[Fact.AGE_S] >= knobs[K.PATIENCE_S]
+    unknown = stays and facts[Fact.UNKNOWN] >= knobs[K.UNKNOWN]
+    return bool(open[Choice.ESCALATE] and (unknown or facts[Fact.PEOPLE] >= knobs[K.PEOPLE]))
+
+
 def _resets(facts: Floats, knobs: Floats) -> bool:
     """Say whether a reboot is likely to mend the node, and it has not been in trouble too often."""
     broken = facts[Fact.REPLACE] + facts[Fact.REBOOT]
@@ -184,7 +226,7 @@ def _speed_up(facts: Floats, open: Bools, knobs: Floats) -> int:
     stays = facts[Fact.AGE_S] >= knobs[K.PATIENCE_S]
     if fresh and open[Choice.TUNE] and facts[Fact.TUNE] >= knobs[K.SETTING]:
         choice = Choice.TUNE.value
-    elif open[Choice.ESCALATE] and facts[Fact.PEOPLE] >= knobs[K.PEOPLE]:
+    elif _needs_people(facts, open, knobs):
         choice = Choice.ESCALATE.value
     elif broken >= knobs[K.HARDWARE] or (stays and broken >= knobs[K.HARDWARE] / 2):
         choice = _leave(facts, open, knobs)
@@ -223,7 +265,7 @@ def _heed(facts: Floats, open: Bools, knobs: Floats) -> int:
     fresh = facts[Fact.RESTARTS_TRIED] < knobs[K.RESTARTS]
     if fresh and open[Choice.TUNE] and facts[Fact.TUNE] >= knobs[K.SETTING]:
         return Choice.TUNE.value
-    if open[Choice.ESCALATE] and facts[Fact.PEOPLE] >= knobs[K.PEOPLE]:
+    if _needs_people(facts, open, knobs):
         return Choice.ESCALATE.value
     if fresh and warned and open[Choice.RESTART] and facts[Fact.RESTART] >= knobs[K.TRANSIENT]:
         return Choice.RESTART.value
@@ -233,13 +275,23 @@ def _heed(facts: Floats, open: Bools, knobs: Floats) -> int:
 
 
 # All of it, each after those that it calls.
-PARTS = (_resets, _take_out, _leave, _goes_back, _mend, _speed_up, _heed, recommend)
+PARTS = (
+    _resets,
+    _take_out,
+    _leave,
+    _goes_back,
+    _needs_people,
+    _mend,
+    _speed_up,
+    _heed,
+    recommend,
+)
 
 
 class Runbook:
     """The runbook as a chooser; without knobs of its own, published practice."""
 
-    version = "2"
+    version = "3"
 
     def __init__(self, knobs: Floats | None = None, *, name: str = "runbook") -> None:
         """Keep the knobs: (len(K),) in the order of ``KNOBS``."""

@@ -8,7 +8,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,20 @@ from core.types import Floats
 from remediation.policies.features import FEATURES, SIZE
 
 FORMAT = 2
-_RIDGE = 1e-4  # variance added to each feature's: flags that never changed have none of their own
-_BEYOND = 0.05  # a feature this far outside what training saw is not extrapolated
+# What facts, features and choices stand for. Raise it where one of them comes to mean something
+# else under the same name: what was learned before no longer fits and is refused.
+# tests/test_policy_meaning.py notices changes of what says so.
+MEANING = 1
+BEYOND = 0.05  # a feature this far outside what training saw is not extrapolated
+_CHOICES = tuple(Choice)
+_RIDGE = BEYOND**2  # variance added to each feature's: no way off is known closer than that
 _COMMON = 0.999  # share of the training's situations that lie within the distance
 _MARGIN = 1.5  # on that distance: lives that training would have met, but did not, lie beyond it
+# What is raised where a file is no archive of arrays, is cut off, or holds something else.
+_UNREADABLE = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, EOFError),
+    zipfile.BadZipFile,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +43,8 @@ class Training:
 
     learned:  "decisions" with the future they lead to, or "bandit": only what follows shortly
     families: of clusters whose lives it was taught on; hours: of simulated cluster time
+    meaning:  of facts, features and choices when it was taught; files from before it was written
+        down are of the first
     """
 
     format: int
@@ -46,6 +58,7 @@ class Training:
     made_with: str
     features: tuple[str, ...]
     choices: tuple[str, ...]
+    meaning: int = 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,12 +71,16 @@ class Network:
     def scores(self, seen: Floats) -> Floats:
         """Return (len(Choice),) one unnormalised log probability a choice."""
         for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
-            seen = np.tanh(weight @ seen + bias)
-        return np.asarray(self.weights[-1] @ seen + self.biases[-1])
+            seen = weight.dot(seen)
+            seen += bias
+            np.tanh(seen, out=seen)
+        return np.asarray(self.weights[-1].dot(seen) + self.biases[-1])
 
     def best(self, seen: Floats, allowed: Bools) -> Choice:
         """Return the allowed choice with the highest score."""
-        return Choice(int(np.where(allowed, self.scores(seen), -np.inf).argmax()))
+        scores = self.scores(seen)
+        scores[~allowed] = -np.inf
+        return _CHOICES[scores.argmax()]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,6 +96,12 @@ class Known:
     mean: Floats
     inverse: Floats
     farthest: float
+    _middle: Floats = field(init=False, repr=False)
+    _reach: Floats = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_middle", (self.low + self.high) / 2)
+        object.__setattr__(self, "_reach", (self.high - self.low) / 2 + BEYOND)
 
     @classmethod
     def of(cls, seen: Floats, *, low: Floats, high: Floats) -> "Known":
@@ -90,16 +113,22 @@ class Known:
         farthest = float(np.quantile(distance, _COMMON))
         return cls(low, high, mean, inverse, farthest)
 
+    @property
+    def most(self) -> float:
+        """Return the squared distance up to which a situation is like those of the training."""
+        return _MARGIN**2 * self.farthest
+
     def holds(self, seen: Floats) -> bool:
         """Say whether a situation is like those of the training.
 
         It is not where a feature lies 0.05 or more outside its range, or where its features are so
         seldom together that its distance is more than 1.5 times the 99.9 % quantile.
         """
-        if (seen < self.low - _BEYOND).any() or (seen > self.high + _BEYOND).any():
+        outside = np.abs(seen - self._middle) > self._reach
+        if outside.any():
             return False
         off = seen - self.mean
-        return bool(off @ self.inverse @ off <= _MARGIN**2 * self.farthest)
+        return bool(self.inverse.dot(off).dot(off) <= self.most)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -123,10 +152,19 @@ def save(path: Path, trained: Trained) -> None:
 def load(path: Path) -> Trained:
     """Read a policy file; InputError says why it cannot be used. Nothing in it is ever executed."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        with path.open("rb") as file:
+            if not zipfile.is_zipfile(file):  # else numpy's own advice is to load it unsafely
+                raise zipfile.BadZipFile("it is no archive of arrays, or is cut off")
+        with np.load(path, allow_pickle=False) as held:
+            arrays = {name: held[name] for name in held.files}
         said = str(arrays.pop("checksum"))
-        training = _training(json.loads(str(arrays["training"])))
+        told = json.loads(str(arrays["training"]))
+        if (form := told.get("format")) != FORMAT:  # another one may have other fields
+            raise InputError(
+                f"reading policy {path}: its format is {form}, and this version reads {FORMAT}; "
+                "train it again with this version."
+            )
+        training = _training(told)
         if obstacle := _of_another_version(training):
             raise InputError(
                 f"reading policy {path}: {obstacle}; train it again with this version."
@@ -137,9 +175,10 @@ def load(path: Path) -> Trained:
                 "have the checksum in it. Take the file as `gpumedic train` wrote it."
             )
         trained = _trained(arrays, training)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except _UNREADABLE as error:
+        why = getattr(error, "strerror", None) or error
         raise InputError(
-            f"reading policy {path}: {error}. It must be a file that `gpumedic train` wrote, whole."
+            f"reading policy {path}: {why}. It must be a file that `gpumedic train` wrote, whole."
         ) from error
     if obstacle := _disjoint(trained):
         raise InputError(f"reading policy {path}: {obstacle}; train it again with this version.")
@@ -150,7 +189,8 @@ def _arrays(trained: Trained) -> dict[str, Any]:
     network, known = trained.network, trained.known
     arrays: dict[str, Any] = {f"weight_{k}": part for k, part in enumerate(network.weights)}
     arrays |= {f"bias_{k}": part for k, part in enumerate(network.biases)}
-    arrays |= {f"known_{name}": np.asarray(part) for name, part in asdict(known).items()}
+    kept = [each.name for each in fields(Known) if each.init]
+    arrays |= {f"known_{name}": np.asarray(getattr(known, name)) for name in kept}
     return arrays | {"training": np.array(json.dumps(asdict(trained.training)))}
 
 
@@ -172,8 +212,6 @@ def _trained(arrays: Mapping[str, Any], training: Training) -> Trained:
 
 
 def _training(data: dict[str, object]) -> Training:
-    if data.get("format") != FORMAT:  # another one may have other fields
-        raise ValueError(f"its format is {data.get('format')}, and this version reads {FORMAT}")
     lists = {name: tuple(part) for name, part in data.items() if isinstance(part, list)}
     return Training(**{**data, **lists})  # type: ignore[arg-type]
 
@@ -184,6 +222,12 @@ def _of_another_version(training: Training) -> str:
         return f"it sees {len(training.features)} features that are not these {SIZE}"
     if training.choices != tuple(choice.name for choice in Choice):
         return f"it chooses from {', '.join(training.choices)}"
+    if training.meaning != MEANING:
+        return (
+            f"it was taught where facts and choices had meaning {training.meaning}, and in this "
+            f"version they have meaning {MEANING}: under the same names it would see and do "
+            "something else"
+        )
     return ""
 
 

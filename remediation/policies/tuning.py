@@ -108,13 +108,18 @@ def tune(
     effort: Effort,
     *,
     family: Family | None = None,
+    begin: Floats | None = None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> Found:
-    """Search a policy's numbers on lives of a family, the one of training by default."""
+    """Search a policy's numbers on lives of a family, the one of training by default.
+
+    begin: what an earlier search found, to go on from at half the spread; else what is usual
+    """
     decide, knobs = TUNABLE[policy]
     lives = Lives(family or family_of(TRAIN))
     random = np.random.default_rng(effort.seed)
-    middle, spread = to_unit(knobs, usual(knobs)), np.full(len(knobs), _WIDEST)
+    middle = to_unit(knobs, usual(knobs) if begin is None else begin)
+    spread = np.full(len(knobs), _WIDEST if begin is None else _WIDEST / 2)
     settling = sum(lives.family.hours(seed) for seed in _seeds(SETTLED, effort))
     settling *= 1 + len(knobs)
     for number, seeds in enumerate(generations(effort)):

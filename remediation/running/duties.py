@@ -1,4 +1,4 @@
-"""What is owed after a plan has ended: what it took is put back once all is sound again.
+"""What is owed after a plan has ended: what it took is put back once all is sound, or handed over.
 
 Duties are read from the plans' records and the cluster, and kept nowhere else: a new process knows
 them as the last one did. Each becomes a plan of its own, guarded and journaled like any other.
@@ -7,7 +7,7 @@ them as the last one did. Each becomes a plan of its own, guarded and journaled 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from core.cluster import OWNER, ClusterState, NodeCondition
+from core.cluster import OWNER, ClusterState, NodeCondition, NodeState
 from core.target import Target
 from core.types import (
     Action,
@@ -21,7 +21,9 @@ from core.types import (
 )
 from remediation.catalogue import (
     CATALOG,
+    QUARANTINE,
     REBOOT_NODE,
+    RESET_GPU,
     UNCORDON,
     VALIDATE_NODE,
     first_obstacle,
@@ -33,6 +35,7 @@ from remediation.catalogue.taken import taken
 from remediation.guards import GuardSettings, is_lemon, taken_lately_s
 from remediation.running.follow_up import FOLLOW_UP, REPAIR, is_follow_up
 from remediation.running.symptoms import symptoms
+from remediation.running.upkeep import is_upkeep
 
 # Seen to be well for so long, what was taken is put back: a node that passes its checks has them
 # done in 15 min to an hour (dcgmi diag -r 3).
@@ -40,6 +43,10 @@ QUIET_S = 1800.0
 # What could not be put back is tried again after so long, and after twice as long each time.
 RETRY_S = 1800.0
 LIFE_S = 3600.0
+_MEND = {REBOOT_NODE: "reboot", RESET_GPU: "reset"}
+# What a reset of the GPU clears, by NVIDIA's table of immediate actions: Xid 64, 95 and 140
+# (memory), 46, 62 and 109 (it stopped working).
+_RESETS = frozenset({"gpu_ecc_uncorrectable", "gpu_hang", "gpu_row_remap"})
 _BACK = frozenset({OutcomeStatus.SUCCEEDED, OutcomeStatus.REVERTED})
 
 Step = tuple[str, Target, Mapping[str, Scalar]]
@@ -47,17 +54,22 @@ Step = tuple[str, Target, Mapping[str, Scalar]]
 
 @dataclass(frozen=True, slots=True)
 class Duty:
-    """What is to be put back.
+    """What is to be put back, or handed to people.
 
     record: the plan that took it; since_s: when
     action: what puts it back
-    repairs: a reboot is to mend the node: it is made at once, and only once
+    repair: what is to mend the node before that: it is made at once, and only once
     """
 
     record: PlanRecord
     action: Action
     since_s: float
-    repairs: bool = False
+    repair: Action | None = None
+
+    @property
+    def at_once(self) -> bool:
+        """Say whether nobody waits until all has been well for a while."""
+        return self.repair is not None or self.action.kind == QUARANTINE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +97,7 @@ def duties(look: Look) -> tuple[Duty, ...]:
 def due(look: Look, *, new_id: str) -> Plan | None:
     """Return a plan for the first duty that can be done now."""
     for duty in duties(look):
-        ready = duty.repairs or _is_sound(duty, look)
+        ready = duty.at_once or _is_sound(duty, look)
         if not ready or _is_busy(duty, look) or not _had_its_pause(duty, look):
             continue
         plan = _plan(duty, look, new_id)
@@ -95,7 +107,10 @@ def due(look: Look, *, new_id: str) -> Plan | None:
 
 
 def _of_nodes(look: Look) -> Iterable[Duty]:
-    """Yield the nodes out by our hand that a plan, now ended, took out and that are no lemons."""
+    """Yield the nodes out by our hand that a plan, now ended, took out.
+
+    A lemon is not put back: it is handed to people, and then it is theirs.
+    """
     for node in look.state.out_by(OWNER):
         took = [
             (outcome.ended_s, record)
@@ -104,33 +119,51 @@ def _of_nodes(look: Look) -> Iterable[Duty]:
             for outcome in record.outcomes
             if node.name in taken(outcome.action) and _may_have_worked(outcome)
         ]
-        if not took:
+        if not took or node.mark:
             continue
         since_s, record = max(took, key=lambda item: (item[0], item[1].plan.id))
         times = taken_lately_s(node.name, look.records, look.guards, now_s=look.now_s)
-        if not is_lemon(node, times, look.guards):
-            action = make(UNCORDON, Target(node=node.name), {}, plan_id=record.plan.id, step=0)
-            yield Duty(record, action, since_s, _is_to_be_repaired(node.name, record, look))
+        lemon = is_lemon(node, times, look.guards)
+        kind, of = QUARANTINE if lemon else UNCORDON, record.plan.id
+        action = make(kind, Target(node=node.name), {}, plan_id=of, step=0)
+        yield Duty(record, action, since_s, None if lemon else _repair(node, record, look))
 
 
-def _is_to_be_repaired(node: str, record: PlanRecord, look: Look) -> bool:
-    """Say whether a plan that took the node out asked for a reboot, which was not tried yet."""
+def _repair(node: NodeState, record: PlanRecord, look: Look) -> Action | None:
+    """Return what is to mend a node where the plan that took it out asked for that.
+
+    A reset of the GPU where that may be enough; a reboot where it was not, or cannot be.
+    """
     asked = any(
-        outcome.action.param(REPAIR) is True and node in taken(outcome.action)
+        outcome.action.param(REPAIR) is True and node.name in taken(outcome.action)
         for outcome in record.outcomes
     )
-    tried = any(
-        outcome.action.kind == REBOOT_NODE and outcome.action.target.node == node
+    tried = {
+        outcome.action.kind: outcome.status
         for later in look.records
         if is_follow_up(later.plan) and later.plan.made_at_s >= record.plan.made_at_s
         for outcome in later.outcomes
-    )
-    return asked and not tried
+        if outcome.action.kind in _MEND and outcome.action.target.node == node.name
+    }
+    mended = tried.get(RESET_GPU) is OutcomeStatus.SUCCEEDED and not node.finding
+    if not asked or mended or REBOOT_NODE in tried:
+        return None
+    cause, of = record.plan.cause, record.plan.id
+    if cause.fault in _RESETS and cause.target.node == node.name and RESET_GPU not in tried:
+        reset = make(RESET_GPU, cause.target, {}, plan_id=of, step=0)
+        if CATALOG[RESET_GPU].obstacle(reset, look.state) is None:
+            return reset
+    return make(REBOOT_NODE, Target(node=node.name), {}, plan_id=of, step=0)
 
 
 def _of_kinds(look: Look) -> Iterable[Duty]:
-    """Yield the other lasting changes of plans that have ended: sizes, clocks, limits."""
+    """Yield the other lasting changes of plans that have ended: sizes, clocks, limits.
+
+    What was better though nothing was broken stays.
+    """
     for record in look.records:
+        if is_upkeep(record.plan):
+            continue
         for step, outcome in enumerate(record.outcomes if record.state.final else ()):
             kind = CATALOG[outcome.action.kind]
             worked = outcome.status is OutcomeStatus.SUCCEEDED
@@ -184,6 +217,8 @@ def _same(later: Outcome, back: Action) -> bool:
 def _is_sound(duty: Duty, look: Look) -> bool:
     """Say whether nothing has been wrong for long enough where the duty puts something back."""
     names = set(nodes_of(duty.action))
+    if any(_is_worked_on(name, look) for name in names):
+        return False
     for name in names:
         node = look.state.node(name)
         if node is None or node.condition is NodeCondition.DOWN:
@@ -197,6 +232,14 @@ def _is_sound(duty: Duty, look: Look) -> bool:
     ]
     quiet_since_s = max([duty.since_s, *seen])
     return look.now_s - quiet_since_s >= QUIET_S
+
+
+def _is_worked_on(node: str, look: Look) -> bool:
+    """Say whether people are at work there by the settings; it is put back once they are done."""
+    return any(
+        window.start_s <= look.now_s < window.end_s and window.covers(node)
+        for window in look.guards.maintenance
+    )
 
 
 def _is_busy(duty: Duty, look: Look) -> bool:
@@ -229,8 +272,8 @@ def _plan(duty: Duty, look: Look, plan_id: str) -> Plan:
     checked = looked_s is not None and looked_s >= duty.since_s
     if duty.action.kind == UNCORDON and not checked:
         steps.insert(0, (VALIDATE_NODE, duty.action.target, {}))
-    if duty.repairs:
-        steps.insert(0, (REBOOT_NODE, duty.action.target, {}))
+    if duty.repair is not None:
+        steps.insert(0, (duty.repair.kind, duty.repair.target, {}))
     actions = tuple(
         make(kind, target, params, plan_id=plan_id, step=number)
         for number, (kind, target, params) in enumerate(steps)
@@ -244,13 +287,17 @@ def _plan(duty: Duty, look: Look, plan_id: str) -> Plan:
         cause=before.cause,
         actions=actions,
         rationale=f"plan {before.id} did it for {before.cause.fault} on {before.cause.target}, and "
-        + (
-            f"a reboot of {duty.action.target} is likely to mend it."
-            if duty.repairs
-            else f"{duty.action.target} has been well for {QUIET_S / 60:.0f} min."
-        ),
+        + _why(duty),
         lost_gpu_s_with=sum(CATALOG[a.kind].cost(a, look.state) for a in actions),
         lost_gpu_s_without=0.0,
         policy=FOLLOW_UP,
         policy_version="1",
     )
+
+
+def _why(duty: Duty) -> str:
+    if duty.repair is not None:
+        return f"a {_MEND[duty.repair.kind]} of {duty.repair.target} is likely to mend it."
+    if duty.action.kind == QUARANTINE:
+        return f"{duty.action.target} was taken out again and again: people must look at it."
+    return f"{duty.action.target} has been well for {QUIET_S / 60:.0f} min."

@@ -13,7 +13,6 @@ from core.types import (
     Autonomy,
     Incident,
     IncidentState,
-    Outcome,
     OutcomeStatus,
     Plan,
     PlanRecord,
@@ -21,7 +20,7 @@ from core.types import (
     Refusal,
     Scalar,
 )
-from remediation.catalogue import CATALOG, Effect
+from remediation.catalogue import CATALOG, PAGE_PERSON, Effect
 from remediation.guards import (
     ASKS_A_PERSON,
     GuardContext,
@@ -44,7 +43,9 @@ from remediation.running.follow_up import is_follow_up
 from remediation.running.hopeless import hopeless, job_before
 from remediation.running.ledger import Announce, Ledger
 from remediation.running.override import not_ours_to_return, overridden
+from remediation.running.page import is_page, sent_s, taken_over
 from remediation.running.symptoms import broken
+from remediation.running.telling import named, would_do
 from remediation.running.verify import Verdict, VerifySettings, lost_gpu_s, verify
 
 AUTO = "auto"
@@ -112,7 +113,7 @@ class Runner:
             if refusals:
                 return await self._refuse(record, incident)
             if record.mode in (Autonomy.OBSERVE, Autonomy.SUGGEST):
-                would = tuple(_would_do(action, now_s) for action in plan.actions)
+                would = tuple(would_do(action, now_s) for action in plan.actions)
                 record = replace(record, outcomes=would)
             steps = ", ".join(f"{action.kind} {action.target}" for action in plan.actions)
             text = f"proposed ({record.mode}): {steps}. {plan.rationale}{asks}"
@@ -145,6 +146,25 @@ class Runner:
             record = replace(record, decided_by=by)
             return await self._ended(record, incident, PlanState.DENIED, f"by {by}: {because}")
 
+    async def acknowledge(self, plan_id: str, *, by: str) -> PlanRecord:
+        """Note that a person who was called has taken over; InputError where nobody was called.
+
+        From then on nothing more is done about it (``guards.people``).
+        """
+        async with self._one_at_a_time:
+            record, incident = await self._known(plan_id, "acknowledge")
+            if sent_s(record) is None or record.state is PlanState.OVERRIDDEN:
+                found = f"{record.state} by {record.decided_by}" if record.decided_by else "no page"
+                raise InputError(
+                    f"Trying to acknowledge plan {plan_id}: it is {found}. Only a page that went "
+                    "out and that nobody has taken over can be; `gpumedic plan` lists them."
+                )
+            if in_flight(record) is not None:
+                now_s = self._clock.now_s()
+                record = ended(record, OutcomeStatus.SUCCEEDED, f"{by} answers", now_s=now_s)
+            record = replace(record, decided_by=by)
+            return await self._ended(record, incident, PlanState.OVERRIDDEN, f"{by} takes over")
+
     async def step(
         self, record: PlanRecord, incident: Incident, state: ClusterState, *, paused: bool
     ) -> PlanRecord:
@@ -159,7 +179,7 @@ class Runner:
             record = await self.ledger.rebased(kept or record)
             age_s = self._clock.now_s() - state.observed_s
             fresh = abs(age_s) <= self.settings.guards.evidence_max_age_s
-            if fresh and not record.state.final and (said := self._overridden(record, state)):
+            if fresh and not record.state.final and (said := await self._theirs(record, state)):
                 return await self._ended(record, incident, PlanState.OVERRIDDEN, said)
             if record.state is PlanState.PROPOSED:
                 return await self._wait(record, incident)
@@ -196,7 +216,7 @@ class Runner:
             status = OutcomeStatus.REVERTED if back else OutcomeStatus.SUCCEEDED
             record = ended(record, status, f"done in {took_s:.0f} s", now_s=now_s, lost_gpu_s=lost)
             told = Announcement.ACTION_REVERTED if back else Announcement.ACTION_SUCCEEDED
-            await self.ledger.write(record, incident, f"{_named(action)}: done", told)
+            await self.ledger.write(record, incident, f"{named(action)}: done", told)
             return record
         if why := hopeless(action, state, ordered_s=record.since_s):
             text = f"its effect will not come: {why}"
@@ -207,7 +227,7 @@ class Runner:
         if action.key in self._taken:
             return record
         await self.ledger.note(
-            record, "action.again", f"{_named(action)}: ordered again, the same key"
+            record, "action.again", f"{named(action)}: ordered again, the same key"
         )
         return await self._order(record, incident, action)
 
@@ -239,8 +259,11 @@ class Runner:
             return await self._go_on(record, incident, state, paused=paused)
         record = started(record, now_s=now_s, prior=_prior(action, state))
         action = course(record)[len(record.outcomes)]
-        text = f"{_named(action)}: ordered"
-        await self.ledger.write(record, incident, text, Announcement.ACTION_STARTED)
+        text = f"{named(action)}: ordered"
+        told = Announcement.ACTION_STARTED
+        if action.kind == PAGE_PERSON:
+            told, text = Announcement.PERSON_PAGED, f"{text}: {record.plan.rationale}"
+        await self.ledger.write(record, incident, text, told)
         return await self._order(record, incident, action)
 
     async def _nothing_to_do(self, record: PlanRecord, incident: Incident, text: str) -> PlanRecord:
@@ -249,7 +272,7 @@ class Runner:
         status = OutcomeStatus.REVERTED if back else OutcomeStatus.SUCCEEDED
         record = ended(record, status, text, now_s=self._clock.now_s())
         record = replace(record, state=PlanState.ACTING)
-        await self.ledger.write(record, incident, f"{_named(record.outcomes[-1].action)}: {text}")
+        await self.ledger.write(record, incident, f"{named(record.outcomes[-1].action)}: {text}")
         return record
 
     def _kept_out(
@@ -283,13 +306,13 @@ class Runner:
         except ActionFailed as error:
             return await self._failed(record, incident, OutcomeStatus.FAILED, str(error))
         except GpumedicError as error:
-            await self.ledger.note(record, "action.unheard", f"{_named(action)}: {error}")
+            await self.ledger.note(record, "action.unheard", f"{named(action)}: {error}")
             return record
         if answered:
             self._taken.add(action.key)
         else:
             text = f"no answer within {self.settings.perform_timeout_s:g} s"
-            await self.ledger.note(record, "action.unheard", f"{_named(action)}: {text}")
+            await self.ledger.note(record, "action.unheard", f"{named(action)}: {text}")
         return record
 
     async def _failed(
@@ -298,7 +321,7 @@ class Runner:
         action = course(record)[len(record.outcomes)]
         record = ended(record, status, text, now_s=self._clock.now_s())
         await self.ledger.write(
-            record, incident, f"{_named(action)}: {text}", Announcement.ACTION_FAILED
+            record, incident, f"{named(action)}: {text}", Announcement.ACTION_FAILED
         )
         return record
 
@@ -336,7 +359,9 @@ class Runner:
         return record
 
     async def _finish(self, record: PlanRecord, incident: Incident) -> PlanRecord:
-        """Begin to verify what went well; end what turned back."""
+        """Begin to verify what went well, but for a page; end what turned back."""
+        if turning_point(record) is None and is_page(record.plan):
+            return await self._ended(record, incident, PlanState.DONE, "a person was called")
         if turning_point(record) is None:
             record = self._moved(record, PlanState.VERIFYING)
             await self.ledger.write(
@@ -345,7 +370,7 @@ class Runner:
             return record
         text = "turned back, at its end"
         if stays := kept(record):
-            text += f"; done and kept: {', '.join(_named(action) for action in stays)}"
+            text += f"; done and kept: {', '.join(named(action) for action in stays)}"
         return await self._ended(record, incident, end_state(record), text)
 
     async def _ended(
@@ -380,17 +405,21 @@ class Runner:
         return record
 
     async def _waiting(self, plan_id: str, verb: str) -> tuple[PlanRecord, Incident]:
-        record = await self.ledger.store.get(PlanRecord, plan_id)
-        if record is None:
-            raise InputError(
-                f"Trying to {verb} plan {plan_id}: there is none of that id. `gpumedic plan` lists "
-                f"those that wait."
-            )
+        record, incident = await self._known(plan_id, verb)
         if record.state is not PlanState.PROPOSED:
             by = f" by {record.decided_by}" if record.decided_by else ""
             raise InputError(
                 f"Trying to {verb} plan {plan_id}: it is {record.state}{by} already. Only a "
                 f"proposed plan waits for a decision."
+            )
+        return record, incident
+
+    async def _known(self, plan_id: str, verb: str) -> tuple[PlanRecord, Incident]:
+        record = await self.ledger.store.get(PlanRecord, plan_id)
+        if record is None:
+            raise InputError(
+                f"Trying to {verb} plan {plan_id}: there is none of that id. `gpumedic plan` lists "
+                f"those that wait."
             )
         incident = await self.ledger.store.get(Incident, record.plan.incident_id)
         if incident is None:
@@ -400,8 +429,18 @@ class Runner:
             )
         return record, incident
 
-    def _overridden(self, record: PlanRecord, state: ClusterState) -> str:
-        return overridden(record, state, automation=self.settings.guards.automation)
+    async def _theirs(self, record: PlanRecord, state: ClusterState) -> str:
+        """Return who has taken over what a plan is about, as a sentence; "" where nobody has."""
+        guards = self.settings.guards
+        page = taken_over(
+            await self.ledger.past(),
+            record.plan.incident_id,
+            record.plan.actions,
+            since_s=self._clock.now_s() - guards.taken_over_s,
+        )
+        if page is not None:
+            return f"{page.decided_by}, who was called by plan {page.plan.id}, has taken over."
+        return overridden(record, state, automation=guards.automation)
 
     async def _asked(
         self, record: PlanRecord, incident: Incident, state: ClusterState
@@ -453,14 +492,3 @@ def _guards(record: PlanRecord) -> tuple[str, ...]:
 def _prior(action: Action, state: ClusterState) -> Mapping[str, Scalar]:
     """Return the state before an action, which is kept with its order: that is what is restored."""
     return {**CATALOG[action.kind].prior(action, state), **job_before(action, state)}
-
-
-def _would_do(action: Action, now_s: float) -> Outcome:
-    text = f"would {CATALOG[action.kind].text}"
-    return Outcome(action, OutcomeStatus.WOULD_DO, now_s, now_s, text)
-
-
-def _named(action: Action) -> str:
-    """Name an action for the journal, its key with it: two lines of one key are one action."""
-    params = "".join(f" {name}={value}" for name, value in action.params)
-    return f"{action.kind} {action.target}{params} [{action.key}]"

@@ -9,19 +9,21 @@ import numpy as np
 
 from core.situation import Fact, Remedy
 from core.types import Cause, Floats
-from remediation.deciding.remedies import of_cause
-from remediation.twin.kinds import NAMES, Kinds, kinds
+from remediation.deciding.remedies import of_cause, staying
+from remediation.twin.kinds import NAMES, ODD, SOUND, Kinds, kinds
 from remediation.twin.laying import DATA_SHARE, NET_SHARE, STEP_S
 from remediation.twin.supposing import GUESS
 from sim.catalogue import CAUSES
 from sim.engine.tables import Table, Tables
-from sim.engine.words import NONE, Effect, Scope
+from sim.engine.words import NONE, Effect, Hold, Scope
 
 _GOLDEN = (math.sqrt(5.0) - 1.0) / 2.0
 _AGAIN = 0.1  # what a restart in vain leaves of the chance that one ends it
 _SOON_S, _BLUR_S = 1800.0, 600.0  # a warning is of half an hour, give or take
 _REPLACE_S = 14 * 86_400.0  # nobody comes for what is by itself over, where it is not
 _MILD = 1.2  # times slower, where the job is not seen at work: assumed
+_DRAWS = 32  # a longer time than the past one is tried for so often
+_NOTHING = 0.3  # of unknown faults, the share that leave a job at its speed: assumed
 _Row = tuple[float, int, int, int]  # weight, class or NONE, remedy, node or NONE
 
 
@@ -39,7 +41,8 @@ def guesses_of(scene: Scene, count: int, seed: int) -> Table:
     """Return (count,) rows of GUESS; any first few of them are spread over what is said.
 
     What is said of a cause counts by what its faults would show: one that stops jobs is unlikely
-    where the job runs. A restart in vain speaks against what a restart ends.
+    where the job runs, and where a node is down, what takes nodes down is behind it. A restart or
+    reboot in vain speaks against what it ends, and time against what would have passed by now.
     """
     rows = _rows(scene)
     total = np.cumsum([row[0] for row in rows])
@@ -60,24 +63,97 @@ def guesses_of(scene: Scene, count: int, seed: int) -> Table:
 def _rows(scene: Scene) -> list[_Row]:
     """Return all that may be so with its weight, which need not sum to 1."""
     known, facts = kinds(), scene.facts
-    fits = known.likelihood(facts)
-    tried = _AGAIN ** float(facts[Fact.RESTARTS_TRIED])
-    rows: list[_Row] = [(max(float(facts[Fact.NO_FAULT]), 1e-6), NONE, 0, NONE)]
+    seen, tried, down = known.likelihood(facts), _tried(facts), _down_nodes(scene)
+    calm = max(float(facts[Fact.NO_FAULT]), 1e-6)
+    rows: list[_Row] = [(calm * ODD if down else calm, NONE, 0, NONE)]
     for cause, node in zip(scene.causes, scene.nodes, strict=True):
-        remedies = of_cause(cause) if cause.fault in CAUSES else np.full(len(Remedy), 1 / 7)
-        remedies[Remedy.RESTART] *= tried
         index = CAUSES.index(cause.fault) if cause.fault in CAUSES else NONE
         among = np.flatnonzero(known.cause == index)
+        remedies = _remedies_of(cause, among) * tried
+        if node != NONE and _has_booted(scene, node):
+            remedies[[Remedy.REBOOT, Remedy.RESTART]] *= _AGAIN
+        fits = seen * known.of_nodes(node in down, bool(down))
         rows += _of_cause(cause.probability, remedies, among, (known, fits, node))
-    left = float(facts[Fact.UNKNOWN])
-    if left > 0:
-        by = known.share / known.share.sum() * fits
-        for at in range(len(NAMES)):
-            for remedy in np.flatnonzero(known.remedy[at]).tolist():
-                again = tried if remedy == Remedy.RESTART else 1.0
-                weight = left * float(by[at] * known.remedy[at, remedy]) * again
-                rows.append((weight, at, remedy, NONE))
+    rows += _of_unknown(scene, seen, tried, down)
+    return _by_age(rows, facts)
+
+
+def _of_unknown(scene: Scene, seen: Floats, tried: Floats, down: list[int]) -> list[_Row]:
+    """Return the unknown share over all classes and remedies: on a node that is down, or any."""
+    known, facts = kinds(), scene.facts
+    runs = facts[Fact.JOB_RUNS] > 0 and facts[Fact.PACE] >= SOUND
+    left = float(facts[Fact.UNKNOWN]) * (_NOTHING if runs else 1.0)
+    by = known.share / known.share.sum() * seen * known.of_nodes(bool(down), bool(down))
+    rows: list[_Row] = []
+    for at in range(len(NAMES)):
+        for remedy in np.flatnonzero(known.remedy[at]).tolist():
+            weight = left * float(by[at] * known.remedy[at, remedy] * tried[remedy])
+            rows.append((weight, at, remedy, down[0] if down else NONE))
     return rows
+
+
+def _by_age(rows: list[_Row], facts: Floats) -> list[_Row]:
+    """Return the rows, less likely where the fault would have ended by itself by now.
+
+    What has ended leaves a job that stands without a fault, and an incident about one that runs
+    would be over.
+    """
+    known, age_s = kinds(), float(facts[Fact.AGE_S])
+    stands = facts[Fact.JOB_STOPPED] > 0
+    tried_s = age_s - float(facts[Fact.SINCE_TRIED_S])
+    then = known.lasting(tried_s) if stands and tried_s > 0 else np.ones(len(NAMES))
+    now = known.lasting(age_s)
+    found: list[_Row] = []
+    for weight, kind, remedy, node in rows:
+        if kind == NONE:
+            found.append((weight, kind, remedy, node))
+            continue
+        there = float(now[kind])
+        found.append((weight * there, kind, remedy, node))
+        over = max(float(then[kind]) - there, 0.0)
+        if stands and over > 0:
+            found.append((weight * over, NONE, 0, NONE))
+    return found
+
+
+def _remedies_of(cause: Cause, among: Any) -> Floats:
+    """Return (len(Remedy),) what ends a cause: by what is said of it, and by its classes here."""
+    if cause.fault not in CAUSES:
+        return np.full(len(Remedy), 1 / len(Remedy))
+    said = of_cause(cause)
+    if len(among) == 0 or not said.any():
+        return said
+    known = kinds()
+    shown = known.share[among] @ known.remedy[among] / known.share[among].sum()
+    both = np.sqrt(said * (staying(shown, cause.persistent) + 1e-3))
+    found: Floats = both * (said.sum() / both.sum())
+    return found
+
+
+def _tried(facts: Floats) -> Floats:
+    """Return (len(Remedy),) what tries in vain leave of each remedy's probability."""
+    left = np.ones(len(Remedy))
+    left[Remedy.RESTART] = _AGAIN ** float(facts[Fact.RESTARTS_TRIED])
+    return left
+
+
+def _has_booted(scene: Scene, node: int) -> bool:
+    """Say whether a node has come up since the incident was opened."""
+    row, now_s = scene.tables.nodes[node], float(scene.tables.core[0]["now_s"])
+    sound = bool(row["up"]) and int(row["hold"]) == Hold.NOBODY
+    return sound and float(row["since_s"]) > now_s - float(scene.facts[Fact.AGE_S])
+
+
+def _down_nodes(scene: Scene) -> list[int]:
+    """Return the nodes of the incident's job that are down."""
+    tables = scene.tables
+    job = tables.jobs[int(tables.troubles[0]["job"])]
+    node, found = int(job["first"]), []
+    for _ in range(int(job["nodes"])):
+        if not tables.nodes[node]["up"]:
+            found.append(node)
+        node = int(tables.nodes[node]["next"])
+    return found
 
 
 def _of_cause(
@@ -123,12 +199,23 @@ def _fill(row: Any, scene: Scene, what: tuple[int, int, int], random: np.random.
     row["restart_mends"] = remedy == Remedy.RESTART
     row["reboot_mends"] = remedy == Remedy.REBOOT
     row["size"] = _size(about, facts, random)
-    lasts_s = math.exp(float(about["lasts_mu"]) + float(about["lasts_sigma"]) * random.normal())
-    if not about["lasts_alone"]:
-        lasts_s *= float(tables.site[0]["repair_scale"])
-    elif remedy in (Remedy.REPLACE, Remedy.PEOPLE):
-        lasts_s = _REPLACE_S
-    row["lasts_s"] = max(lasts_s - float(facts[Fact.AGE_S]), 0.2 * lasts_s)
+    row["lasts_s"] = _lasts_s(about, remedy, scene, random)
+
+
+def _lasts_s(about: Any, remedy: int, scene: Scene, random: np.random.Generator) -> float:
+    """Return for how long a fault goes on from now; of a crew's, how long its work takes."""
+    mu, sigma = float(about["lasts_mu"]), float(about["lasts_sigma"])
+    own = int(about["scope"]) in (Scope.GPU, Scope.NODE, Scope.JOB)
+    if own and not about["lasts_alone"]:
+        return math.exp(mu + sigma * random.normal()) * float(scene.tables.site[0]["repair_scale"])
+    if own and remedy in (Remedy.REPLACE, Remedy.PEOPLE):
+        return _REPLACE_S
+    passed_s = float(scene.facts[Fact.AGE_S])
+    for _ in range(_DRAWS):
+        lasts_s = math.exp(mu + sigma * random.normal())
+        if lasts_s > passed_s:
+            return lasts_s - passed_s
+    return 0.5 * passed_s
 
 
 def _size(about: Any, facts: Floats, random: np.random.Generator) -> float:

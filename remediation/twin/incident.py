@@ -11,7 +11,7 @@ from core.types import Cause, Floats
 from remediation.deciding.chooser import Moment
 from remediation.deciding.remedies import known as known_remedies
 from remediation.twin.guesses import Scene
-from remediation.twin.kinds import kinds, repair_scale
+from remediation.twin.kinds import crews_time, kinds, repair_scale
 from remediation.twin.mirror import Twin
 from remediation.twin.supposing import TO_COME
 from sim.catalogue import CAUSES
@@ -69,7 +69,12 @@ def _note(tables: Tables, twin: Twin, moment: Moment) -> None:
     """Write down at the job and the node what has been done and said."""
     facts, core = twin.facts, tables.core[0]
     job, node = tables.jobs[twin.subject], tables.nodes[int(tables.troubles[0]["node"])]
-    job["troubled"], job["paged"] = 1, int(not moment.situation.open[Choice.ESCALATE])
+    job["troubled"] = 1
+    if not moment.situation.open[
+        Choice.ESCALATE
+    ]:  # somebody is on the way: half of it, as is known
+        job["paged"], row = 1, tables.troubles[0]
+        row["paged"], row["person_s"] = True, core["now_s"] + facts[Fact.PEOPLE_S] // 2
     if facts[Fact.RESTARTS_TRIED] > 0:
         job["acted_s"] = float(core["now_s"]) - facts[Fact.SINCE_TRIED_S]
     own = float(tables.troubles[0]["placed"])  # this incident counts against its node too
@@ -138,7 +143,8 @@ def to_come(scene: Scene, hours: float) -> tuple[Any, Floats]:
     a_day = float(facts[Fact.FAULTS_A_DAY] * (1.0 - facts[Fact.FALSE_SHARE]))
     row["faults_a_s"] = max(a_day, 1e-6) / _DAY_S
     row["until_s"] = np.ceil((now_s + hours * 3600.0) * 1024) / 1024
-    row["away_s"], row["boot_s"] = facts[Fact.REPAIR_S], facts[Fact.REBOOT_S]
+    row["away_mu"], row["away_sigma"] = crews_time(float(facts[Fact.REPAIR_S]))
+    row["boot_s"] = facts[Fact.REBOOT_S]
     expected = a_day / len(tables.nodes) * _FADES_DAYS
     row["frail_node"] = tables.troubles[0]["node"]
     row["frail_times"] = (1 / _FRAILTY + facts[Fact.NODE_INCIDENTS]) / (1 / _FRAILTY + expected)

@@ -30,8 +30,9 @@ _SLOWS = (
 )
 _SOON_S = 900.0  # a class that kills later than that is seen before it does
 _LONGEST_S = 3 * 86_400.0  # a repair counts up to here in the mean, as in ``learning.mixture``
-_ODD = 0.03  # likelihood of what a class does not show: diagnoses and looks err
-_SOUND = 0.97  # share of its own speed from which on a job is not slow
+ODD = 0.03  # likelihood of what a class does not show: diagnoses and looks err
+_LEAST_SPREAD = 0.05  # of ln of a time that is the same each time
+SOUND = 0.97  # share of its own speed from which on a job is not slow
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -61,18 +62,37 @@ class Kinds:
     def likelihood(self, facts: Floats) -> Floats:
         """Return (K,) how likely each class is to look like this: by its job's phase and pace."""
         if facts[Fact.JOB_STOPPED] > 0:
-            fits = np.where(self.stands | self.soon, 1.0, np.where(self.brews, 0.3, _ODD))
+            fits = np.where(self.stands | self.soon, 1.0, np.where(self.brews, 0.3, ODD))
         elif facts[Fact.JOB_RUNS] == 0:
             fits = np.ones(len(self.share))
         elif facts[Fact.PACE] <= 0:
-            fits = np.where(self.stands, 1.0, np.where(self.flaps, 0.5, _ODD))
-        elif facts[Fact.PACE] < _SOUND:
-            fits = np.where(self.slow, 1.0, _ODD)
+            fits = np.where(self.stands, 1.0, np.where(self.flaps, 0.5, ODD))
+        elif facts[Fact.PACE] < SOUND:
+            fits = np.where(self.slow, 1.0, ODD)
         else:
             fits = np.where(self.brews | self.flaps, 1.0, np.where(self.slow, 0.3, 0.4))
-            fits = np.where(self.stands, _ODD, fits)
-        is_down = facts[Fact.NODE_DOWN] > 0
-        found: Floats = fits * np.where(self.down == is_down, 1.0, _ODD)
+            fits = np.where(self.stands, ODD, fits)
+        found: Floats = fits
+        return found
+
+    def of_nodes(self, is_down: bool, any_is_down: bool) -> Floats:
+        """Return (K,) how likely it is that this is seen of nodes: the fault's, any of its job."""
+        if is_down or not any_is_down:
+            found: Floats = np.where(self.down == is_down, 1.0, ODD)
+            return found
+        return np.full(len(self.share), ODD)
+
+    def lasting(self, passed_s: float) -> Floats:
+        """Return (K,) the chance that a fault which ends by itself does so later than that.
+
+        1 for what does not
+        """
+        table = self.table[: len(self.share)]
+        alone = table["lasts_alone"] | ~np.isin(table["scope"], (Scope.GPU, Scope.NODE, Scope.JOB))
+        spread = np.maximum(table["lasts_sigma"], _LEAST_SPREAD)
+        errors = (math.log(max(passed_s, 1.0)) - table["lasts_mu"]) / spread
+        late = np.array([0.5 * math.erfc(each / math.sqrt(2.0)) for each in errors.tolist()])
+        found: Floats = np.where(alone, late, 1.0)
         return found
 
 
@@ -128,12 +148,20 @@ def _remedies(table: Table) -> Floats:
     return found
 
 
+def _by_crews(known: Kinds) -> NDArray[np.int64]:
+    """Return the classes that only a crew's work ends."""
+    table = known.table[: len(NAMES)]
+    found: NDArray[np.int64] = np.flatnonzero(
+        np.isin(table["scope"], (Scope.GPU, Scope.NODE)) & ~table["lasts_alone"]
+    )
+    return found
+
+
 @cache
 def _repairs() -> tuple[Floats, Floats]:
     """Return scales of crews' work, rising, and the mean repair in seconds at each."""
     known = kinds()
-    own = np.isin(known.table["scope"][: len(NAMES)], (Scope.GPU, Scope.NODE))
-    crews = np.flatnonzero(own & ~known.table["lasts_alone"][: len(NAMES)])
+    crews = _by_crews(known)
     scales = np.geomspace(1e-3, 30.0, 40)
     luck = np.exp(np.linspace(-3.0, 3.0, 61))
     weight = np.exp(-0.5 * np.log(luck) ** 2)
@@ -152,3 +180,14 @@ def repair_scale(mean_s: float) -> float:
     """Return by what factor crews take longer than the catalogue says, for a mean repair."""
     scales, means = _repairs()
     return float(np.exp(np.interp(math.log(max(mean_s, 1.0)), np.log(means), np.log(scales))))
+
+
+def crews_time(mean_s: float) -> tuple[float, float]:
+    """Return mean and deviation of ln of the seconds that crews take, for a mean repair."""
+    known = kinds()
+    crews = _by_crews(known)
+    mu, sigma = known.table["lasts_mu"][crews], known.table["lasts_sigma"][crews]
+    weights = known.share[crews]
+    middle = float(np.average(mu, weights=weights))
+    spread = float(np.sqrt(np.average(sigma**2 + (mu - middle) ** 2, weights=weights)))
+    return middle + math.log(repair_scale(mean_s)), spread

@@ -36,7 +36,7 @@ LOOK = np.dtype(
 STEP_S = 1.0  # of every job here: only how long it works counts
 # Shares of a step that are waiting for data and communication: those of the simulator's usual job.
 DATA_SHARE, NET_SHARE = 0.032, 0.126
-_DONE = 1e7  # steps that every job has behind it
+_DONE = 1e7  # steps that a job which saves has behind it: it never goes back to its first
 
 
 @compiled
@@ -98,14 +98,16 @@ def _give(w: Tables, job: int, looks: Array, nodes: Array) -> None:
 def _go_on(w: Tables, job: int, looks: Array) -> None:
     """Let a job be where it is seen: in its phase, so far into its work and its start."""
     look, row, now_s = looks[job], w.jobs[job], w.core[0]["now_s"]
-    row["step"] = row["best_step"] = row["good_step"] = _DONE
     row["begun_s"] = now_s
     phase = int(look["phase"])
     unsaved_s = look["since_s"] - look["saved_s"]
     if phase == Phase.RUNNING:
         unsaved_s = now_s - max(look["saved_s"], look["since_s"])
+    unsaved = look["pace"] * unsaved_s / STEP_S
+    done = unsaved if math.isinf(look["interval_s"]) else _DONE
+    row["step"] = row["best_step"] = row["good_step"] = done
     row["saved_s"] = row["captured_s"] = look["saved_s"]
-    row["saved_step"] = row["captured_step"] = _DONE - look["pace"] * unsaved_s / STEP_S
+    row["saved_step"] = row["captured_step"] = done - unsaved
     if phase == Phase.RUNNING:
         jobs.run_at_once(w, job)
         _set_cycle(w, job, unsaved_s)
@@ -118,6 +120,7 @@ def _go_on(w: Tables, job: int, looks: Array) -> None:
         row["phase"], row["stage"] = Phase.STOPPED, Stage.NONE
         if phase == Phase.STARTING:
             jobs.start_later(w, job, min(look["since_s"] - now_s, 0.0))
+            row["launch_s"] += max(now_s - look["since_s"], 0.0)  # a start's length, not its rest
     row["since_s"], row["restarts"] = look["since_s"], look["restarts"]
 
 
@@ -133,5 +136,5 @@ def _set_cycle(w: Tables, job: int, unsaved_s: float) -> None:
     if not math.isinf(length_s) and into_s >= length_s:
         into_s -= math.floor(into_s / length_s) * length_s
         row["captured_s"] = now_s - whole(into_s)
-        row["captured_step"] = _DONE - into_s / STEP_S
+        row["captured_step"] = _DONE - into_s / STEP_S  # it saves: its interval is finite
     row["cycle_s"] = now_s - whole(min(into_s, row["interval_s"]))

@@ -7,7 +7,7 @@ policy within lives on after the first choice, and its own choice is kept where 
 better: so looking ahead is never worse by noise.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from time import monotonic
@@ -47,7 +47,7 @@ class TwinSettings:
     """
 
     hours: float = 12.0
-    rounds: tuple[int, ...] = (8, 8, 16)
+    rounds: tuple[int, ...] = (12, 12, 24)
     worse: float = 2.0
     better: float = 1.0
     patience_s: float = 3600.0
@@ -69,6 +69,9 @@ class Expected:
     loss_gpu_s: float
     error_gpu_s: float
     samples: int
+
+
+LostBy = Callable[[NDArray[np.int64], slice], Floats]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,27 +140,36 @@ class TwinLookahead:
     ) -> tuple[NDArray[np.int64], Floats]:
         """Return (C,) the choices and (C, S) what each loses with each guess, NaN: not tried."""
         began_s, settings = monotonic(), self.settings
-        twin = self._mirror.of(moment)
-        scene = open_incident(twin, moment)
-        ways: Ways = (self._within.numbers, *ways_of(self._terms, scene), *self._seen)
         total = sum(settings.rounds)
-        guesses = guesses_of(scene, total, _seed(moment))
-        come, kinds = to_come(scene, settings.hours)
+        lost_by = self._futures(moment, total)
         losses = np.full((len(opened), total), np.nan)
         alive, done = np.arange(len(opened)), 0
         for count in settings.rounds:
             if done and monotonic() - began_s > settings.limit_s:
                 break
-            rows = guesses[done : done + count]
-            filled = np.zeros((len(alive), count))
-            plan = (opened[alive], filled)
-            self._roll(twin.tables, (rows, come, kinds), plan, ways)
-            losses[alive, done : done + count] = filled
+            samples = slice(done, done + count)
+            losses[alive, samples] = lost_by(opened[alive], samples)
             done += count
             alive = self._left(losses[:, :done], alive, int(np.flatnonzero(opened == own)[0]))
             if len(alive) == 1:
                 break
         return opened, losses[:, :done]
+
+    def _futures(self, moment: Moment, samples: int) -> LostBy:
+        """Return what tells, of choices and some of the samples, (C, S) what each loses."""
+        twin = self._mirror.of(moment)
+        scene = open_incident(twin, moment)
+        ways: Ways = (self._within.numbers, *ways_of(self._terms, scene), *self._seen)
+        guesses = guesses_of(scene, samples, _seed(moment))
+        come, kinds = to_come(scene, self.settings.hours)
+
+        def lost_by(choices: NDArray[np.int64], some: slice) -> Floats:
+            rows = guesses[some]
+            losses = np.zeros((len(choices), len(rows)))
+            self._roll(twin.tables, (rows, come, kinds), (choices, losses), ways)
+            return losses
+
+        return lost_by
 
     def _roll(
         self,

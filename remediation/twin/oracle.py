@@ -16,7 +16,7 @@ from core.situation import Fact
 from core.types import Floats
 from remediation.deciding.chooser import Moment
 from remediation.policies import greedy, knobs, rulebook
-from remediation.twin.rolling import OVER, Inner, live_on, priced
+from remediation.twin.rolling import OVER, Inner, Ways, live_on, priced
 from sim.engine.room import with_room
 from sim.engine.tables import SHARED, USED, Tables
 from sim.lanes import Lane, bytes_of
@@ -46,6 +46,42 @@ INNERS = (
 )
 
 
+class Trials:
+    """Copies of a lane's life, truth and all, to live on in; the lane itself is left alone."""
+
+    def __init__(self, lane: Lane) -> None:
+        self._lane = lane
+        self._scratch: Tables | None = None
+
+    def copied(self) -> Tables:
+        """Return a copy of the lane's tables: rows in use only, where they fit the last one."""
+        theirs, own = self._lane.tables, self._scratch
+        if own is None or any(len(mine) < len(its) for mine, its in zip(own, theirs, strict=True)):
+            own = self._scratch = Tables(*(part.copy() for part in theirs))
+            return own
+        core = theirs.core[0]
+        for name, mine, its in zip(Tables._fields, own, theirs, strict=True):
+            count = int(core[USED[name]]) if name in USED else len(its)
+            if count and name not in SHARED:
+                bytes_of(mine[:count])[:] = bytes_of(its[:count])
+        return own
+
+    def lived_on(
+        self, tables: Tables, choice: int, until_s: float, within: Within, ways: Ways
+    ) -> Tables:
+        """Live a copy on from a choice until a time; return it, which may be a larger one."""
+        inner = int(within.inner)
+        while (choice := live_on(tables, choice, until_s, inner, ways)) != OVER:
+            tables = self._scratch = with_room(tables)
+        return tables
+
+
+def ways_in(lane: Lane, within: Within) -> Ways:
+    """Return what roll-outs of a lane go by, with a policy within."""
+    seen = (np.zeros(len(Fact)), np.zeros(len(Choice), dtype=bool))
+    return (within.numbers, lane.terms.causes_row(), lane.terms.numbers(), *seen)
+
+
 class Oracle:
     """Chooses for one lane with the knowledge of its future: for evaluation only."""
 
@@ -55,10 +91,8 @@ class Oracle:
     def __init__(self, lane: Lane, inners: Sequence[Within] = INNERS) -> None:
         """Keep the lane, whose tables are read at each decision, and the policies to go on with."""
         self._lane, self._inners = lane, tuple(inners)
-        causes, terms = lane.terms.causes_row(), lane.terms.numbers()
-        seen = (np.zeros(len(Fact)), np.zeros(len(Choice), dtype=bool))
-        self._ways = [(within.numbers, causes, terms, *seen) for within in inners]
-        self._scratch: Tables | None = None
+        self._ways = [ways_in(lane, within) for within in inners]
+        self._trials = Trials(lane)
         self._kept = 0
 
     def choose(self, moment: Moment) -> Choice:
@@ -74,21 +108,7 @@ class Oracle:
 
     def _loss(self, choice: int, at: int) -> float:
         """Return what is lost by the end where a policy goes on from a choice, GPU-seconds."""
-        tables = self._copied()
-        inner, ways = int(self._inners[at].inner), self._ways[at]
-        while (choice := live_on(tables, choice, self._lane.end_s, inner, ways)) != OVER:
-            tables = self._scratch = with_room(tables)
-        return float(priced(tables, ways[2], self._lane.terms.late_gpu_s))
-
-    def _copied(self) -> Tables:
-        """Return a copy of the lane's tables: rows in use only, where they fit."""
-        theirs, own = self._lane.tables, self._scratch
-        if own is None or any(len(mine) < len(its) for mine, its in zip(own, theirs, strict=True)):
-            own = self._scratch = Tables(*(part.copy() for part in theirs))
-            return own
-        core = theirs.core[0]
-        for name, mine, its in zip(Tables._fields, own, theirs, strict=True):
-            count = int(core[USED[name]]) if name in USED else len(its)
-            if count and name not in SHARED:
-                bytes_of(mine[:count])[:] = bytes_of(its[:count])
-        return own
+        ways, terms = self._ways[at], self._lane.terms
+        within, end_s = self._inners[at], self._lane.end_s
+        tables = self._trials.lived_on(self._trials.copied(), choice, end_s, within, ways)
+        return float(priced(tables, ways[2], terms.late_gpu_s))

@@ -4,7 +4,7 @@ import math
 from enum import IntEnum
 
 from core.choice import Choice
-from remediation.policies.compiled import choose_greedily, recommend
+from remediation.policies.compiled import choose_by_network, choose_greedily, recommend
 from remediation.twin.supposing import suppose
 from sim.engine import decisions, surrogate
 from sim.engine.accounts import wanted
@@ -23,6 +23,7 @@ class Inner(IntEnum):
     RUNBOOK = 0  # numbers: its knobs
     GREEDY = 1  # its weights
     FIRST = 2  # choices: the first that is open
+    NETWORK = 3  # a trained one, by ``policies.compiled.flat``
 
 
 OVER = -2
@@ -63,6 +64,8 @@ def follow(inner: int, numbers: Array, facts: Array, opened: Array) -> int:
         return int(recommend(facts, opened, numbers))
     if inner == Inner.GREEDY:
         return int(choose_greedily(facts, opened, numbers))
+    if inner == Inner.NETWORK:
+        return int(choose_by_network(facts, opened, numbers))
     for number in numbers:
         if opened[int(number)]:
             return int(number)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from sim.engine import effects, jobs, surrogate
-from sim.engine.draws import exponential, uniform
+from sim.engine.draws import exponential, lognormal, uniform
 from sim.engine.heap import after
 from sim.engine.jit import compiled
 from sim.engine.repair import boot
@@ -33,13 +33,16 @@ TO_COME = np.dtype(
     [
         ("faults_a_s", "f8"),
         ("until_s", "f8"),  # epoch
-        ("away_s", "f8"),  # mean time that a node which is out stays so
+        ("away_mu", "f8"),  # of ln of the time that crews take for a node, seconds
+        ("away_sigma", "f8"),
         ("boot_s", "f8"),
         ("frail_node", "i4"),  # one node whose rate is so many times the others'
         ("frail_times", "f8"),
     ],
     align=True,
 )
+_SOON_BACK = 0.4  # share of nodes that are out on which no crew has work: assumed
+_TURNS, _ROOT_2 = 16, math.sqrt(2.0)  # a longer time than the past one is tried for so often
 _TOLD_S = 120.0  # a job that stands still without this incident is told of so late
 _LANE_NODES, _LANE_FAULTS = 1 << 40, 1 << 41  # addresses of random numbers that no fault has
 _BREWS = (Effect.MEMORY_LEAK, Effect.VOLUME_FILLING, Effect.ECC_GROWTH)
@@ -58,7 +61,7 @@ def suppose(w: Tables, guesses: Array, at: int, to_come: Array, kinds: Array) ->
     if guesses[at]["kind"] != NONE:
         trouble["fault"] = _break(w, guesses, at)
     _hang(w, guesses, at, trouble["fault"])
-    _bring_back(w, to_come)
+    _bring_back(w, guesses, at, to_come)
     _sow(w, to_come, kinds)
     surrogate.begin(w)
     for job in range(core["jobs_n"]):
@@ -111,25 +114,43 @@ def _hang(w: Tables, guesses: Array, at: int, fault: int) -> None:
 
 
 @compiled
-def _bring_back(w: Tables, to_come: Array) -> None:
-    """Draw when nodes that are out come back: as likely at any time, whatever has passed."""
-    core, come = w.core[0], to_come[0]
+def _bring_back(w: Tables, guesses: Array, at: int, to_come: Array) -> None:
+    """Draw when nodes that are out come back, given how long they have been out."""
+    guess = guesses[at]
+    downs = guess["kind"] != NONE and w.classes[guess["kind"]]["effect"] == Effect.NODE_DOWN
     for node in range(len(w.nodes)):
         row = w.nodes[node]
         if row["up"] and row["hold"] == Hold.NOBODY:
             continue
-        wait_s = exponential(core["seed"], Purpose.REPAIR, _LANE_NODES + node, 0)
-        boots = uniform(core["seed"], Purpose.REBOOT, _LANE_NODES + node, 0) < 0.5
-        empty = row["free"] == row["gpus"]
-        if row["hold"] == Hold.NOBODY or not empty:
-            wait_s *= come["boot_s"] if boots else come["away_s"]
-        else:
-            wait_s *= come["away_s"]
+        wait_s = guess["lasts_s"]
+        if row["up"] or not (downs and guess["home"] == node):
+            wait_s = _still_away_s(w, node, to_come)
         if not row["up"]:
             boot(w, node, wait_s)
-        if row["hold"] != Hold.NOBODY and empty:
+        if row["hold"] != Hold.NOBODY and row["free"] == row["gpus"]:
             row["back"] = Back.CHECKED
             after(w, wait_s, Kind.NOTICE, node, BACK, 0)
+
+
+@compiled
+def _still_away_s(w: Tables, node: int, to_come: Array) -> float:
+    """Draw how much longer a node stays out: it boots or is checked, or a crew has work on it.
+
+    The longer it has been out, the likelier is a crew, and the longer that still takes.
+    """
+    core, come = w.core[0], to_come[0]
+    seed, who = core["seed"], _LANE_NODES + node
+    passed_s = max(core["now_s"] - w.nodes[node]["since_s"], 1.0)
+    mu, sigma = come["away_mu"], come["away_sigma"]
+    soon = _SOON_BACK * math.exp(-passed_s / come["boot_s"])
+    late = (1.0 - _SOON_BACK) * 0.5 * math.erfc((math.log(passed_s) - mu) / (sigma * _ROOT_2))
+    if uniform(seed, Purpose.REBOOT, who, 0) * (soon + late) < soon:
+        return float(come["boot_s"] * exponential(seed, Purpose.REPAIR, who, 0))
+    for turn in range(_TURNS):
+        takes_s = lognormal(seed, Purpose.REPAIR, who, 1 + turn, mu, sigma)
+        if takes_s > passed_s:
+            return float(takes_s - passed_s)
+    return float(passed_s * exponential(seed, Purpose.REPAIR, who, 0))
 
 
 @compiled

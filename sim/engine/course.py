@@ -118,8 +118,12 @@ def _meet(w: Tables, fault: int, node: int) -> None:
 
 @compiled
 def _look_again(w: Tables, node: int, time_s: float) -> None:
-    """Look at a node's faults at a time, unless that is done before; then it is seen what next."""
+    """Look at a node's faults at a time, unless that is done before; then it is seen what next.
+
+    A start that is overdue is looked at a little later: were it at once, time would stand still.
+    """
     row = w.nodes[node]
+    time_s = max(time_s, w.core[0]["now_s"] + _SOON_S)
     if row["look_s"] <= w.core[0]["now_s"] or time_s < row["look_s"]:
         row["look_s"] = time_s
         push(w, time_s, Kind.PHASE, NONE, node, 0)

@@ -8,13 +8,12 @@ import math
 from enum import IntEnum
 
 from core.choice import Choice
-from sim.engine import facts, menu, placement, steps, surrogate
+from sim.engine import facts, menu, people, placement, steps, surrogate
 from sim.engine.accounts import asked, totals
 from sim.engine.jit import compiled
 from sim.engine.loop import advance
 from sim.engine.room import is_short
 from sim.engine.tables import Array, Tables
-from sim.engine.terms import Term
 from sim.engine.words import NONE
 
 
@@ -50,13 +49,19 @@ def step(
             return Status.SHORT_LATER.value
         if not core["stop"]:
             return Status.OVER.value
-        if not w.troubles[core["decision"]]["busy"]:
+        row = w.troubles[core["decision"]]
+        comes = row["person_s"] <= core["now_s"]
+        if not row["busy"] and not comes:
             look(w, causes, terms, seen, opened)
             return Status.DECISION.value
         if is_short(w):
             surrogate.look_later(w, core["decision"], 0.0)
             return Status.SHORT_LATER.value
-        steps.go_on(w, core["decision"], causes)
+        if comes:
+            people.mend(w, core["decision"])
+            surrogate.look_later(w, core["decision"], surrogate.LOOK_S)
+        else:
+            steps.go_on(w, core["decision"], causes)
 
 
 @compiled
@@ -66,7 +71,7 @@ def act(w: Tables, choice: int, causes: Array, terms: Array) -> None:
     if choice == Choice.WAIT:
         surrogate.rest(w, trouble, surrogate.WAIT_S)
         return
-    steps.begin(w, trouble, choice, subject(w, trouble), causes, terms[Term.SPARES_KEPT])
+    steps.begin(w, trouble, choice, subject(w, trouble), causes, terms)
 
 
 @compiled

@@ -33,6 +33,7 @@ def carry(w: Tables, node: int) -> None:
     if passed_s <= 0:
         return
     thermal.follow(w, node, passed_s)
+    w.core[0]["energy_j"] += row["watts"] * passed_s
     row["memory"] = min(row["memory"] + row["memory_slope"] * passed_s, 1.0)
     row["scratch"] = min(row["scratch"] + row["scratch_slope"] * passed_s, 1.0)
     for gpu in range(row["gpus"]):

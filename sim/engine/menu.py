@@ -1,12 +1,14 @@
 """Which choices are open: what can be carried out, within the shield's bounds.
 
-The bounds are those of the guards, so that none of what is offered would be refused: nodes out by
-our hand, in all and in a rack; a target left alone for a while after it was disturbed; actions an
-hour; how likely it is that the node is to blame before it is taken out; spares that are kept; a
-checkpoint to return to.
+The bounds are those of the guards (``remediation.guards``), so that none of what is offered would
+be refused: nodes out by our hand, in all, in a rack and under a leaf switch; a target left alone
+for a while after it was disturbed; actions an hour; how likely a cause must be; spares that are
+kept; a checkpoint to return to, and how much work a stop may lose; how large a job may be that is
+stopped; and what came back from our hands a short time ago.
 """
 
 import math
+from typing import Any
 
 from core.choice import Choice
 from core.situation import Fact
@@ -17,13 +19,18 @@ from sim.engine.jit import compiled
 from sim.engine.machines import ready
 from sim.engine.progress import checkpoint_at
 from sim.engine.rows_cluster import ACTS
+from sim.engine.standins import in_place_of, is_trusted, lender
 from sim.engine.tables import Array, Tables
-from sim.engine.terms import KNOB, Knob, Term
+from sim.engine.terms import KNOB, NAMELESS, Knob, Term
 from sim.engine.words import NONE, Hold, JobKind, Phase, Scope, Stage
 
 _STARTABLE = (Phase.RUNNING, Phase.STARTING, Phase.STOPPED)
 _HOUR_S = 3600.0
+# A job that makes no steps may be started again so soon: where kubelet's back-off from a crash loop
+# ends. There is nothing to disturb in it, but it must not be tried without a rest.
+BACK_OFF_S = 300.0
 _MOST_LOADERS = 16.0
+_HARMLESS = (Knob.CANARY, Knob.REPLICAS)  # knobs that stop no job
 
 
 @compiled
@@ -42,40 +49,62 @@ def offer(
     if not can_return(w, job):
         return
     node = row["node"]
-    others = others_ready(w, job, node, NONE)
-    sound = others and ready(w, node)
-    rested = _rested(w, w.jobs[job]["acted_s"], terms)
-    opened[Choice.RESTART] = sound and rested and acts >= 2
-    alone = _has_only(w, node, job)
-    opened[Choice.REBOOT] = (
-        sound and rested and alone and acts >= 3 and _rested(w, w.nodes[node]["acted_s"], terms)
-    )
-    opened[Choice.ROLL_BACK] = sound and rested and acts >= 1 and _has_older(w, job)
-    opened[Choice.TUNE] = rested and others and acts >= 1 and _turns(w, job, row["cause"], causes)
-    sure = facts[Fact.NODE_BLAMED] > 0
-    if sure and facts[Fact.NODE_BLAMED] >= terms[Term.LEAST_PROBABILITY] and others:
+    if others_ready(w, job, node, NONE):
+        _offer_in_place(w, trouble, job, causes, terms, facts, opened)
+    if not _may_stop(w, job, terms):
+        return
+    if _is_likely(facts[Fact.NODE_BLAMED], terms) and others_ready(w, job, node, NONE):
         _offer_moves(w, trouble, job, terms, opened)
-    if facts[Fact.NODE_BLAMED] + facts[Fact.OTHER_BLAMED] >= terms[Term.LEAST_PROBABILITY]:
-        opened[Choice.SWAP_BOTH] = acts >= 4 and _can_swap_both(w, trouble, job, terms)
+    if _is_likely(facts[Fact.NODE_BLAMED] + facts[Fact.OTHER_BLAMED], terms):
+        opened[Choice.SWAP_BOTH] = _can_swap_both(w, trouble, job, acts, terms)
+
+
+@compiled
+def _offer_in_place(
+    w: Tables, trouble: int, job: int, causes: Array, terms: Array, facts: Array, opened: Array
+) -> None:
+    """Fill in what starts the job anew on the nodes it has, or turns a knob."""
+    row, at, acts = w.troubles[trouble], w.jobs[job], _acts_left(w, terms)
+    node, save = row["node"], saves(w, job)
+    stands = at["phase"] == Phase.STOPPED or at["stage"] == Stage.HUNG
+    rested, may = _rested(w, at["acted_s"], terms), _may_stop(w, job, terms)
+    backed_off = w.core[0]["now_s"] - at["acted_s"] >= BACK_OFF_S
+    likely = _likeliest(row, causes) >= terms[Term.LEAST_PROBABILITY]
+    opened[Choice.TUNE] = _may_tune(w, trouble, job, causes, terms) and rested and acts >= 1
+    if not ready(w, node) or not may:
+        return
+    again = rested or (stands and backed_off)
+    opened[Choice.RESTART] = again and acts >= 1 + save and (likely or stands)
+    opened[Choice.ROLL_BACK] = (
+        again and acts >= 1 and likely and _has_older(w, job) and _has_saved(w, job, terms)
+    )
+    opened[Choice.REBOOT] = (
+        acts >= 1 + save
+        and _is_likely(facts[Fact.NODE_BLAMED], terms)
+        and _has_only(w, node, job)
+        and _rested(w, w.nodes[node]["acted_s"], terms)
+        and is_trusted(w, node, terms)
+    )
 
 
 @compiled
 def _offer_moves(w: Tables, trouble: int, job: int, terms: Array, opened: Array) -> None:
     """Fill in what takes the blamed node from the job."""
-    node, acts = w.troubles[trouble]["node"], _acts_left(w, terms)
+    node, acts, save = w.troubles[trouble]["node"], _acts_left(w, terms), saves(w, job)
     if not _may_take(w, node, job, terms) or out_of_room(w, node, NONE, terms):
         return
-    swap = in_place_of(w, node, NONE, terms[Term.SPARES_KEPT]) != NONE
-    opened[Choice.SWAP] = swap and acts >= 3
-    opened[Choice.SWAP_AND_REPAIR] = (
-        swap and acts >= 4 and w.nodes[node]["up"] and _has_only(w, node, job)
-    )
-    opened[Choice.SHRINK] = can_shrink(w, job) and acts >= 2
-    opened[Choice.BORROW] = acts >= 4 and lender(w, job) != NONE
+    stand_in = in_place_of(w, node, job, NONE, terms)
+    if stand_in != NONE:
+        count = 2 + save + adds_spare(w, stand_in)
+        opened[Choice.SWAP] = acts >= count
+        whole = w.nodes[node]["up"] and _has_only(w, node, job)
+        opened[Choice.SWAP_AND_REPAIR] = acts >= count + 1 and whole
+    opened[Choice.SHRINK] = can_shrink(w, job) and acts >= 2 + save
+    opened[Choice.BORROW] = acts >= 2 + save and lender(w, job, terms) != NONE
 
 
 @compiled
-def _can_swap_both(w: Tables, trouble: int, job: int, terms: Array) -> bool:
+def _can_swap_both(w: Tables, trouble: int, job: int, acts: int, terms: Array) -> bool:
     row = w.troubles[trouble]
     node, other = row["node"], row["other_node"]
     named = row["placed"] and row["other_placed"] and row["other_probability"] > 0
@@ -85,13 +114,13 @@ def _can_swap_both(w: Tables, trouble: int, job: int, terms: Array) -> bool:
         return False
     if out_of_room(w, node, other, terms) or not others_ready(w, job, node, other):
         return False
-    kept = terms[Term.SPARES_KEPT]
-    first = in_place_of(w, node, NONE, kept)
+    first = in_place_of(w, node, job, NONE, terms)
     if first == NONE:
         return False
-    if w.nodes[first]["pool"]:
-        kept += 1
-    return in_place_of(w, other, first, kept) != NONE
+    second = in_place_of(w, other, job, first, terms)
+    if second == NONE:
+        return False
+    return acts >= 3 + saves(w, job) + adds_spare(w, first) + adds_spare(w, second)
 
 
 @compiled
@@ -102,8 +131,73 @@ def _may_take(w: Tables, node: int, job: int, terms: Array) -> bool:
 
 
 @compiled
+def _may_stop(w: Tables, job: int, terms: Array) -> bool:
+    """Say whether a job is small enough to be stopped without a person's word."""
+    total = 0
+    for count in w.core[0]["use_gpus"]:
+        total += count
+    most = math.floor(terms[Term.MOST_JOB_SHARE] * total)
+    if terms[Term.MOST_JOB_GPUS] > 0:
+        most = min(most, terms[Term.MOST_JOB_GPUS])
+    return bool(w.jobs[job]["given"] <= most)
+
+
+@compiled
+def _is_likely(probability: float, terms: Array) -> bool:
+    """Say whether it is likely enough that a node is to blame; one that is not blamed never is."""
+    return bool(0.0 < probability >= terms[Term.LEAST_PROBABILITY])
+
+
+@compiled
+def _likeliest(row: Any, causes: Array) -> float:
+    """Return the probability of the first cause that names a fault; 0: none does."""
+    if causes[row["cause"], NAMELESS] == 0:
+        return float(row["probability"])
+    named = row["other_probability"] > 0 and causes[row["other_cause"], NAMELESS] == 0
+    return float(row["other_probability"]) if named else 0.0
+
+
+@compiled
+def saves(w: Tables, job: int) -> int:
+    """Return 1 for a job that runs: its state is saved before it is stopped."""
+    return 1 if w.jobs[job]["phase"] == Phase.RUNNING else 0
+
+
+@compiled
+def adds_spare(w: Tables, node: int) -> int:
+    """Return 1 for a free node that is kept as a spare first, 0 for a spare."""
+    return 0 if w.nodes[node]["pool"] else 1
+
+
+@compiled
+def _has_saved(w: Tables, job: int, terms: Array) -> bool:
+    """Say whether a job that is stopped as it is loses no more work than it may."""
+    row = w.jobs[job]
+    if row["phase"] != Phase.RUNNING:
+        return True
+    captured_s = saved_at(w, job) - row["save_s"]  # at the latest
+    lost_s = w.core[0]["now_s"] - captured_s
+    return bool(row["given"] * lost_s <= terms[Term.MOST_UNSAVED_GPU_S])
+
+
+@compiled
+def _may_tune(w: Tables, trouble: int, job: int, causes: Array, terms: Array) -> bool:
+    """Say whether the blamed cause calls for a knob that turns, and the guards let it be turned."""
+    row = w.troubles[trouble]
+    if not _turns(w, job, row["cause"], causes):
+        return False
+    knob = int(causes[row["cause"], KNOB])
+    if knob in _HARMLESS:
+        return True
+    if knob == Knob.LOADERS and not ready(w, row["node"]):
+        return False
+    likely = row["probability"] >= terms[Term.LEAST_PROBABILITY]
+    return bool(likely and _may_stop(w, job, terms))
+
+
+@compiled
 def out_of_room(w: Tables, node: int, other: int, terms: Array) -> bool:
-    """Say whether taking out a node, and another, would pass the bound in all or in a rack."""
+    """Say whether taking out a node, and another, would pass a bound: in all or in one place."""
     core = w.core[0]
     mine = len(w.nodes) - core["kept"]
     most = min(terms[Term.MOST_OUT], max(1.0, math.floor(terms[Term.MOST_OUT_SHARE] * mine)))
@@ -112,20 +206,33 @@ def out_of_room(w: Tables, node: int, other: int, terms: Array) -> bool:
         return False
     if core["out"] + more > most:
         return True
-    here = _adds(w, node)
-    if other != NONE and w.nodes[other]["rack"] == w.nodes[node]["rack"]:
-        here += _adds(w, other)
-    if here and out_in_rack(w, node) + here > terms[Term.MOST_OUT_RACK]:
-        return True
-    if other != NONE and w.nodes[other]["rack"] != w.nodes[node]["rack"]:
-        return bool(_adds(w, other) and out_in_rack(w, other) + 1 > terms[Term.MOST_OUT_RACK])
-    return False
+    return _crowds(w, node, other, Scope.RACK.value, terms[Term.MOST_OUT_RACK]) or _crowds(
+        w, node, other, Scope.LEAF.value, terms[Term.MOST_OUT_SWITCH]
+    )
 
 
 @compiled
-def out_in_rack(w: Tables, node: int) -> int:
-    """Return how many nodes of a node's rack are out by our hand."""
-    domain = condition.domain_of(w, Scope.RACK, w.nodes[node]["rack"])
+def _crowds(w: Tables, node: int, other: int, scope: int, most: float) -> bool:
+    """Say whether more nodes of a rack, or under a leaf, would be out than may be."""
+    place, here = _place(w, node, scope), _adds(w, node)
+    if other != NONE:
+        if _place(w, other, scope) == place:
+            here += _adds(w, other)
+        elif _adds(w, other) and out_in(w, _place(w, other, scope)) + 1 > most:
+            return True
+    return bool(here and out_in(w, place) + here > most)
+
+
+@compiled
+def _place(w: Tables, node: int, scope: int) -> int:
+    """Return the row of a node's rack or leaf in ``domains``, NONE: it has none."""
+    row = w.nodes[node]
+    return condition.domain_of(w, scope, row["rack"] if scope == Scope.RACK else row["leaf"])
+
+
+@compiled
+def out_in(w: Tables, domain: int) -> int:
+    """Return how many nodes of a domain are out by our hand."""
     count = 0
     if domain != NONE:
         first = w.domains[domain]["first"]
@@ -136,84 +243,15 @@ def out_in_rack(w: Tables, node: int) -> int:
 
 
 @compiled
+def out_beside(w: Tables, node: int, scope: int) -> int:
+    """Return how many nodes of a node's rack, or under its leaf, are out by our hand."""
+    return out_in(w, _place(w, node, scope))
+
+
+@compiled
 def _adds(w: Tables, node: int) -> int:
     """Return 1 for a node that would be taken out by us, 0 for one that somebody keeps already."""
     return 1 if w.nodes[node]["hold"] == Hold.NOBODY else 0
-
-
-@compiled
-def in_place_of(w: Tables, node: int, but: int, kept: float) -> int:
-    """Return the node to put in a node's place: the nearest spare, else a free one; or NONE.
-
-    but: one that is taken already; kept: spares that must be left, that one not counted
-    """
-    if placement.count_spares(w, len(w.nodes)) - 1 >= kept:
-        spare = nearest_spare(w, node, but)
-        if spare != NONE:
-            return spare
-    free = w.buckets[w.nodes[node]["gpus"]]
-    if free == but and free != NONE:
-        free = w.nodes[free]["bucket_next"]
-    return int(free)
-
-
-@compiled
-def nearest_spare(w: Tables, node: int, but: int) -> int:
-    """Return the ready spare nearest to a node: same leaf, same rack, then the first; or NONE."""
-    best, best_far, row = NONE, 0, w.nodes[node]
-    spare = placement.spare(w)
-    while spare != NONE:
-        other = w.nodes[spare]
-        far = 2 * int(other["leaf"] != row["leaf"]) + int(other["rack"] != row["rack"])
-        fits = other["gpus"] == row["gpus"] and spare != but
-        nearer = best == NONE or far < best_far or (far == best_far and spare < best)
-        if fits and nearer:
-            best, best_far = spare, far
-        spare = other["bucket_next"]
-    return int(best)
-
-
-@compiled
-def lender(w: Tables, job: int) -> int:
-    """Return the job of lower priority that a node is taken from, or NONE.
-
-    The least urgent; of these one that can shrink, then the smallest.
-    """
-    best, other, each = NONE, w.core[0]["holder"], w.nodes[0]["gpus"]
-    while other != NONE:
-        row = w.jobs[other]
-        lower = row["priority"] < w.jobs[job]["priority"] and row["kind"] != JobKind.SERVICE
-        can = lower and row["given"] >= each and row["handled"] == NONE
-        if can and lent_node(w, other) != NONE and _lends_before(w, other, best):
-            best = other
-        other = row["holder_next"]
-    return int(best)
-
-
-@compiled
-def lent_node(w: Tables, job: int) -> int:
-    """Return the last node of a job that is ready, or NONE."""
-    found, node = NONE, w.jobs[job]["first"]
-    for _ in range(w.jobs[job]["nodes"]):
-        if ready(w, node):
-            found = node
-        node = w.nodes[node]["next"]
-    return int(found)
-
-
-@compiled
-def _lends_before(w: Tables, one: int, other: int) -> bool:
-    if other == NONE:
-        return True
-    first, second = w.jobs[one], w.jobs[other]
-    if first["priority"] != second["priority"]:
-        return bool(first["priority"] < second["priority"])
-    shrinks, too = can_shrink(w, one), can_shrink(w, other)
-    if shrinks != too:
-        return shrinks
-    if first["given"] != second["given"]:
-        return bool(first["given"] < second["given"])
-    return one < other
 
 
 @compiled

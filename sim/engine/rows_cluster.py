@@ -51,6 +51,7 @@ CORE = np.dtype(
         ("asked_gpu_s", "f8"),  # from first start to end, of jobs whose slot was given back
         ("interruptions", "i8"),  # of running jobs by faults
         ("completed", "i8"),
+        ("energy_j", "f8"),  # that GPUs drew since the world began, each node's up to ``moved_s``
         ("storage_demand", "f8"),  # bytes/s that running jobs read, if nothing slows them
         ("storage_factor", "f8"),  # share of the storage's bandwidth that is there
         ("load_factor", "f8"),  # times the usual request rate

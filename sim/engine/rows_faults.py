@@ -117,7 +117,7 @@ TROUBLE = np.dtype(
         ("restarts", "i2"),
         ("moves", "i2"),
         ("tried_s", "f8"),  # when the last of either was ordered; -inf: never
-        ("paged", "b1"),  # a person was, and when the last has mended it; inf: nobody comes
+        ("paged", "b1"),  # a person was, and when the last comes to mend it; inf: nobody does
         ("person_s", "f8"),
         # the plan, where compiled code carries it out (``sim.engine.steps``)
         ("choice", "i1"),
@@ -132,7 +132,7 @@ TROUBLE = np.dtype(
         ("lender", "i4"),  # job that lends a node, NONE
         ("subject", "i4"),  # job that it stops or saves, and its number
         ("subject_number", "i8"),
-        ("acts_due", "i4"),  # steps that may still be ordered
+        ("acts_due", "i4"),  # actions that may still be ordered
         ("order", "i4"),  # its row in ``orders``
     ],
     align=True,
@@ -153,9 +153,22 @@ ORDER = np.dtype(
         ("back_s", "f8"),  # when ``node`` was in service again, and ``other``; inf: it is not
         ("other_back_s", "f8"),
         ("out", "i2"),  # nodes out by our hand once it had been ordered
-        ("rack", "i2"),  # of them in the rack of ``node``
+        ("rack", "i2"),  # of them in the rack of ``node``, and under its leaf
+        ("leaf", "i2"),
         ("spares", "i4"),  # spares ready once it had started the job anew
         ("unsaved_gpu_s", "f8"),  # work of a stepping job that its stop lost
+        ("save", "b1"),  # saving it was tried first
+        ("knob", "i1"),  # that was turned: ``sim.engine.terms.Knob``
+        ("also_put", "i4"),  # the node put in the place of ``other``, NONE
+        ("gpus", "i4"),  # of the job that it stops
+        ("stood", "b1"),  # that job stood or hung already
+        # what was said of the cause: the likeliest, and of the fault's lying on ``node``, ``other``
+        ("probability", "f4"),
+        ("blamed", "f4"),
+        ("other_blamed", "f4"),
+        ("priority", "i4"),  # of the job, and the highest and lowest of all then
+        ("highest", "i4"),
+        ("lowest", "i4"),
         ("worked", "b1"),
     ],
     align=True,

@@ -5,6 +5,7 @@ import numpy as np
 from sim.engine.words import GPUS
 
 _G = (GPUS,)
+TAKEN = 5  # how many times that a node was taken out are kept, one for a plan that may turn back
 
 # A GPU type; its own speed and curves.
 GPU_TYPE = np.dtype(
@@ -70,7 +71,9 @@ NODE = np.dtype(
         ("crewed", "b1"),  # a crew has had work on it since
         ("order", "i4"),  # row of ``orders`` that took it out
         ("out_s", "f8"),  # since when it is out, or when its reboot was ordered
-        ("acted_s", "f8"),  # when it was last taken out
+        ("acted_s", "f8"),  # when it was last disturbed: taken out, moved off or rebooted
+        ("taken_s", "f8", (TAKEN,)),  # when plans took it out, the newest first
+        ("promised", "b1"),  # a plan under way is to put it into a job
         ("blamed", "f8"),  # incidents that blamed it first, halved each 7 days, as of
         ("blamed_s", "f8"),
         # what shows of a fault to come
@@ -100,6 +103,7 @@ NODE = np.dtype(
         ("clock", "f4", _G),
         ("celsius", "f4", _G),
         ("goal", "f4", _G),
+        ("watts", "f4"),  # that its GPUs draw in all
         ("moved_s", "f8"),  # when celsius, inlet, memory and scratch below were true
         ("inlet", "f4"),
         ("inlet_goal", "f4"),

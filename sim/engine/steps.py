@@ -5,13 +5,21 @@ by luck here. A plan that fails on its way gives back the node that it had taken
 moved.
 """
 
-import math
 from enum import IntEnum
 
 from core.choice import Choice
-from sim.engine import blame, effects, jobs, menu, placement, queue, surrogate, verbs
+from sim.engine import (
+    blame,
+    menu,
+    order_log,
+    people,
+    placement,
+    queue,
+    standins,
+    surrogate,
+    verbs,
+)
 from sim.engine.facts import saved_at
-from sim.engine.heap import whole
 from sim.engine.jit import compiled
 from sim.engine.knobs import has_processes, tune
 from sim.engine.machines import ready
@@ -28,8 +36,7 @@ class Step(IntEnum):
     HALT = 2  # the job is stopped and the node rebooted
     START = 3
     REBOOT = 4
-    PERSON = 5
-    END = 6
+    END = 5
 
 
 # The catalogue's deadlines: cordon, checkpoint, reboot, restart; a swap has longer.
@@ -42,45 +49,68 @@ _MOVES = (
     Choice.BORROW,
 )
 _IN_PLACE = (Choice.RESTART, Choice.REBOOT, Choice.ROLL_BACK, Choice.TUNE)
+_OF_THE_JOB = (Choice.RESTART, Choice.ROLL_BACK, Choice.TUNE)  # what they disturb, not a node
+_SWAPS = (Choice.SWAP, Choice.SWAP_AND_REPAIR, Choice.SWAP_BOTH)
 _UNSAVED = (Choice.SHRINK, Choice.ROLL_BACK, Choice.TUNE)  # these need none, or write it themselves
-_PERSON_LO, _PERSON_HI = 0.5, 1.5  # times a site's mean until a person has mended it: assumed
 
 
 @compiled
-def begin(
-    w: Tables, trouble: int, choice: int, job: int, causes: Array, spares_kept: float
-) -> None:
+def begin(w: Tables, trouble: int, choice: int, job: int, causes: Array, terms: Array) -> None:
     """Begin a plan for a trouble and the job on its blamed node; its choice must be open."""
     row, core = w.troubles[trouble], w.core[0]
-    row["busy"], row["choice"], row["ordered"] = True, choice, False
-    row["at"], row["beside"] = row["node"], NONE
-    row["spare"], row["spare_beside"], row["lender"] = NONE, NONE, NONE
+    row["choice"], row["ordered"] = choice, False
     row["subject"] = job if choice != Choice.ESCALATE else row["job"]
     row["subject_number"] = w.jobs[row["subject"]]["number"]
     row["save"] = choice not in _UNSAVED and w.jobs[row["subject"]]["phase"] == Phase.RUNNING
-    if choice in (Choice.SWAP, Choice.SWAP_AND_REPAIR, Choice.SWAP_BOTH):
-        row["spare"] = menu.in_place_of(w, row["node"], NONE, spares_kept)
-    if choice == Choice.SWAP_BOTH:
-        row["beside"] = row["other_node"]
-        kept = spares_kept + (1 if w.nodes[row["spare"]]["pool"] else 0)
-        row["spare_beside"] = menu.in_place_of(w, row["other_node"], row["spare"], kept)
-    if choice == Choice.BORROW:
-        row["lender"] = menu.lender(w, job)
-        row["spare"] = menu.lent_node(w, row["lender"])
+    _choose_nodes(w, trouble, terms)
+    if choice == Choice.ESCALATE:
+        order_log.log(w, trouble, causes)
+        people.call(w, trouble)
+        order_log.note(w, trouble)
+        return
+    row["busy"] = True
     if choice in _MOVES:
         row["moves"] += 1
         row["tried_s"] = core["now_s"]
     elif choice in _IN_PLACE:
         row["restarts"] += 1
         row["tried_s"] = core["now_s"]
-    if choice != Choice.ESCALATE:
-        w.jobs[job]["handled"] = trouble
+    order_log.log(w, trouble, causes)
+    w.jobs[job]["handled"] = trouble
     row["stage"] = _first(w, trouble)
     row["acts_due"] = _count_acts(w, trouble)
     core["acts_due"] += row["acts_due"]
-    _log(w, trouble)
     go_on(w, trouble, causes)
-    _note(w, trouble)
+    order_log.note(w, trouble)
+
+
+@compiled
+def _choose_nodes(w: Tables, trouble: int, terms: Array) -> None:
+    """Write down which nodes a plan is about and which are to stand in for them; it has these."""
+    row = w.troubles[trouble]
+    job, choice = row["subject"], row["choice"]
+    row["at"], row["beside"] = row["node"], NONE
+    row["spare"], row["spare_beside"], row["lender"] = NONE, NONE, NONE
+    if choice in _SWAPS:
+        row["spare"] = standins.in_place_of(w, row["node"], job, NONE, terms)
+    if choice == Choice.SWAP_BOTH:
+        row["beside"] = row["other_node"]
+        row["spare_beside"] = standins.in_place_of(w, row["beside"], job, row["spare"], terms)
+    if choice == Choice.BORROW:
+        row["lender"] = standins.lender(w, job, terms)
+        row["spare"] = standins.lent_node(w, row["lender"], job, terms)
+        w.jobs[row["lender"]]["handled"] = trouble
+    _promise(w, trouble, True)
+
+
+@compiled
+def _promise(w: Tables, trouble: int, promised: bool) -> None:
+    """Let no other plan have the nodes that stand in, or let them be free for others again."""
+    row = w.troubles[trouble]
+    if row["spare"] != NONE:
+        w.nodes[row["spare"]]["promised"] = promised
+    if row["spare_beside"] != NONE:
+        w.nodes[row["spare_beside"]]["promised"] = promised
 
 
 @compiled
@@ -100,7 +130,7 @@ def go_on(w: Tables, trouble: int, causes: Array) -> None:
         until_s = row["ordered_s"] + _deadline_s(w, trouble)
         done = _is_done(w, trouble)
         if not done and now_s < until_s and not _has_failed(w, trouble):
-            surrogate.look_later(w, trouble, min(_look_s(w, trouble), until_s - now_s))
+            surrogate.look_later(w, trouble, min(surrogate.LOOK_S, until_s - now_s))
             return
         if not done and not optional:
             break
@@ -111,8 +141,6 @@ def go_on(w: Tables, trouble: int, causes: Array) -> None:
 @compiled
 def _first(w: Tables, trouble: int) -> int:
     row = w.troubles[trouble]
-    if row["choice"] == Choice.ESCALATE:
-        return Step.PERSON.value
     if row["choice"] in _MOVES:
         return Step.CORDON.value
     return Step.SAVE.value if row["save"] else _after_save(row["choice"])
@@ -120,18 +148,38 @@ def _first(w: Tables, trouble: int) -> int:
 
 @compiled
 def _count_acts(w: Tables, trouble: int) -> int:
-    """Return how many steps a plan orders."""
+    """Return how many actions a plan's steps are, as a plan in life has them."""
     row = w.troubles[trouble]
     choice = row["choice"]
-    if choice == Choice.ESCALATE:
-        return 0
     count = 1 if row["save"] else 0
     if choice == Choice.CHECKPOINT:
         return count
-    count += 1
-    if choice in _MOVES or choice == Choice.REBOOT:
+    count += _acts_of(w, trouble, Step.START.value)
+    if choice in _MOVES:
+        count += _acts_of(w, trouble, Step.CORDON.value)
+    if choice == Choice.REBOOT:
         count += 1
     return count + 1 if choice == Choice.SWAP_AND_REPAIR else count
+
+
+@compiled
+def _acts_of(w: Tables, trouble: int, stage: int) -> int:
+    """Return how many actions a step is.
+
+    A free node is kept as a spare and each node cordoned by an action of its own; a job that is
+    rebooted under starts again by the same action; one that shrinks was saved by another.
+    """
+    row = w.troubles[trouble]
+    choice, count = row["choice"], 1
+    if stage == Step.CORDON:
+        if row["beside"] != NONE:
+            count += 1 + menu.adds_spare(w, row["spare_beside"])
+        return count + (menu.adds_spare(w, row["spare"]) if choice in _SWAPS else 0)
+    if stage == Step.START and choice == Choice.REBOOT:
+        return 0
+    if stage == Step.START and choice == Choice.SHRINK:
+        return 1 + menu.saves(w, row["subject"])
+    return count
 
 
 @compiled
@@ -166,18 +214,7 @@ def _deadline_s(w: Tables, trouble: int) -> float:
         return _SAVE_S
     if row["stage"] == Step.HALT:
         return _BOOT_S
-    if row["stage"] == Step.PERSON:
-        return math.inf
     return _SWAP_S if row["choice"] in _MOVES else _START_S
-
-
-@compiled
-def _look_s(w: Tables, trouble: int) -> float:
-    """Return after what time a step's effect is looked for again."""
-    row = w.troubles[trouble]
-    if row["stage"] != Step.PERSON:
-        return surrogate.LOOK_S
-    return float(row["person_s"] - w.core[0]["now_s"])
 
 
 @compiled
@@ -185,11 +222,9 @@ def _order(w: Tables, trouble: int, causes: Array) -> bool:
     """Give the order of a plan's step; say whether the scheduler took it."""
     row, core = w.troubles[trouble], w.core[0]
     job, stage = row["subject"], row["stage"]
-    if stage == Step.PERSON:
-        _page(w, trouble)
-        return True
     if w.jobs[job]["number"] != row["subject_number"]:
         return False
+    count = _acts_of(w, trouble, stage)
     if stage == Step.CORDON:
         _take_out(w, row["at"], row["order"])
         if row["beside"] != NONE:
@@ -201,34 +236,31 @@ def _order(w: Tables, trouble: int, causes: Array) -> bool:
     elif stage == Step.HALT:
         if not w.nodes[row["at"]]["up"]:
             return False
-        _count_unsaved(w, trouble)
+        order_log.count_unsaved(w, trouble)
         verbs.stop(w, job)
         w.nodes[row["at"]]["out_s"] = core["now_s"]
         verbs.reboot(w, row["at"])
     elif stage == Step.REBOOT:
         _reboot(w, row["at"])
     else:
-        _count_unsaved(w, trouble)
+        order_log.count_unsaved(w, trouble)
         if not _order_start(w, trouble, causes):
             return False
         w.orders[row["order"]]["spares"] = placement.count_spares(w, len(w.nodes))
-    core["acts_s"][core["acts"] % ACTS] = core["now_s"]
-    core["acts"] += 1
-    core["acts_due"] -= 1
-    row["acts_due"] -= 1
+    _count_done(w, trouble, count)
     return True
 
 
 @compiled
-def _count_unsaved(w: Tables, trouble: int) -> None:
-    """Write down what a stop loses of a stepping job; SHRINK and TUNE write its state first."""
-    row = w.troubles[trouble]
-    job = w.jobs[row["subject"]]
-    writes = row["choice"] in (Choice.SHRINK, Choice.TUNE)
-    if job["stage"] == Stage.STEPPING and not math.isinf(job["interval_s"]) and not writes:
-        since_s = max(saved_at(w, row["subject"]) - job["save_s"], job["since_s"])
-        lost_s = w.core[0]["now_s"] - since_s
-        w.orders[row["order"]]["unsaved_gpu_s"] += job["given"] * lost_s
+def _count_done(w: Tables, trouble: int, count: int) -> None:
+    """Count actions that were ordered now; a plan may have fewer to come than it began with."""
+    row, core = w.troubles[trouble], w.core[0]
+    for _ in range(count):
+        core["acts_s"][core["acts"] % ACTS] = core["now_s"]
+        core["acts"] += 1
+    count = min(count, row["acts_due"])
+    core["acts_due"] -= count
+    row["acts_due"] -= count
 
 
 @compiled
@@ -239,6 +271,7 @@ def _take_out(w: Tables, node: int, order: int) -> None:
         return
     verbs.take_out(w, node, Hold.AGENT)
     row["out_s"], row["acted_s"] = core["now_s"], core["now_s"]
+    standins.note_taken(w, node)
     row["order"] = order
     w.orders[order]["taken"] += 1
     core["drains"] += 1
@@ -315,7 +348,7 @@ def _still_lends(w: Tables, trouble: int) -> bool:
     return bool(
         there
         and w.nodes[row["spare"]]["held_by"] == row["lender"]
-        and lender["handled"] == NONE
+        and lender["handled"] == trouble
         and ready(w, row["spare"])
     )
 
@@ -350,43 +383,10 @@ def _reboot(w: Tables, node: int) -> None:
 
 
 @compiled
-def _page(w: Tables, trouble: int) -> None:
-    """Call a person, who comes after a drawn time."""
-    row, core = w.troubles[trouble], w.core[0]
-    luck = blame.luck_of_person(w, trouble)
-    times = _PERSON_LO + (_PERSON_HI - _PERSON_LO) * luck
-    row["paged"] = True
-    row["person_s"] = whole(core["now_s"] + w.site[0]["people_s"] * times)
-    core["pages"] += 1
-    w.jobs[row["subject"]]["paged"] += 1
-
-
-@compiled
-def _mend(w: Tables, trouble: int) -> None:
-    """Let the person who has come mend all that troubles the job, and start it if it stands."""
-    row = w.troubles[trouble]
-    row["person_s"] = math.inf
-    job = row["subject"]
-    at = w.jobs[job]
-    for other in range(w.core[0]["troubles_n"]):
-        its = w.troubles[other]
-        same = its["job"] == job and its["number"] == row["subject_number"]
-        if its["open"] and same and its["fault"] != NONE:
-            effects.mend(w, its["fault"])
-    if at["number"] != row["subject_number"]:
-        return
-    at["paged"] -= 1
-    if at["stage"] == Stage.HUNG:
-        jobs.end_processes(w, job)
-    if at["phase"] == Phase.STOPPED and at["handled"] == NONE:
-        queue.requeue(w, job)
-
-
-@compiled
 def _has_failed(w: Tables, trouble: int) -> bool:
-    """Say whether a start that was ordered has failed already."""
+    """Say whether a start that was ordered has failed already, or a job can save nothing more."""
     row = w.troubles[trouble]
-    if row["stage"] != Step.START:
+    if row["stage"] not in (Step.SAVE, Step.START):
         return False
     job = w.jobs[row["subject"]]
     gone = job["number"] != row["subject_number"] or job["phase"] == Phase.COMPLETED
@@ -400,10 +400,6 @@ def _is_done(w: Tables, trouble: int) -> bool:
     stage, done = row["stage"], True  # nobody waits for the reboot of a node that is out
     if stage == Step.CORDON:
         done = w.nodes[row["at"]]["hold"] != Hold.NOBODY
-    elif stage == Step.PERSON:
-        done = w.core[0]["now_s"] >= row["person_s"]
-        if done:
-            _mend(w, trouble)
     elif stage == Step.HALT:
         done = _is_up_again(w, trouble)
     elif stage in (Step.SAVE, Step.START):
@@ -444,10 +440,13 @@ def _finish(w: Tables, trouble: int) -> None:
     core["acts_due"] -= row["acts_due"]
     job = row["subject"]
     there = w.jobs[job]["number"] == row["subject_number"]
-    if row["choice"] != Choice.ESCALATE and there:
+    if there:
         w.jobs[job]["handled"] = NONE
-        if row["choice"] in _IN_PLACE:
+        if row["choice"] in _OF_THE_JOB:
             w.jobs[job]["acted_s"] = core["now_s"]
+    if row["lender"] != NONE and w.jobs[row["lender"]]["handled"] == trouble:
+        w.jobs[row["lender"]]["handled"] = NONE
+    _promise(w, trouble, False)
     if row["choice"] in _MOVES or row["choice"] == Choice.REBOOT:
         _let_rest(w, row["at"], job)
         if row["beside"] != NONE:
@@ -465,27 +464,4 @@ def _let_rest(w: Tables, node: int, job: int) -> None:
     row["acted_s"] = w.core[0]["now_s"]
     if row["hold"] == Hold.AGENT and row["back"] == Back.NOT and blame.has(w, node, job):
         verbs.give_back(w, node)
-
-
-@compiled
-def _log(w: Tables, trouble: int) -> None:
-    """Write down what is ordered."""
-    core, row = w.core[0], w.troubles[trouble]
-    row["order"] = core["orders_n"]
-    core["orders_n"] += 1
-    order = w.orders[row["order"]]
-    order["time_s"], order["ended_s"] = core["now_s"], math.nan
-    order["trouble"], order["choice"], order["worked"] = trouble, row["choice"], False
-    order["node"], order["job"] = row["at"], row["subject_number"]
-    order["other"], order["put"] = row["beside"], row["spare"]
-    order["taken"], order["unsaved_gpu_s"] = 0, 0.0
-    order["back_s"], order["other_back_s"] = math.inf, math.inf
-
-
-@compiled
-def _note(w: Tables, trouble: int) -> None:
-    """Write down how much of the bounds is used, as an order has begun."""
-    row = w.troubles[trouble]
-    order = w.orders[row["order"]]
-    order["out"], order["rack"] = w.core[0]["out"], menu.out_in_rack(w, row["at"])
-    order["spares"] = placement.count_spares(w, len(w.nodes))
+        standins.forget_taken(w, node)

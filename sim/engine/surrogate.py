@@ -117,9 +117,13 @@ def look_later(w: Tables, trouble: int, wait_s: float) -> None:
 
 @compiled
 def rest(w: Tables, trouble: int, wait_s: float) -> None:
-    """Leave a trouble alone for a while, longer each time: a try in vain is not made for ever."""
+    """Leave a trouble alone for a while, longer each time: a try in vain is not made for ever.
+
+    No longer than until a person who was called comes.
+    """
     row = w.troubles[trouble]
     wait_s += LOOK_S * min(row["looks"], _MOST_LOOKS)
+    wait_s = min(wait_s, max(row["person_s"] - w.core[0]["now_s"], LOOK_S))
     row["busy"] = False
     row["looks"] += 1
     look_later(w, trouble, wait_s)
@@ -150,6 +154,7 @@ def bring_back(w: Tables, node: int) -> None:
     if row["back"] == Back.AS_UP:
         core["boots"] += 1
         core["boots_s"] += out_s
+        row["acted_s"] = core["now_s"]
     elif row["crewed"]:
         core["repairs"] += 1
         core["repairs_s"] += out_s
@@ -207,7 +212,7 @@ def _look(w: Tables, trouble: int) -> None:
     if not row["open"] or row["due_s"] > w.core[0]["now_s"]:
         return
     job = row["job"]
-    if row["busy"]:
+    if row["busy"] or row["person_s"] <= w.core[0]["now_s"]:
         _ask(w, trouble)
     elif w.jobs[job]["number"] != row["number"] or w.jobs[job]["phase"] == Phase.COMPLETED:
         _close(w, trouble)
@@ -238,8 +243,8 @@ def _touched(w: Tables, trouble: int) -> bool:
     """Say whether the job hangs, or runs on what broke while it is broken."""
     row = w.troubles[trouble]
     job, fault = row["job"], row["fault"]
-    if w.jobs[job]["stage"] == Stage.HUNG:
-        return not _is_another(w, trouble)
+    if w.jobs[job]["stage"] == Stage.HUNG and not _is_another(w, trouble):
+        return True
     if row["warning"]:
         return w.nodes[row["node"]]["warn"] != NONE and has(w, row["node"], job)
     if fault == NONE or not math.isnan(w.faults[fault]["mended_s"]):
@@ -261,7 +266,8 @@ def _is_another(w: Tables, trouble: int) -> bool:
     row = w.troubles[trouble]
     job = w.jobs[row["job"]]
     if job["struck"] == NONE:
-        return bool(job["troubled"] > 1)
+        behind = _behind(w, row["job"])
+        return bool(job["troubled"] > 1 or (behind != NONE and behind != row["fault"]))
     return bool(job["struck"] != row["fault"])
 
 
@@ -289,6 +295,9 @@ def _close(w: Tables, trouble: int) -> None:
     job = w.jobs[row["job"]]
     if job["number"] == row["number"]:
         job["troubled"] -= 1
+        if not math.isinf(row["person_s"]):
+            job["paged"] -= 1
+    row["person_s"] = math.inf  # nobody needs to come any more
     core["closed"] += 1
     if row["restarts"] + row["moves"] == 0 and not row["paged"]:
         core["idle_closed"] += 1
@@ -360,9 +369,12 @@ def _open_warning(w: Tables, node: int, kind: int) -> None:
 
 @compiled
 def _meet_failed(w: Tables, job: int) -> None:
-    """Open an incident about a job that has failed and of which no other tells."""
+    """Open an incident about a job that has failed; where others tell of it, look at these soon."""
     row = w.jobs[job]
-    if row["phase"] != Phase.STOPPED or row["troubled"] > 0 or row["first"] == NONE:
+    if row["phase"] != Phase.STOPPED or row["first"] == NONE:
+        return
+    if row["troubled"] > 0:
+        _look_soon(w, job)
         return
     fault = _behind(w, job)
     if fault != NONE:
@@ -371,6 +383,20 @@ def _meet_failed(w: Tables, job: int) -> None:
     trouble = _new(w, NONE, job)
     blame_nothing(w, trouble, row["first"], _ALARMS + row["number"] * GPUS + row["restarts"])
     _ask_unless_busy(w, trouble)
+
+
+@compiled
+def _look_soon(w: Tables, job: int) -> None:
+    """Look at a job's incidents in the daemon's next cycle, those left: plans look for themselves.
+
+    An incident that is looked at sooner anyway is left as it is.
+    """
+    core = w.core[0]
+    for trouble in range(core["troubles_n"]):
+        row = w.troubles[trouble]
+        own = row["open"] and row["job"] == job and row["number"] == w.jobs[job]["number"]
+        if own and not row["busy"] and row["due_s"] > core["now_s"] + LOOK_S:
+            look_later(w, trouble, LOOK_S)
 
 
 @compiled

@@ -23,6 +23,14 @@ class Term(IntEnum):
     LEAST_PROBABILITY = 10
     MOST_AN_HOUR = 11
     SPARES_KEPT = 12
+    PRIORITY_SPARES = 13
+    MOST_OUT_SWITCH = 14
+    MOST_UNSAVED_GPU_S = 15
+    MOST_JOB_GPUS = 16  # 0: any
+    MOST_JOB_SHARE = 17
+    PROBATION_S = 18
+    LEMON_AFTER = 19
+    LEMON_SPAN_S = 20
 
 
 class Knob(IntEnum):

@@ -74,10 +74,13 @@ def settle(w: Tables, node: int) -> None:
         _hold_back(w, node)
         return
     power, inlet, heat = watts(w, node, most) if row["up"] else 0.0, row["inlet"], row["heat"]
+    total = 0.0
     for gpu in range(GPUS):
         row["clock"][gpu] = most
         own = power if row["alive"][gpu] else 0.0
         row["goal"][gpu] = inlet + row["resistance"][gpu] * heat * own
+        total += own
+    row["watts"] = total
 
 
 @compiled
@@ -138,7 +141,7 @@ def _hold_back(w: Tables, node: int) -> None:
     row = w.nodes[node]
     kind = w.types[row["type"]]
     dynamic = kind["load_watts"][row["load"]] - kind["idle_watts"]
-    most = most_clock(w, node)
+    most, total = most_clock(w, node), 0.0
     for gpu in range(row["gpus"]):
         path = row["resistance"][gpu] * row["heat"]
         hot = row["celsius"][gpu] >= kind["throttle_celsius"] or row["clock"][gpu] < most
@@ -150,3 +153,5 @@ def _hold_back(w: Tables, node: int) -> None:
         row["clock"][gpu] = clock
         power = watts(w, node, clock) if row["alive"][gpu] and row["up"] else 0.0
         row["goal"][gpu] = row["inlet"] + path * power
+        total += power
+    row["watts"] = total
