@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -12,29 +13,51 @@ from core.types import Severity
 
 _FILE = Path(__file__).with_name("xid.toml")
 
-# What `next` says in words; "" where there is nothing to do.
-NEXT_STEPS: Mapping[str, str] = MappingProxyType(
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What to do next.
+
+    words:  for people; "" where nothing is to be done
+    action: what it comes to in the catalogue of actions (``remediation.catalogue``), "" for none
+    """
+
+    words: str
+    action: str
+
+
+# What `next` comes to. Diagnostics of the vendor run on a node that is out, as a validation does;
+# what only hands or the vendor can do is for people.
+STEPS: Mapping[str, Step] = MappingProxyType(
     {
-        "none": "",
-        "follow_other": "see the error before it",
-        "check_app": "check the application",
-        "restart_app": "restart the application",
-        "reset_gpu": "reset the GPU",
-        "reset_gpu_when_idle": "reset the GPU when it is idle",
-        "reboot_node": "restart the node",
-        "restart_vm": "restart the virtual machine",
-        "field_diagnostics": "run the vendor's field diagnostics",
-        "check_power": "check the power cables",
-        "check_cabling": "check the link's cables",
-        "check_cooling": "check the cooling",
-        "check_fabric_manager": "check the fabric manager's configuration",
-        "restart_fabric_manager": "restart the fabric manager and the jobs",
-        "reset_fabric": "reset the GPUs and switches of the fabric",
-        "update_software": "update driver and firmware",
-        "contact_support": "ask the vendor",
-        "rma": "replace the GPU",
+        "none": Step("", ""),
+        "follow_other": Step("see the error before it", ""),
+        "check_app": Step("check the application", "restart_job"),
+        "restart_app": Step("restart the application", "restart_job"),
+        "reset_gpu": Step("reset the GPU", "reset_gpu"),
+        "reset_gpu_when_idle": Step("reset the GPU when it is idle", "reset_gpu"),
+        "reboot_node": Step("restart the node", "reboot_node"),
+        "restart_vm": Step("restart the virtual machine", "reboot_node"),
+        "field_diagnostics": Step("run the vendor's field diagnostics", "validate_node"),
+        "check_power": Step("check the power cables", "page_person"),
+        "check_cabling": Step("check the link's cables", "page_person"),
+        "check_cooling": Step("check the cooling", "page_person"),
+        "check_fabric_manager": Step("check the fabric manager's configuration", "page_person"),
+        "restart_fabric_manager": Step("restart the fabric manager and the jobs", "page_person"),
+        "reset_fabric": Step("reset the GPUs and switches of the fabric", "reboot_node"),
+        "update_software": Step("update driver and firmware", "page_person"),
+        "contact_support": Step("ask the vendor", "page_person"),
+        "rma": Step("replace the GPU", "quarantine"),
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Whose word a row follows, and of which day."""
+
+    name: str
+    date: date
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +72,16 @@ class Xid:
     origin: str
     workload: str
     next: str
+    source: Source
+    mnemonic: str = ""
+    alone: bool = True
+    context: str = ""
+    why: str = ""
 
     @property
-    def step(self) -> str:
-        """Return the next step in words, "" for none."""
-        return NEXT_STEPS[self.next]
+    def step(self) -> Step:
+        """Return the next step."""
+        return STEPS[self.next]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +96,9 @@ class SXid:
     next: str
 
     @property
-    def step(self) -> str:
-        """Return the next step in words, "" for none."""
-        return NEXT_STEPS[self.next]
+    def step(self) -> Step:
+        """Return the next step."""
+        return STEPS[self.next]
 
 
 def xid(code: int) -> Xid:
@@ -84,6 +112,8 @@ def xid(code: int) -> Xid:
         origin="unused",
         workload="may stop",
         next="contact_support",
+        source=_sources()["gpumedic"],
+        why="the catalogue lacks this code",
     )
 
 
@@ -98,13 +128,23 @@ def sxid(code: int) -> SXid:
 @cache
 def xids() -> Mapping[int, Xid]:
     """Return every code of the catalogue."""
+    names = _read()["mnemonics"]
     return MappingProxyType(
         {
-            code: Xid(code=code, **_fields(entry, without="codes"))
+            code: Xid(
+                code=code,
+                mnemonic=names.get(str(code), ""),
+                **_fields(entry, without="codes") | {"source": _sources()[entry["source"]]},
+            )
             for entry in _read()["xid"]
             for code in entry["codes"]
         }
     )
+
+
+@cache
+def _sources() -> Mapping[str, Source]:
+    return {key: Source(**entry) for key, entry in _read()["sources"].items()}
 
 
 @cache

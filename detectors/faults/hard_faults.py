@@ -12,11 +12,12 @@ from core.target import Target
 from core.topology import Topology
 from core.types import Event, Window
 from detectors.detector import Array, Symptoms
-from detectors.faults.bursts import causes_only, jobs_of_gpus
+from detectors.faults.bursts import BURST_S, causes_only, jobs_of_gpus
 from detectors.faults.counters import Counters
 from detectors.faults.memory import FaultMemory, Row, key_of
+from detectors.faults.recovery import KIND as RECOVERY
 from detectors.faults.recurrence import escalated, suspected
-from detectors.faults.xids import KIND, SWITCH_KIND, code_of, sxid_event, xid_event
+from detectors.faults.xids import KIND, SWITCH_KIND, code_of, recovery_event, sxid_event, xid_event
 
 READ_ONLY = "volume_readonly"
 # What is a fault of hardware, or may be; every other kind of event is passed on as it came.
@@ -26,7 +27,12 @@ FAULT_KINDS = frozenset(
         SWITCH_KIND,
         "ecc_uncorrected",
         "gpu_lost",
+        RECOVERY,
+        "hung_task",
         "link_down",
+        "lockup",
+        "machine_check",
+        "nic_reset",
         "nvlink",
         "oom_kill",
         "pcie_error",
@@ -70,7 +76,12 @@ class HardFaults:
     ) -> tuple[Event, ...]:
         """Return what to make of the events of other sources; those of other kinds as they are."""
         self._memory.forget(now_s)
-        faults = [_rated(event) for event in events if event.kind in FAULT_KINDS]
+        says = self._drivers_word(events)
+        faults = [
+            _rated(event, says.get(event.target, ""))
+            for event in events
+            if event.kind in FAULT_KINDS
+        ]
         said = [event for event, row in self._said(faults, topology) if self._is_due(event, row)]
         return (*(event for event in events if event.kind not in FAULT_KINDS), *said)
 
@@ -93,8 +104,15 @@ class HardFaults:
         for event in sorted(causes, key=lambda each: (each.time_s, str(key_of(each)), each.text)):
             row = self._memory.count(event, event.target.job or job_of.get(event.target.gpu, ""))
             yield escalated(event, row), row
-            for suspicion in suspected(event, row):
+            for suspicion in suspected(event, row, self._memory):
                 yield suspicion, self._memory.see(suspicion)
+
+    def _drivers_word(self, events: Sequence[Event]) -> Mapping[Target, str]:
+        """Return the newest recovery action of each GPU that an Xid here may be about."""
+        first_s = min((event.time_s for event in events), default=0.0)
+        known = sorted(self._memory.recent(RECOVERY, first_s - BURST_S), key=lambda each: each[2])
+        now = [(event.target, event.code) for event in events if event.kind == RECOVERY]
+        return {target: code for target, code, _ in known} | dict(now)
 
     def _is_due(self, event: Event, row: Row) -> bool:
         """Say whether an event of another source is news, and note that it is said."""
@@ -112,15 +130,19 @@ class HardFaults:
         return row is not None
 
 
-def _rated(event: Event) -> Event:
+def _rated(event: Event, recovery: str) -> Event:
     """Return an error code of a log as the catalogue says it, which names node, GPU and next step.
 
     The worse of the source's severity and the catalogue's counts.
     """
     code = code_of(event)
+    if event.kind == RECOVERY:
+        return recovery_event(event.target, event.time_s, event.code)
     if code is None or event.kind not in {KIND, SWITCH_KIND}:
         return event
-    make = xid_event if event.kind == KIND else sxid_event
-    known = make(event.target, event.time_s, code)
+    if event.kind == KIND:
+        known = xid_event(event.target, event.time_s, code, recovery)
+    else:
+        known = sxid_event(event.target, event.time_s, code)
     worse = max((event.severity, known.severity), key=lambda severity: severity.rank)
     return replace(known, severity=worse)

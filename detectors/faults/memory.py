@@ -79,6 +79,19 @@ class FaultMemory:
             if of == kind and row.last_s >= since_s:
                 yield target, code, row.last_s
 
+    def most_beside(self, event: Event, since_s: float) -> int:
+        """Return how often another GPU of the node has had the same fault since, at most."""
+        return max(
+            (
+                row.count(since_s)
+                for (target, kind, code), row in self.rows.items()
+                if target.gpu
+                and target != event.target
+                and (target.node, kind, code) == (event.target.node, event.kind, event.code)
+            ),
+            default=0,
+        )
+
     def forget(self, now_s: float) -> None:
         """Drop what is older than a day, and the oldest of too many.
 

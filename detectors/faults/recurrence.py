@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from core.types import Event, Severity
-from detectors.faults.catalogue import xids
+from detectors.faults.catalogue import xid, xids
 from detectors.faults.ladder import of_program
-from detectors.faults.memory import DAY_S, SAME_S, Row
+from detectors.faults.memory import DAY_S, SAME_S, FaultMemory, Row
 from detectors.faults.xids import KIND, code_of
 from detectors.words import duration
 
@@ -86,14 +86,19 @@ def escalated(event: Event, row: Row) -> Event:
     return event
 
 
-def suspected(event: Event, row: Row) -> Iterator[Event]:
-    """Yield the suspicion that a GPU is broken on which programs fail again and again."""
+def suspected(event: Event, row: Row, memory: FaultMemory) -> Iterator[Event]:
+    """Yield the suspicion that a GPU is broken on which programs fail again and again.
+
+    Not for what the vendor ignores, which a program can do all day; nor where another GPU of the
+    node has half as many of the code: then it goes where the program goes.
+    """
     code = code_of(event)
     if event.kind != KIND or code is None or not (of_program(code) and event.target.gpu):
         return
     since_s = event.time_s - DAY_S - SAME_S
     times, jobs = row.count(since_s), len(row.jobs_since(since_s))
-    if jobs >= SUSPECT_JOBS or times >= SUSPECT_TIMES:
+    often = jobs >= SUSPECT_JOBS or times >= SUSPECT_TIMES
+    if often and not _goes_with_program(event, times, memory.most_beside(event, since_s)):
         by = f"in {jobs} jobs" if jobs >= SUSPECT_JOBS else f"{times} times"
         text = (
             f"Xid {code} on {event.target} {by} within a day and not on its peers: "
@@ -101,3 +106,7 @@ def suspected(event: Event, row: Row) -> Iterator[Event]:
         )
         severity = Severity.CRITICAL if jobs >= SUSPECT_JOBS else Severity.WARNING
         yield Event(event.target, event.time_s, SUSPECT, event.code, text, severity)
+
+
+def _goes_with_program(event: Event, times: int, beside: int) -> bool:
+    return xid(int(event.code)).severity is Severity.INFO or 2 * beside >= times

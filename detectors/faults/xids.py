@@ -6,30 +6,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from core.target import Target
-from core.types import Event, Floats, Window
-from detectors.faults.catalogue import SXid, Xid, sxid, xid
+from core.types import Event, Floats, Severity, Window
+from detectors.faults.catalogue import sxid, xid
+from detectors.faults.recovery import KIND as RECOVERY
+from detectors.faults.recovery import RECOVERY_STEPS, action_of
 
 KIND = "xid"
 SWITCH_KIND = "sxid"
 MASK = NDArray[np.bool_]
 
 
-def xid_event(target: Target, time_s: float, code: int) -> Event:
-    """Make the event of an Xid on a GPU."""
-    known = xid(code)
-    return Event(target, time_s, KIND, str(code), say(target, known), known.severity)
+def xid_event(target: Target, time_s: float, code: int, recovery: str = "") -> Event:
+    """Make the event of an Xid on a GPU.
+
+    recovery: the driver's recovery action (``recovery.RECOVERY_ACTIONS``), "" where not known
+    """
+    known, step = xid(code), action_of(code, recovery).words
+    text = f"Xid {code} on {target}: {known.meaning}{_after(step)}"
+    return Event(target, time_s, KIND, str(code), text, known.severity)
+
+
+def recovery_event(target: Target, time_s: float, action: str) -> Event:
+    """Make the event of a driver that says what its GPU needs; as bad as an Xid that needs it."""
+    step = RECOVERY_STEPS.get(action)
+    text = f"the driver's recovery action for {target}: {step.words if step else action}"
+    severity = Severity.CRITICAL if step else Severity.INFO
+    return Event(target, time_s, RECOVERY, action, text, severity)
 
 
 def sxid_event(target: Target, time_s: float, code: int) -> Event:
     """Make the event of an NVSwitch's error; ``target`` is its node."""
     known = sxid(code)
-    text = f"SXid {code} on {target}: {known.meaning}{_step(known)}"
+    text = f"SXid {code} on {target}: {known.meaning}{_after(known.step.words)}"
     return Event(target, time_s, SWITCH_KIND, str(code), text, known.severity)
-
-
-def say(target: Target, known: Xid) -> str:
-    """Say what happened and what to do next."""
-    return f"Xid {known.code} on {target}: {known.meaning}{_step(known)}"
 
 
 def code_of(event: Event) -> int | None:
@@ -50,8 +59,8 @@ def turned_xids(window: Window) -> Iterator[Event]:
         yield xid_event(window.targets[row], float(window.time_s[column + 1]), code)
 
 
-def _step(known: Xid | SXid) -> str:
-    return f"; {known.step}" if known.step else ""
+def _after(step: str) -> str:
+    return f"; {step}" if step else ""
 
 
 def _carried(value: Floats) -> tuple[Floats, MASK]:
