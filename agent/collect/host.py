@@ -2,7 +2,9 @@
 
 import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,11 +24,39 @@ IB_ACTIVE = "4"
 
 # The same rules as core.exporters has for node_exporter. Memory-backed file systems come and go
 # with containers and count only when they are named.
-_NO_PORT = re.compile(r"lo|veth.*|docker.*|cni.*|br-.*|ifb\d+|dummy\d+")
-_NETWORK_FS = frozenset({"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cifs", "wekafs"})
+NO_PORT = re.compile(r"lo|veth.*|docker.*|cni.*|br-.*|ifb\d+|dummy\d+")
+NETWORK_FS = frozenset({"nfs", "nfs4", "lustre", "gpfs", "beegfs", "ceph", "cifs", "wekafs"})
 _IMAGE_FS = frozenset({"squashfs", "iso9660", "erofs"})  # read-only images are always full
 
 Part = Callable[[], Iterator[Reading]]
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """One line of ``/proc/self/mounts``; ``kind`` is the file system's, such as ``nfs4``."""
+
+    device: str
+    path: str
+    kind: str
+    options: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Volume:
+    """What a file system said of itself, and how long it took to say so."""
+
+    target: Target
+    found: os.statvfs_result
+    took_s: float
+
+
+def mounts(proc: Path) -> tuple[Mount, ...]:
+    """Return what this process sees mounted; OSError where that cannot be read."""
+    lines = (line.split() for line in (proc / "self/mounts").read_text().splitlines())
+    return tuple(
+        Mount(device, _unescaped(path), kind, frozenset(options.split(",")))
+        for device, path, kind, options, *_ in lines
+    )
 
 
 class HostReader:
@@ -49,15 +79,10 @@ class HostReader:
         self.target = Target(node=node)
         self._clock, self._proc, self._sys = clock, proc, sys
         self._volumes = tuple(volumes)
-        self._statvfs: Patience[os.statvfs_result] = Patience(VOLUME_DEADLINE_S)
+        self._statvfs: Patience[tuple[os.statvfs_result, float]] = Patience(VOLUME_DEADLINE_S)
         self._cpu: tuple[float, float, float] | None = None  # when, busy and all ticks
         self._cpu_ratio: float | None = None
-
-    def snapshot(self) -> Snapshot:
-        """Read everything once; blocks for 2 s at most, where a volume does not answer."""
-        readings: list[Reading] = []
-        problems: list[Problem] = []
-        parts: dict[str, Part] = {
+        self.parts: Mapping[str, Part] = {
             "cpu": self._cpu_used,
             "memory": self._memory,
             "open_files": self._open_files,
@@ -66,13 +91,19 @@ class HostReader:
             "ports": self._ports,
             "infiniband": self._infiniband,
         }
-        for part, read in parts.items():
+
+    def snapshot(self) -> Snapshot:
+        """Read everything once; blocks for 2 s at most, where a volume does not answer."""
+        readings: list[Reading] = []
+        problems: list[Problem] = []
+        for part, read in self.parts.items():
             try:
                 readings += read()
             except (OSError, ValueError, KeyError, IndexError, ZeroDivisionError) as error:
                 text = f"reading this machine's {part}: {error!r}. It is left out."
                 problems.append(Problem(self.name, f"host_{part}", text))
-        readings += self._used_volumes(problems)
+        for volume in self.volumes(problems):
+            readings += _of_volume(volume.target, volume.found)
         return Snapshot((Reading("node_up", self.target, 1.0), *readings), tuple(problems))
 
     def _node(self, metric: str, value: float) -> Reading:
@@ -121,7 +152,7 @@ class HostReader:
 
     def _ports(self) -> Iterator[Reading]:
         for port in sorted((self._sys / "class/net").iterdir()):
-            if port.is_dir() and not _NO_PORT.fullmatch(port.name):
+            if port.is_dir() and not NO_PORT.fullmatch(port.name):
                 yield from self._port(port)
 
     def _port(self, port: Path) -> Iterator[Reading]:
@@ -151,48 +182,55 @@ class HostReader:
                 if (count := _number(port / "counters" / file)) is not None:
                     yield Reading(metric, target, count * factor)
 
-    def _used_volumes(self, problems: list[Problem]) -> Iterator[Reading]:
+    def volumes(self, problems: list[Problem]) -> Iterator[Volume]:
         """Ask every volume at once; one that hangs is a Problem until it answers again."""
-        volumes = self._volumes or self._mounted(problems)
-        found = self._statvfs.wait_for({volume: partial(os.statvfs, volume) for volume in volumes})
-        for volume, result in found.items():
+        wanted = self._volumes or self._mounted(problems)
+        found = self._statvfs.wait_for({path: partial(_timed_statvfs, path) for path in wanted})
+        for path, result in found.items():
             if isinstance(result, Stuck):
-                text = f"{volume}: {result}. See whether its file server is up."
+                text = f"{path}: {result}. See whether its file server is up."
                 problems.append(Problem(self.name, "volume_hung", text))
             elif isinstance(result, Exception):
-                text = f"{volume}: {result}. Check host.volumes."
+                text = f"{path}: {result}. Check host.volumes."
                 problems.append(Problem(self.name, "volume_unreadable", text))
             else:
-                yield from self._volume(Target(node=self.target.node, volume=volume), result)
-
-    def _volume(self, target: Target, found: os.statvfs_result) -> Iterator[Reading]:
-        if found.f_blocks:
-            # As df counts: blocks kept for root are not available, so they count as used.
-            yield Reading("volume_used_ratio", target, 1 - found.f_bavail / found.f_blocks)
-        if found.f_files:
-            yield Reading("volume_inodes_used_ratio", target, 1 - found.f_ffree / found.f_files)
-        yield Reading("volume_readonly", target, float(bool(found.f_flag & os.ST_RDONLY)))
+                yield Volume(Target(node=self.target.node, volume=path), *result)
 
     def _mounted(self, problems: list[Problem]) -> tuple[str, ...]:
         """Return one mount point of each file system that holds data, the shortest path of it."""
         try:
             lines = self._text("filesystems").splitlines()
             on_disk = {line.strip() for line in lines if not line.startswith("nodev")}
-            mounts = [line.split() for line in self._text("self/mounts").splitlines()]
+            mounted = mounts(self._proc)
         except OSError as error:
             text = f"listing this machine's volumes: {error}. Name them in host.volumes."
             problems.append(Problem(self.name, "host_volumes", text))
             return ()
-        wanted = (on_disk | _NETWORK_FS) - _IMAGE_FS
+        wanted = (on_disk | NETWORK_FS) - _IMAGE_FS
         shortest: dict[str, str] = {}
-        for device, path, kind, *_ in mounts:
-            plain = _unescaped(path)
-            if kind in wanted and len(plain) < len(shortest.get(device, plain + " ")):
-                shortest[device] = plain
+        for mount in mounted:
+            known = shortest.get(mount.device, mount.path + " ")
+            if mount.kind in wanted and len(mount.path) < len(known):
+                shortest[mount.device] = mount.path
         return tuple(sorted(shortest.values()))
 
     def _text(self, name: str) -> str:
         return (self._proc / name).read_text()
+
+
+def _timed_statvfs(path: str) -> tuple[os.statvfs_result, float]:
+    began_s = time.monotonic()
+    found = os.statvfs(path)
+    return found, time.monotonic() - began_s
+
+
+def _of_volume(target: Target, found: os.statvfs_result) -> Iterator[Reading]:
+    if found.f_blocks:
+        # As df counts: blocks kept for root are not available, so they count as used.
+        yield Reading("volume_used_ratio", target, 1 - found.f_bavail / found.f_blocks)
+    if found.f_files:
+        yield Reading("volume_inodes_used_ratio", target, 1 - found.f_ffree / found.f_files)
+    yield Reading("volume_readonly", target, float(bool(found.f_flag & os.ST_RDONLY)))
 
 
 def _needed(path: Path) -> float:

@@ -1,6 +1,7 @@
 """Calls that may never return, such as into a dead file server or a driver: waited for briefly."""
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from typing import Generic, TypeVar
@@ -13,11 +14,18 @@ class Stuck(Exception):
 
 
 class Patience(Generic[T]):
-    """Runs named calls, each in a thread of its own, and waits for all of them together."""
+    """Runs named calls, each in a thread of its own, and waits for all of them together.
 
-    def __init__(self, deadline_s: float) -> None:
+    own_s: deadlines of calls that have one of their own, by name; it may change between waits
+    """
+
+    def __init__(self, deadline_s: float, own_s: Mapping[str, float] | None = None) -> None:
         self.deadline_s = deadline_s
+        self.own_s = own_s or {}
         self._running: dict[str, Future[T]] = {}
+
+    def _limit_s(self, name: str) -> float:
+        return self.own_s.get(name, self.deadline_s)
 
     def wait_for(self, calls: Mapping[str, Callable[[], T]]) -> dict[str, T | Exception]:
         """Return each call's result, or the exception it raised, or ``Stuck``.
@@ -38,11 +46,14 @@ class Patience(Generic[T]):
         self._running |= {name: _started(work) for name, work in calls.items()}
 
     def _wait(self, names: Iterable[str]) -> None:
-        wait([self._running[name] for name in names], timeout=self.deadline_s)
+        began_s = time.monotonic()
+        for name in sorted(names, key=self._limit_s):
+            left_s = began_s + self._limit_s(name) - time.monotonic()
+            wait([self._running[name]], timeout=max(0.0, left_s))
 
     def _taken(self, name: str) -> T | Exception:
         if not self._running[name].done():
-            return Stuck(f"no answer within {self.deadline_s:g} s")
+            return Stuck(f"no answer within {self._limit_s(name):g} s")
         future = self._running.pop(name)
         error = future.exception()
         return error if isinstance(error, Exception) else future.result()

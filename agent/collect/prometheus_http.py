@@ -154,6 +154,10 @@ class PrometheusHttp:
             lambda: self._client.custom_query_range(fresh, start, end, step, params=params),
         )
 
+    def instant(self, expression: str, cut: Cut) -> Answer:
+        """Evaluate an expression now."""
+        return self._ask(cut, lambda: self._client.custom_query(expression))
+
     def names(self, cut: Cut) -> Answer:
         """List the metric names there are."""
         return self._ask(cut, lambda: self._client.get_label_values("__name__"))

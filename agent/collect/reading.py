@@ -4,12 +4,14 @@ import asyncio
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
 
 from agent.collect.labels import own_labels
 from core.clock import Clock
+from core.details import DETAILS
 from core.exporters import OWN_PREFIX
 from core.ports import Collected, Problem, Query
 from core.target import Target
@@ -17,29 +19,50 @@ from core.types import Window
 from core.units import CATALOG
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+Labels = tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """One value of one metric on one target, in the metric's base unit."""
+    """One value of one metric on one target, in the metric's base unit.
+
+    labels: what tells readings of one metric on one target apart, such as a link's number
+    """
 
     metric: str
     target: Target
     value: float
+    labels: Labels = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A reading that could not be had, and why; ``*`` in the metric: all that begin so."""
+
+    metric: str
+    target: Target
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What could be read at one moment, and what could not."""
+    """What could be read at one moment, and what could not.
+
+    missing: single readings, which no one need act on; a problem somebody should
+    """
 
     readings: tuple[Reading, ...]
     problems: tuple[Problem, ...] = ()
+    missing: tuple[Missing, ...] = ()
 
 
 class Reader(Protocol):
     """Something that can be read now; a part that cannot is a Problem, nothing is raised."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Return the name in messages."""
+        ...
 
     def snapshot(self) -> Snapshot:
         """Read everything once; blocks for as long as the slowest part's deadline."""
@@ -89,8 +112,7 @@ def exposition(readings: Iterable[Reading]) -> str:
 
 def sample(name: str, labels: Mapping[str, str], value: float) -> str:
     """Return one line of the text format, without its end."""
-    inside = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-    return f"{name}{{{inside}}} {_number(value)}"
+    return f"{name}{{{_inside(labels.items())}}} {_number(value)}"
 
 
 def _family(metric: str, readings: Iterable[Reading]) -> str:
@@ -99,12 +121,25 @@ def _family(metric: str, readings: Iterable[Reading]) -> str:
 
 def _lines(metric: str, readings: Iterable[Reading]) -> Iterator[str]:
     name = OWN_PREFIX + metric
-    known = CATALOG.get(metric)
+    known = CATALOG.get(metric) or DETAILS.get(metric)
     if known is not None:
         yield f"# HELP {name} {known.text}"
     yield f"# TYPE {name} {'counter' if metric.endswith('_total') else 'gauge'}"
     for reading in readings:
-        yield sample(name, own_labels(reading.target), reading.value)
+        inside = _of_target(reading.target)
+        if reading.labels:
+            more = _inside(reading.labels)
+            inside = f"{inside},{more}" if inside else more
+        yield f"{name}{{{inside}}} {_number(reading.value)}"
+
+
+@lru_cache(maxsize=4096)  # a page has hundreds of readings of each target
+def _of_target(target: Target) -> str:
+    return _inside(own_labels(target).items())
+
+
+def _inside(labels: Iterable[tuple[str, str]]) -> str:
+    return ",".join(f'{key}="{_escaped(text)}"' for key, text in labels)
 
 
 def _escaped(text: str) -> str:

@@ -1,0 +1,178 @@
+"""A real Slurm with a real training on it, to be broken: gpumedic heals it as a site's own."""
+
+import getpass
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+from agent.lab.real import LOSSES
+from agent.lab.slurm import SlurmLab, SlurmLabSettings, free_ports
+from agent.launch.node import JOBSIDE
+from core.errors import InputError
+from core.target import Target
+from detectors.progress.hang import KNOWN_SAVED
+
+TRAINING = Path(__file__).with_name("training.py")
+SPARES = "gpumedic_spares"
+STEPPING_S = 120.0  # importing torch takes 20 s where each process has a quarter of a core
+SAVE_EVERY, PACE_S = 10, 0.2
+LEFT_S = 300.0
+# The first seen saves nothing yet, and the last may be seen a look later.
+SEEN_SAVES = KNOWN_SAVED + 2
+MOST_STARTS, EXCERPT = 50, 600
+ENDED = ("FAILED", "COMPLETED", "CANCELLED", "NODE_FAIL", "TIMEOUT")
+# As a site's own: one task a node, and what differs between two starts is read from Slurm. Each
+# start has a port of its own, for an orphan may hold the one from before. The step asks for no GPUs
+# of the job's, as it computes without: now and then Slurm 22.05.8 starts a step of a job that lost
+# a node with "gres/gpu: _step_get_gres_cnt node offset invalid", and the job fails.
+_SCRIPT = """#!/bin/bash
+#SBATCH --job-name=training --gres=gpu:8 --ntasks-per-node=1 --requeue --open-mode=append
+export MASTER_ADDR=127.0.0.1 MASTER_PORT=$(({port} + ${{SLURM_RESTART_COUNT:-0}} % {starts}))
+export GLOO_SOCKET_IFNAME=lo PYTHONPATH={paths} WORLD_SIZE=$SLURM_JOB_NUM_NODES
+srun --gres=none --nodes="$WORLD_SIZE" --ntasks="$WORLD_SIZE" --kill-on-bad-exit=1 \\
+  bash -c 'RANK=$SLURM_PROCID exec "$0" "$@"' {train}
+"""
+
+
+FAULTS: Mapping[str, str] = {
+    "kill-node": "all that runs on the job's second node is killed at once, slurmd first",
+    "kill-slurmd": "slurmd on the job's second node is killed; its rank lives on, an orphan",
+    "kill-rank": "one rank is killed (SIGKILL)",
+    "hang": "one rank is stopped (SIGSTOP), once the training's checkpoints are known",
+    "torn-checkpoint": "half of the newest checkpoint is cut away, and a rank is killed",
+    "two-nodes": "both of the job's nodes are killed at once",
+    "node-returns": "the job's second node is killed, and answers again when the job has left",
+}
+
+
+class SlurmTraining:
+    """A training on two nodes, and as many spares as the fault needs.
+
+    at: for everything of the cluster and the training; a path of Slurm's must not be long
+    """
+
+    name = "slurm"
+    faults = FAULTS
+
+    def __init__(self, at: Path, fault: str = "kill-node") -> None:
+        self.folder = at / "training"
+        self.job = ""
+        two = fault == "two-nodes"
+        self._spares = ("n3", "n4") if two else ("n3",)
+        # Slurm takes both for down at one time; by their silence they are known one after the other
+        self._silent_after = "30s" if two else "2s"
+        settings = SlurmLabSettings(nodes=2 + len(self._spares), cred_expire_s=120)
+        self.lab = SlurmLab(at / "slurm", settings)
+
+    def start(self) -> None:
+        """Start the cluster and the training; return once it steps and has a checkpoint."""
+        self.folder.mkdir(parents=True)
+        self.lab.folder.mkdir(parents=True)
+        self.lab.start()
+        self.lab.run(
+            *("scontrol", "create", "reservation", f"ReservationName={SPARES}"),
+            *("StartTime=now", "Duration=UNLIMITED", f"Users={getpass.getuser()}"),
+            *("Flags=IGNORE_JOBS", f"Nodes={','.join(self._spares)}"),
+        )
+        comment = f"gpumedic: nodes=1-4 checkpoint={self._checkpoints} steps={self.folder / LOSSES}"
+        out = f"--output={self.folder / 'out.txt'}"
+        self.job = self.lab.submit(self._script(), "--nodes=2", f"--comment={comment}", out)
+        self.lab.wait_for(self._stepping, within_s=STEPPING_S)
+
+    def settings(self) -> Mapping[str, Any]:
+        """Return the controller's settings: the scheduler's, and what makes the loop quick."""
+        return {
+            "scheduler": {"backend": "slurm"},
+            "slurm": {"conf": str(self.lab.conf), "silent_after": self._silent_after},
+            "guards": {"max_ratio_out": 0.5},
+        }
+
+    def inject(self, fault: str) -> Target:
+        """Break it, for real; return what was hit."""
+        _, nodes = self.lab.job(self.job)
+        hit = Target(node=nodes[-1])
+        match fault:
+            case "kill-node":
+                self.lab.kill_node(hit.node)
+            case "node-returns":
+                self.lab.kill_node(hit.node)
+                Thread(target=self._return_later, args=(hit.node,), daemon=True).start()
+            case "kill-slurmd":
+                self.lab.kill_slurmd(hit.node)
+            case "kill-rank":
+                return self._signal(hit.node, signal.SIGKILL)
+            case "hang":
+                self._saved_more(SEEN_SAVES)
+                return self._signal(hit.node, signal.SIGSTOP)
+            case "two-nodes":
+                self.lab.kill_node(*nodes)
+            case "torn-checkpoint":
+                newest = max(self._checkpoints.glob("step-*.pt"), key=_step)
+                os.truncate(newest, newest.stat().st_size // 2)
+                return self._signal(hit.node, signal.SIGKILL)
+            case _:
+                raise InputError(f"Breaking {fault!r}: know {', '.join(self.faults)}.")
+        return hit
+
+    def stop(self) -> None:
+        """End everything that was started."""
+        self.lab.stop()
+
+    def _return_later(self, node: str) -> None:
+        """Start a node's slurmd again once its job runs without it."""
+        try:
+            self.lab.wait_for(lambda: self._runs_without(node), within_s=LEFT_S)
+            self.lab.revive(node)
+        except InputError:  # it was stopped meanwhile, or never healed: the node stays away
+            return
+
+    def _runs_without(self, node: str) -> bool:
+        state, nodes = self.lab.job(self.job)
+        return state == "RUNNING" and node not in nodes
+
+    def _signal(self, node: str, number: signal.Signals) -> Target:
+        """Send a signal to the rank on a node."""
+        for pid in self.lab.processes(node):
+            line = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if os.fsencode(TRAINING) in line and os.fsencode(sys.executable) in line[:1]:
+                os.kill(pid, number)
+                return Target(node=node, job=self.job)
+        raise InputError(f"Breaking a rank on {node}: there is none. See {self.folder}/out.txt.")
+
+    @property
+    def _checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    def _saved_more(self, count: int) -> None:
+        """Wait until so many more checkpoints are there: how long one takes is known from then."""
+        wanted = self._saves() + count
+        self.lab.wait_for(lambda: self._saves() >= wanted, within_s=STEPPING_S)
+
+    def _saves(self) -> int:
+        return len(list(self._checkpoints.glob("step-*.pt")))
+
+    def _stepping(self) -> bool:
+        """Say whether there is a checkpoint; InputError where the training has ended instead."""
+        if (state := self.lab.job(self.job)[0]) in ENDED:
+            said = (self.folder / "out.txt").read_text(errors="replace")[-EXCERPT:]
+            raise InputError(f"Starting the training: it is {state}. It wrote: {said}")
+        return self._saves() > 0
+
+    def _script(self) -> str:
+        words = [sys.executable, str(TRAINING), "--folder", str(self.folder)]
+        words += ["--save-every", str(SAVE_EVERY), "--pace", str(PACE_S)]
+        return _SCRIPT.format(
+            port=free_ports(MOST_STARTS),
+            starts=MOST_STARTS,
+            paths=shlex.quote(str(JOBSIDE)),
+            train=shlex.join(words),
+        )
+
+
+def _step(path: Path) -> int:
+    return int(path.stem.removeprefix("step-"))
