@@ -1,0 +1,68 @@
+"""Asks the launches of a user on this machine, through their control sockets."""
+
+import contextlib
+import json
+import socket
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from agent.launch.control import ENDED, control_folder
+from agent.launch.plan import Asked, Message
+from core.errors import SourceUnavailable
+
+_TIMEOUT_S = 5.0
+
+
+def launches(
+    folder: Path | None = None, *, since: Mapping[Path, int] | None = None
+) -> list[Message]:
+    """Return the status of each; a socket that nobody listens on is removed.
+
+    folder: of the sockets; None: this user's
+    since:  number of the first line of each journal that is wanted, all of one that is not named;
+            None: the newest few
+    """
+    found: list[Message] = []
+    for path in _sockets(folder or control_folder()):
+        where = "/v1/status" if since is None else f"/v1/status?since={since.get(path, 0)}"
+        try:
+            found.append({"control": str(path), **ask(path, "GET", where)})
+        except SourceUnavailable as error:
+            if isinstance(error.__cause__, ConnectionRefusedError):
+                path.unlink(missing_ok=True)
+    return found
+
+
+def ended(folder: Path | None = None) -> list[Message]:
+    """Return the last word of each launch that ended lately: its status, ``code`` and ``text``."""
+    found: list[Message] = []
+    for path in sorted((folder or control_folder()).glob(f"*{ENDED}")):
+        with contextlib.suppress(OSError, ValueError):
+            found.append({"control": str(path).removesuffix(ENDED), **json.loads(path.read_text())})
+    return found
+
+
+def act(path: Path, asked: Asked) -> Message:
+    """Ask for an action; the same key again is answered, not done, again."""
+    return ask(path, "POST", "/v1/actions", asdict(asked))
+
+
+def ask(path: Path, method: str, where: str, body: Message | None = None) -> Message:
+    """Send one request; SourceUnavailable where nobody answers."""
+    text = json.dumps(body).encode() if body is not None else b""
+    head = f"{method} {where} HTTP/1.1\r\nHost: launch\r\nContent-Length: {len(text)}\r\n\r\n"
+    try:
+        with socket.socket(socket.AF_UNIX) as line:
+            line.settimeout(_TIMEOUT_S)
+            line.connect(str(path))
+            line.sendall(head.encode() + text)
+            answer = b"".join(iter(lambda: line.recv(1 << 16), b""))
+        found: Message = json.loads(answer.partition(b"\r\n\r\n")[2])
+    except (OSError, ValueError) as error:
+        raise SourceUnavailable(f"Asking the launch at {path}: {error}.") from error
+    return found
+
+
+def _sockets(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("*") if not path.name.endswith(ENDED))

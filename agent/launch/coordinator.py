@@ -1,0 +1,493 @@
+"""Decides who has which rank, when a generation ends, who goes on with what; does nothing itself.
+
+Events go in, orders come out. A generation is one process group. Where the script asks for its
+place (``gpumedic_job``), a dead rank ends the generation and a standby takes the rank in the next;
+where it does not, the whole group is started again, as torchrun does.
+"""
+
+from collections import Counter
+
+from agent.launch.agreeing import agree
+from agent.launch.environment import process_environment, rank_environment
+from agent.launch.forming import place_of
+from agent.launch.members import Hold, Member, Node, Seat, Stage, Stand
+from agent.launch.plan import End, Kill, Message, Order, Over, Plan, Said, Start, Tell
+from agent.launch.seating import Seating
+from agent.launch.watching import Watching
+
+# So often, for each rank, may the same step fail before it is the step that is at fault: by
+# signals, which the machines may be to blame for, and by errors of the script, which they are not.
+_BY_SIGNAL, _BY_ITSELF = 10, 2
+_STANDBY_FAILURES = 3
+_UNHOOKED_S = 20.0
+_MIB = 1 << 20
+
+
+class Coordinator:
+    """The state of a launch.
+
+    launched: when it began, ns since the epoch: checkpoints of an older launch give way
+    """
+
+    def __init__(self, plan: Plan, launched: int) -> None:
+        self.plan, self.launched = plan, launched
+        self.most_nodes = plan.max_nodes  # that it was started for; the plan's may be changed
+        self.nodes: dict[str, Node] = {}
+        self.known: set[str] = set()  # names of nodes that ever joined
+        self.members: dict[str, Member] = {}
+        self.seating = Seating(plan)
+        self.generation = self.restarts = self.handovers = 0
+        self.stage = Stage.WAITING
+        self.hooked = False
+        self.watching = Watching(plan.hang_s, plan.start_s)
+        self._orders: list[Order] = []
+        self._attempts: Counter[tuple[int, bool]] = Counter()
+        self._began_s = 0.0
+        self._enough_s: float | None = None
+        self.count = 0
+        self._furthest = 0
+        self.released = False  # all steps are done: a rank that ends now is not replaced
+        self.holds: dict[str, Hold] = {}  # by node: it is given no ranks
+        self.answers: dict[str, Message] = {}  # to operators, by key
+        self.floor = 0  # generations up to this one were another coordinator's
+        self.checkpoint: Message | None = None  # what rank 0 said last of the job's checkpoints
+
+    @property
+    def seats(self) -> list[Seat]:
+        """The ranks of the world, in order."""
+        return self.seating.seats
+
+    def take(self) -> list[Order]:
+        """Return the orders since the last call."""
+        orders, self._orders = self._orders, []
+        return orders
+
+    # Nodes
+
+    def node_joined(self, node: Node, now_s: float) -> None:
+        """A supervisor offers its machine."""
+        if not self.nodes:
+            self._began_s = now_s
+        self.nodes[node.name] = node
+        self.known.add(node.name)
+        self.say(f"node {node.name} joined", what="node_joined", node=node.name)
+        if self.stage is not Stage.WAITING:
+            self._refill(now_s)
+        self.tick(now_s)
+
+    def node_lost(self, name: str, now_s: float) -> None:
+        """A supervisor is gone, and with it all that it had started."""
+        if self.stage is Stage.ENDED or self.nodes.pop(name, None) is None:
+            return
+        self.members = {uid: each for uid, each in self.members.items() if each.node != name}
+        self.say(f"node {name} is lost", what="node_lost", node=name)
+        if not self.seating.uses(name):
+            return
+        moved = self.seating.move(name, self.spares())
+        if moved is None and not self.seating.drop(name):
+            self.seating.clear()
+            self._end(1, f"node {name} is lost and too few are left: {len(self.nodes)}")
+            return
+        where = f"its ranks go to {moved}" if moved else f"{len(self.seats)} ranks are left"
+        self.say(where, what="moved", node=name, to=moved or "")
+        self.again(now_s, f"node {name} is lost", step_failed=False)
+
+    def spares(self) -> dict[str, int]:
+        """Return nodes that may be given ranks, with how many standbys are ready there."""
+        return {
+            name: len(self._ready(name))
+            for name in self.nodes
+            if not self.seating.uses(name) and name not in self.holds
+        }
+
+    # Workers
+
+    def on(self, event: Message, now_s: float) -> None:
+        """Take what a worker said or what a node saw of it."""
+        member = self.members.get(event.get("uid", ""))
+        if member is None or self.stage is Stage.ENDED:
+            return
+        match event["kind"]:
+            case "hello":
+                self._hooked(member, now_s)
+                self.tell(member, kind="regroup", generation=self.generation)
+            case "warm":
+                member.stand = Stand.READY
+                self._use_warm(member)
+            case "parked":
+                self._parked(member, event, now_s)
+            case "formed":
+                self._formed(member, event, now_s)
+            case "failed" if event["generation"] == self.generation:
+                member.failed = event["error"]
+                self.watching.failed(member.uid, now_s)
+            case "finished" if event["generation"] == self.generation:
+                member.stand, member.step = Stand.DONE, event["step"]
+                self._release()
+            case "exited":
+                self._exited(member, event, now_s)
+            case "pong":
+                member.ponged_s, member.stack = now_s, tuple(event["stack"])
+            case "raised":
+                member.raised = event["error"]
+            case "stopped":
+                member.stopped = True
+            case "saved" | "note" | "refused":
+                self._told(member, event)
+
+    def _hooked(self, member: Member, now_s: float) -> None:
+        """The script asks for its place: from the first time on, groups are formed by us."""
+        member.hooked = True
+        if not self.hooked:
+            self.hooked = True
+            self.stage = Stage.GATHERING
+            self.watching.begin(now_s)
+
+    def _parked(self, member: Member, event: Message, now_s: float) -> None:
+        member.parked_for, member.stand = event["generation"], Stand.READY
+        member.step, member.valid, member.fresh = event["step"], event["valid"], event["fresh"]
+        member.loaded = event["loaded"]
+        self.nodes[member.node].standby_failures = 0
+        if member.rank is None:
+            size = event.get("memory_bytes", 0)
+            text = f"standby {member.uid} is ready, {size / _MIB:.0f} MiB"
+            self.say(text, uid=member.uid, memory_bytes=size)
+        self._form_if_ready(now_s)
+
+    def _exited(self, member: Member, event: Message, now_s: float) -> None:
+        del self.members[member.uid]
+        code = event["code"]
+        seat = next((each for each in self.seats if each.uid == member.uid), None)
+        why = member.raised or member.killed or event["text"]
+        if seat is None:
+            if member.rank is None:
+                self._standby_ended(member, why, now_s)
+            return
+        if code == 0 and (member.released or not self.hooked):
+            seat.uid, seat.done = None, True
+            if all(each.done for each in self.seats):
+                self._end(0, "every rank is done")
+            return
+        seat.uid = None
+        self.say(
+            f"rank {seat.rank} ended: {why}",
+            what="rank_ended",
+            uid=member.uid,
+            rank=seat.rank,
+            node=member.node,
+            code=code,
+            why=why,
+        )
+        self.again(
+            now_s, f"rank {seat.rank} ended: {why}", by_itself=code > 0 or bool(member.raised)
+        )
+
+    def _standby_ended(self, member: Member, why: str, now_s: float) -> None:
+        node = self.nodes[member.node]
+        if member.stand is Stand.STARTING:
+            node.standby_failures += 1
+        self.say(f"standby {member.uid} ended: {why}", uid=member.uid, node=member.node)
+        if node.standby_failures == _STANDBY_FAILURES:
+            self.say(
+                f"no more standbys on {member.node}: {_STANDBY_FAILURES} ended before they were "
+                "ready. A script must not need its rank before gpumedic_job.Training(...)."
+            )
+        if self.stage is Stage.RUNNING:
+            self._refill(now_s)
+
+    def _told(self, member: Member, event: Message) -> None:
+        """Pass on what a script says, and keep what it says of its checkpoints."""
+        if event["kind"] == "refused":
+            self._end(1, event["error"])
+            return
+        if event["kind"] == "note":
+            self.say(f"rank {member.rank}: {event['text']}", what="note", uid=member.uid)
+            return
+        self.checkpoint, problem = event["checkpoint"], event["checkpoint"]["problem"]
+        if problem:
+            step = event["failed"]
+            self.say(f"no checkpoint of step {step}: {problem}", what="not_saved", step=step)
+        if event.get("fenced"):
+            self._end(1, problem)
+
+    # Generations
+
+    def again(
+        self, now_s: float, why: str, *, by_itself: bool = False, step_failed: bool = True
+    ) -> None:
+        """Go on without whoever was lost: hand over where the script can, restart where not."""
+        if not self.hooked or self.released:
+            self.restart(now_s, why)
+            return
+        known = [each.beat.step for each in self.members.values() if each.beat]
+        self._furthest = max([self._furthest, *known])
+        self._attempts[self._furthest, by_itself] += step_failed
+        failed = self._attempts[self._furthest, by_itself]
+        if failed > len(self.seats) * (_BY_ITSELF if by_itself else _BY_SIGNAL):
+            self._end(1, f"step {self._furthest} failed {failed} times: {why}")
+            return
+        self._regroup(now_s, why)
+
+    def _regroup(self, now_s: float, why: str) -> None:
+        """End the generation; whoever lives parks, and empty seats are filled."""
+        self.generation = max(self.generation, self.floor) + 1
+        self.handovers += 1
+        self.stage = Stage.GATHERING
+        self._orders.append(Over(self.generation))
+        self.say(f"generation {self.generation}: {why}", what="over", generation=self.generation)
+        for member in [*self.members.values()]:
+            member.failed, member.pinged_s, member.ponged_s = "", None, None
+            if self.seated(member) and member.hooked:
+                member.stand = Stand.TOLD
+                self.tell(member, kind="regroup", generation=self.generation)
+            elif member.rank is not None and not self.seated(member):
+                self.kill(member, "its rank was given to another")
+        for seat in self.seats:
+            if seat.uid is None:
+                self._fill(seat, now_s)
+            self.members[seat.uid or ""].rank = seat.rank
+        self.watching.begin(now_s)
+        self._form_if_ready(now_s)
+
+    def restart(self, now_s: float, why: str, *, counts: bool = True) -> None:
+        """Start the whole group again on a fresh rendezvous."""
+        self.restarts += counts
+        self.released = False
+        if self.restarts > self.plan.max_restarts:
+            self._end(1, f"{why}; {self.plan.max_restarts} restarts were allowed")
+            return
+        self.generation = max(self.generation, self.floor) + 1
+        self._orders.append(Over(self.generation))
+        self.say(f"restart {self.restarts}: {why}", what="over", generation=self.generation)
+        for seat in self.seats:
+            if seat.uid is not None:
+                self.kill(self.members[seat.uid], "the group is started again")
+            seat.uid, seat.done = None, False
+        self._seat_all(now_s)
+
+    def _seat_all(self, now_s: float) -> None:
+        self.stage = Stage.GATHERING if self.hooked else Stage.RUNNING
+        self.watching.begin(now_s)
+        for seat in self.seats:
+            self._fill(seat, now_s)
+
+    def _fill(self, seat: Seat, now_s: float) -> None:
+        """Give a rank to a standby of its node, or to a new process where none is there."""
+        standbys = self._ready(seat.node) or self._starting(seat.node)
+        environment = self._environment(seat)
+        if not standbys:
+            member = self._start(seat.node, "rank", now_s, environment)
+        else:
+            member = standbys[0]
+            if member.kind == "wait" and member.stand is Stand.READY:
+                self.tell(member, kind="go", environment=environment)
+                member.stand = Stand.STARTING
+        member.rank, seat.uid, member.since_s = seat.rank, member.uid, now_s
+
+    def _use_warm(self, member: Member) -> None:
+        """Let a warm process run the script: at once where it will wait there for its rank."""
+        if member.rank is None and not self.hooked:
+            return
+        seat = next((each for each in self.seats if each.uid == member.uid), None)
+        self.tell(member, kind="go", environment=self._environment(seat) if seat else {})
+        member.stand = Stand.STARTING
+
+    def _ready(self, node: str) -> list[Member]:
+        return self._standbys(node, Stand.READY)
+
+    def _starting(self, node: str) -> list[Member]:
+        """Return standbys that are not yet ready: still ahead of a process not yet started."""
+        return self._standbys(node, Stand.STARTING) if self.hooked else []
+
+    def _standbys(self, node: str, stand: Stand) -> list[Member]:
+        return [
+            each
+            for each in self.members.values()
+            if each.node == node and each.rank is None and each.stand is stand and not each.killed
+        ]
+
+    def _form_if_ready(self, now_s: float) -> None:
+        """Tell every rank its place and its state once all of them wait for it."""
+        members = [self.members[seat.uid] for seat in self.seats if seat.uid in self.members]
+        if self.stage is not Stage.GATHERING or len(members) < len(self.seats):
+            return
+        if not all(each.stand is Stand.READY and self._has_parked(each) for each in members):
+            return
+        held = {name: node.holdings for name, node in self.nodes.items()}
+        agreed = agree(self.seats, members, held)
+        if agreed.fresh and not members[0].loaded:  # a standby of old knows no newer checkpoint
+            members[0].stand, members[0].since_s = Stand.STARTING, now_s
+            self.tell(members[0], kind="load")
+            return
+        self.stage = Stage.FORMING
+        self.watching.begin(now_s)
+        self.say(
+            f"generation {self.generation}: {len(members)} ranks go on from step {agreed.step}",
+            what="goes_on",
+            generation=self.generation,
+            step=agreed.step,
+            source=agreed.source,
+            takings=[f"{each.shared}/{each.own}" for each in agreed.takings],
+        )
+        connect_s = self.watching.connect_s(self._attempts[agreed.step, False])
+        for seat, member, taking in zip(self.seats, members, agreed.takings, strict=True):
+            member.stand, member.step = Stand.TOLD, agreed.step
+            member.pinged_s = member.ponged_s = None
+            message = place_of(self.seating, seat, taking, agreed)
+            self.tell(
+                member,
+                kind="form",
+                generation=self.generation,
+                launched=self.launched,
+                environment=self._environment(seat),
+                connect_s=connect_s,
+                **message,
+            )
+
+    def _has_parked(self, member: Member) -> bool:
+        return member.fresh or member.parked_for == self.generation
+
+    def _formed(self, member: Member, event: Message, now_s: float) -> None:
+        if event["generation"] != self.generation:
+            return
+        member.stand, member.fresh, member.valid = Stand.IN, False, True
+        if all(each.stand is Stand.IN for each in self.members.values() if self.seated(each)):
+            self.stage = Stage.RUNNING
+            self.watching.begin(now_s, max(0, member.step))
+            self.say(f"generation {self.generation} runs", what="runs", generation=self.generation)
+
+    def go_on(self, now_s: float) -> None:
+        """Coordinate ranks that step already, as another coordinator left them."""
+        self.stage = Stage.RUNNING
+        self.watching.begin(now_s)
+        if self.seats and all(each.done for each in self.seats):
+            self._end(0, "every rank is done")
+        self._release()
+
+    def _release(self) -> None:
+        """Let the ranks leave their steps once every one has done all."""
+        members = [self.members[seat.uid] for seat in self.seats if seat.uid in self.members]
+        if len(members) == len(self.seats) and all(each.stand is Stand.DONE for each in members):
+            for each in members:
+                each.released = self.released = True
+                self.tell(each, kind="release")
+
+    # Time
+
+    def tick(self, now_s: float) -> None:
+        """Do what is due: start, refill standbys, look into silences."""
+        match self.stage:
+            case Stage.WAITING:
+                self._begin_if_enough(now_s)
+            case Stage.ENDED:
+                pass
+            case _:
+                self._watch(now_s)
+
+    def _begin_if_enough(self, now_s: float) -> None:
+        plan, here = self.plan, len(self.nodes)
+        if here < plan.min_nodes:
+            self._enough_s = None
+            if self.nodes and now_s - self._began_s > plan.join_timeout_s:
+                self._end(
+                    1,
+                    f"{here} of {plan.min_nodes} nodes joined in {plan.join_timeout_s:g} s",
+                )
+            return
+        self._enough_s = now_s if self._enough_s is None else self._enough_s
+        if here < plan.max_nodes and now_s - self._enough_s < plan.last_call_s:
+            return
+        self.generation = max(self.generation, self.floor) + 1
+        self.seating.seat([*self.nodes][: plan.max_nodes])
+        self._seat_all(now_s)
+
+    def _watch(self, now_s: float) -> None:
+        seated = [self.members[seat.uid] for seat in self.seats if seat.uid in self.members]
+        if self.hooked:
+            verdict = self.watching.look(seated, now_s, self.stage)
+            for uid in verdict.ask:
+                self.members[uid].pinged_s, self.members[uid].ponged_s = now_s, None
+                self.tell(self.members[uid], kind="ping")
+            for uid, why in verdict.kill.items():
+                self.kill(self.members[uid], why)
+            for uid in verdict.blame:
+                self.tell(self.members[uid], kind="raise")
+            if verdict.regroup:
+                stacks = {each.uid: [*each.stack] for each in seated}
+                self.say(verdict.regroup, what="cut_off", stacks=stacks)
+                self.again(now_s, verdict.regroup)
+        settled = self.watching.has_stepped or not self.hooked
+        if self.stage is Stage.RUNNING and settled:
+            self._refill(now_s)
+            self._grow(now_s)
+
+    def _grow(self, now_s: float) -> None:
+        """Give a spare node ranks once its standbys are ready, up to the most nodes wanted."""
+        if not self.hooked or len(self.seating.nodes()) >= self.plan.max_nodes:
+            return
+        for name, ready in self.spares().items():
+            if ready >= self.plan.per_node:
+                self.seating.add(name)
+                self.say(f"node {name} takes part", what="grown", node=name)
+                self.again(now_s, f"node {name} takes part", step_failed=False)
+                return
+
+    def _refill(self, now_s: float) -> None:
+        """Keep the standbys wanted; a script that asks for no rank is given time to ask."""
+        if not self.hooked and now_s - self.watching.since_s < _UNHOOKED_S:
+            return
+        for node in [*self.nodes.values()]:
+            wanted = self.plan.standbys
+            if wanted and not self.seating.uses(node.name):
+                wanted = max(wanted, self.plan.per_node)
+            if node.standby_failures >= _STANDBY_FAILURES:
+                wanted = 0
+            have = [
+                each
+                for each in self.members.values()
+                if each.node == node.name and each.rank is None
+            ]
+            for _ in range(wanted - len(have)):
+                kind = "script" if self.hooked else "wait"
+                self._start(node.name, kind, now_s, process_environment(self.plan))
+
+    def seated(self, member: Member) -> bool:
+        """Say whether the worker has a place in the world."""
+        return any(seat.uid == member.uid for seat in self.seats)
+
+    # Orders
+
+    def _start(self, node: str, kind: str, now_s: float, environment: dict[str, str]) -> Member:
+        self.count += 1
+        member = Member(uid=f"{node}-{self.count}", node=node, kind=kind, since_s=now_s)
+        self.members[member.uid] = member
+        self._orders.append(Start(node, member.uid, kind, environment))
+        return member
+
+    def tell(self, member: Member, **message: object) -> None:
+        """Send a worker a message."""
+        self._orders.append(Tell(member.node, member.uid, dict(message)))
+
+    def kill(self, member: Member, why: str) -> None:
+        """Kill a worker, once."""
+        if not member.killed:
+            member.killed = why
+            self._orders.append(Kill(member.node, member.uid, why))
+
+    def say(self, text: str, **fields: object) -> None:
+        """Write a line into the journal; ``what`` names it for programs."""
+        self._orders.append(Said(text, dict(fields)))
+
+    def _end(self, code: int, text: str) -> None:
+        self.stage = Stage.ENDED
+        self._orders.append(End(code, text))
+
+    def _environment(self, seat: Seat) -> dict[str, str]:
+        first = self.nodes[self.seats[0].node]
+        return rank_environment(
+            self.plan,
+            seat,
+            self.seating,
+            restarts=self.restarts,
+            master=(first.address, first.port),
+        )
