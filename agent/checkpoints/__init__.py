@@ -1,0 +1,1 @@
+"""Checkpoints of training jobs: found, held against their checksums, backed up and restored."""
