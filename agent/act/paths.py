@@ -1,0 +1,38 @@
+"""What lies at paths that jobs declare, looked at in threads: a shared file system may hang."""
+
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+DEADLINE_S = 5.0  # a file system that hangs must not hold up a cycle
+
+
+@dataclass(slots=True)
+class Paths(Generic[T]):
+    """Looks at each path once at a time; one that takes too long shows what it last did.
+
+    look: runs in a thread and raises nothing
+    """
+
+    look: Callable[[str], T]
+    _known: dict[str, T] = field(default_factory=dict)
+    _looking: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
+
+    async def known(self, paths: Iterable[str]) -> Mapping[str, T]:
+        """Return what is known of each path; nothing of one that has not yet been seen."""
+        wanted = set(paths)
+        for path in wanted - self._looking.keys():
+            self._looking[path] = asyncio.create_task(self._one(path))
+        if waited_for := [self._looking[path] for path in wanted]:
+            await asyncio.wait(waited_for, timeout=DEADLINE_S)
+        self._known = {path: self._known[path] for path in wanted if path in self._known}
+        return self._known
+
+    async def _one(self, path: str) -> None:
+        try:
+            self._known[path] = await asyncio.to_thread(self.look, path)
+        finally:
+            self._looking.pop(path, None)

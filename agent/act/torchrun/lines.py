@@ -1,0 +1,162 @@
+"""From a launch's journal: what happened, as events, and what the launch has mended by itself."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from agent.act.torchrun.picture import gpu_name
+from agent.act.torchrun.records import Line
+from core.target import Target
+from core.types import Event, Mended, Scalar, Severity
+
+LAUNCHER = "the launcher"
+_C, _I = Severity.CRITICAL, Severity.INFO
+# Words in why a rank ended -> the code of a failed job, as rca knows them; the first that fits.
+_CODES = (
+    ("no step for", "hang"),
+    ("stuck for", "hang"),
+    ("No space left", "no_space"),
+    ("CUDA out of memory", "gpu_memory"),
+    ("CUDA error", "cuda_error"),
+    ("NCCL", "network"),
+    ("is lost", "node_down"),
+    ("is gone", "software"),
+)
+# Why a rank ended by order, which is no trouble.
+_BY_ORDER = ("asked for", "its rank was given to another", "the group is started again")
+_SIGNAL = 128
+
+
+@dataclass(slots=True)
+class Story:
+    """Reads one launch's journal, line by line, and remembers what is not yet mended."""
+
+    job: str
+    per_node: int
+    events: list[Event] = field(default_factory=list)
+    mended: list[Mended] = field(default_factory=list)
+    _lost: set[str] = field(default_factory=set)
+    _trouble: list[tuple[float, Target, str]] = field(default_factory=list)
+    _moves: dict[str, str] = field(default_factory=dict)
+    _notes: list[str] = field(default_factory=list)
+    _step: int | None = None
+    _restarted: bool = False
+
+    def read(self, lines: Iterable[Line], *, nodes: int) -> None:
+        """Take further lines in; nodes: that the job has now."""
+        for line in lines:
+            self._read(line, nodes)
+
+    def _read(self, line: Line, nodes: int) -> None:
+        match line.get("what"):
+            case "node_lost":
+                self._node_lost(line)
+            case "node_joined" if line["node"] in self._lost:
+                self._lost.discard(line["node"])
+                target = Target(node=line["node"])
+                self._tell(line, target, "node_returned", f"node {target} is back", severity=_I)
+            case "moved":
+                self._moves[line["node"]] = line["to"]
+                self._was_hit(line, Target(node=line["node"]), f"node {line['node']} was lost")
+            case "rank_ended" if line["why"] not in _BY_ORDER:
+                self._rank_ended(line)
+            case "cut_off":
+                self._failed(line, Target(job=self.job), "network", line["text"])
+            case "not_saved":
+                text = f"{Target(job=self.job)}: {line['text']}"
+                self._tell(line, Target(job=self.job), "checkpoint_late", text, code="not_saved")
+            case "over":
+                self._restarted = line["text"].startswith("restart ")
+            case "note" if self._trouble:
+                self._notes.append(line["text"])
+            case "goes_on":
+                self._step = line["step"]
+            case "runs":
+                self._runs(line, nodes)
+
+    def ended(self, code: int, text: str, at_s: float) -> None:
+        """Tell of a launch that has given up."""
+        line = {"time_s": at_s}
+        found = _code_of(text, code)
+        self._failed(line, Target(job=self.job), found, f"the launch has ended: {text}")
+
+    def _node_lost(self, line: Line) -> None:
+        target = Target(node=line["node"])
+        self._lost.add(line["node"])
+        self._tell(line, target, "node_down", f"node {target} does not answer its launch")
+
+    def _rank_ended(self, line: Line) -> None:
+        rank, node = int(line["rank"]), line["node"]
+        gpu = gpu_name(node, rank % self.per_node)
+        target = Target(node=node, gpu=gpu, job=self.job, rank=str(rank))
+        code = _code_of(line["why"], line["code"])
+        self._failed(line, target, code, f"rank {rank} on {node} ended: {line['why']}")
+
+    def _failed(self, line: Line, target: Target, code: str, text: str) -> None:
+        self._tell(line, target, "job_failed", f"{Target(job=self.job)}: {text}", code=code)
+        self._was_hit(line, target, text)
+
+    def _was_hit(self, line: Line, target: Target, text: str) -> None:
+        self._trouble.append((line["time_s"], target, text))
+
+    def _runs(self, line: Line, nodes: int) -> None:
+        """Say what brought the job back, where something had befallen it."""
+        if self._trouble:
+            began_s, about, _ = self._trouble[0]
+            kind, target, params = self._done(nodes)
+            took_s = line["time_s"] - began_s
+            step = "" if self._step is None else f" from step {self._step}"
+            what = "; ".join(dict.fromkeys(text for *_, text in self._trouble))
+            self.mended.append(
+                Mended(
+                    by=LAUNCHER,
+                    about=about,
+                    job=self.job,
+                    kind=kind,
+                    target=target,
+                    params=tuple(sorted(params.items())),
+                    started_s=began_s,
+                    ended_s=line["time_s"],
+                    text="; ".join(
+                        [f"{what}; the job runs again after {took_s:.2f} s{step}", *self._notes]
+                    ),
+                )
+            )
+        self._trouble.clear()
+        self._moves.clear()
+        self._notes.clear()
+        self._restarted = False
+
+    def _done(self, nodes: int) -> tuple[str, Target, dict[str, Scalar]]:
+        """Return the action of the catalogue that the launch's own comes to."""
+        moved = {node: to for node, to in self._moves.items() if to}
+        job = Target(job=self.job)
+        if len(moved) == 1:
+            ((node, to),) = moved.items()
+            return "swap_node", Target(node=node), {"job": self.job, "spare": to}
+        if moved:
+            return "swap_nodes", job, {"nodes": ",".join(moved), "spares": ",".join(moved.values())}
+        if self._moves:
+            return "shrink_job", job, {"nodes": nodes, "leave": next(iter(self._moves))}
+        return ("restart_job" if self._restarted else "restart_in_place"), job, {}
+
+    def _tell(
+        self,
+        line: Line,
+        target: Target,
+        kind: str,
+        text: str,
+        *,
+        code: str = "",
+        severity: Severity = _C,
+    ) -> None:
+        self.events.append(Event(target, line["time_s"], kind, code, text, severity))
+
+
+def _code_of(why: str, code: int) -> str:
+    """Return the code of a failed job: by what was said, else by the exit code."""
+    for words, found in _CODES:
+        if words in why:
+            return found
+    if code < 0:
+        return "killed" if code == -9 else str(_SIGNAL - code)
+    return "user_bug" if code else "network"
