@@ -25,7 +25,7 @@ def ensure_token(folder: Path) -> str:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
-        return _read(path)
+        return read_token(path)
     except OSError as error:
         raise StoreError(
             f"Making the token {path}: {error.strerror}. Make the folder writable for this user, "
@@ -61,7 +61,8 @@ def host_is_ours(host: str, names: Sequence[str]) -> bool:
     return True
 
 
-def _read(path: Path) -> str:
+def read_token(path: Path) -> str:
+    """Return the token that a file holds; StoreError where it cannot be read or holds none."""
     try:
         token = path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:

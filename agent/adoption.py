@@ -103,6 +103,8 @@ class Adoption:
             )
         self._keep(policy, adopted)
         pointer = self._pointer()
+        if pointer.current == adopted.digest:
+            return  # it acts already, on a newer evaluation
         before = tuple(each for each in (*pointer.before, pointer.current) if each)
         self._point(_Pointer(adopted.digest, before[-MOST_KEPT:]))
         self._tidy()

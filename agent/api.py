@@ -41,6 +41,7 @@ class Api:
             "/v1/incidents/{id:path}/path": self.path,
             "/v1/incidents/{id:path}": self.incident,
             "/v1/forecasts": self.forecasts,
+            "/v1/energy": self.energy,
             "/v1/learned": self.learned,
             "/v1/plans": self.plans,
             "/v1/plans/{id:path}": self.plan,
@@ -48,6 +49,7 @@ class Api:
         commands: Mapping[str, Handler] = {
             "/v1/plans/{id:path}/approve": self.approve,
             "/v1/plans/{id:path}/deny": self.deny,
+            "/v1/plans/{id:path}/acknowledge": self.acknowledge,
             "/v1/pause": self.pause,
             "/v1/resume": self.resume,
         }
@@ -117,6 +119,10 @@ class Api:
             }
         )
 
+    async def energy(self, request: Request) -> Response:
+        """Answer what each job has used and costs, and what would take less, most first."""
+        return JSONResponse({"jobs": to_json(list(self.controls.view().energy.values()))})
+
     async def learned(self, request: Request) -> Response:
         """Answer what the outcomes of plans have taught of each fault on this fleet."""
         return JSONResponse({"learned": to_json(self.controls.view().learned)})
@@ -144,6 +150,13 @@ class Api:
         plan_id = find_plan(self.controls.view(), request.path_params["id"]).plan.id
         by, because = command.text("by"), command.text("because", default="")
         record = await _decided(self.controls.deny(plan_id, by=by, because=because))
+        return JSONResponse({"plan": to_json(record)})
+
+    async def acknowledge(self, request: Request) -> Response:
+        """Note that a person who was called has taken over."""
+        command = await read_command(request, self.token, "by")
+        plan_id = find_plan(self.controls.view(), request.path_params["id"]).plan.id
+        record = await _decided(self.controls.acknowledge(plan_id, by=command.text("by")))
         return JSONResponse({"plan": to_json(record)})
 
     async def pause(self, request: Request) -> Response:

@@ -2,19 +2,23 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 
 import structlog
 
 from agent.access import ensure_token
 from agent.acting import Acting, acting
+from agent.checkpoints.audit import Audit
+from agent.checkpoints.wiring import audit_of, known_to, work_of
 from agent.config import Settings, read_secret
 from agent.config.reload import Reloader
 from agent.controller import Controller
 from agent.database import Database
 from agent.demand import GpusWanted
+from agent.energy.used import EnergyUsed
+from agent.energy.watch import EnergyWatch
 from agent.forecasting import Forecasting
 from agent.gather import Gatherer
 from agent.heal import Heal
@@ -34,17 +38,28 @@ from agent.senses import Senses
 from agent.server import ServerSettings, build_app
 from agent.service import Periodic, Service
 from agent.serving import serve
+from agent.site_memory import SiteMemory
 from agent.standing_alerts import StandingAlerts
 from agent.store import SqliteStore
 from agent.systemd import Systemd
 from agent.tell import Teller
-from agent.tuning import forecast_settings, run_settings, watch_settings
+from agent.thinking import Apart, Thinker
+from agent.tuning import (
+    forecast_settings,
+    rates,
+    run_settings,
+    site_figures,
+    watch_settings,
+    wishes,
+)
+from agent.upkeep import Upkeep
 from agent.watch import Watch
 from agent.workers import WorkerPool
 from core.clock import Clock
 from core.errors import ConfigError, StoreError
-from core.ports import Cluster, EventSource, MetricSource, Problem
+from core.ports import Cluster, EventSource, MetricSource, Problem, SelfMending
 from core.units import CATALOG
+from detectors.detector import Array
 from detectors.warm import warm
 from remediation.deciding.choosing import ChoosingPolicy
 from remediation.running.run import Runner
@@ -56,7 +71,9 @@ PUMP_EVERY_S = 1.0
 PRUNE_EVERY_S = 3600.0
 LEARNED = "learned.npz"
 DEMAND = "demand"
+ENERGY = "energy"
 OUTCOMES = "outcomes"
+SITE = "site"
 KEEP_LEARNED_EVERY_S = 3600.0  # a tenth of a gigabyte on a large fleet; it is kept at the end too
 # Incidents, plans and their journal are looked at again for a quarter of a year.
 KEEP_S = 90 * 86400.0
@@ -64,11 +81,12 @@ KEEP_S = 90 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Where readings, events and the scheduler's state come from."""
+    """Where readings, events and the scheduler's state come from; mending: itself mends some."""
 
     sources: Sequence[MetricSource] = ()
     event_sources: Sequence[EventSource] = ()
     cluster: Cluster | None = None
+    mending: SelfMending | None = None
 
 
 @dataclass(slots=True)
@@ -84,7 +102,9 @@ class Assembly:
     inbound: Inbound
     metrics: Metrics
     clock: Clock
+    audit: Audit | None = None
     speed: float = 1.0
+    _closing: set[asyncio.Task[None]] = field(default_factory=set)
 
     def service(self, reloader: Reloader | None = None, *, duration_s: float = 0.0) -> Service:
         """Return the process around the controller; intervals are divided by the clock's speed."""
@@ -99,6 +119,7 @@ class Assembly:
                 Periodic("outbox", PUMP_EVERY_S, self._pump),
                 Periodic("prune", PRUNE_EVERY_S, self._prune),
                 Periodic("learned", KEEP_LEARNED_EVERY_S, self._keep_learned),
+                *work_of(self.audit, self.settings.checkpoints.audit / self.speed),
             ),
             servers=(self._serve,),
             status=lambda: self.controller.sentence,
@@ -111,6 +132,8 @@ class Assembly:
     async def close(self) -> None:
         """Let go of everything; what is kept is on disk when this returns."""
         try:
+            self._let_go(self.controller.heal.apart)
+            await asyncio.gather(*self._closing)
             await self.pool.close()
             self.history.close()
             await self._keep_learned()
@@ -151,7 +174,9 @@ class Assembly:
             **self.controller.watch.senses.memory(),
             **self.controller.forecasting.memory(),
             DEMAND: self.controller.demand.state(),
+            ENERGY: self.controller.energy.used.state(),
             OUTCOMES: self.controller.watch.outcomes.state(),
+            SITE: self.controller.heal.memory.state(),
         }
         await asyncio.to_thread(write_memory, self.settings.state_dir / LEARNED, memory)
 
@@ -179,7 +204,19 @@ class Assembly:
         heal = self.controller.heal
         heal.autonomy, heal.policy = settings.autonomy_of, ChoosingPolicy(chosen.chooser)
         heal.shadow, heal.problems = chosen.shadow, _said(chosen)
+        heal.site = site_figures(settings)
+        self.controller.upkeep.wishes = wishes(settings)
+        before, heal.apart = heal.apart, _apart(chosen, settings, self.metrics, heal.apart)
+        if before is not None and (heal.apart is None or heal.apart.thinker is not before.thinker):
+            self._let_go(before)
         self.controller.guards = run.guards
+
+    def _let_go(self, apart: Apart | None) -> None:
+        """Have a process that thinks end, beside whatever else goes on."""
+        if apart is not None:
+            closing = asyncio.create_task(apart.thinker.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
 
 
 async def assemble(
@@ -220,6 +257,10 @@ def _parts(
         counted=lambda name, status: metrics.webhook_deliveries_total.labels(name, status).inc(),
     )
     held = _Held(settings, database, history, pool, outbox, metrics, clock)
+    audit = audit_of(settings, inputs.cluster, clock, metrics.saved)
+    if audit is not None:
+        hears = (*inputs.event_sources, audit)
+        inputs = replace(inputs, event_sources=hears, cluster=known_to(audit, inputs.cluster))
     controller = _controller(held, inputs)
     return Assembly(
         settings=settings,
@@ -231,6 +272,7 @@ def _parts(
         inbound=_inbound(held, controller),
         metrics=metrics,
         clock=clock,
+        audit=audit,
         speed=speed,
     )
 
@@ -263,6 +305,7 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
         clock=clock,
         step_s=settings.history.step,
         span_s=settings.history.span,
+        mending=inputs.mending,
     )
     watch = watch_settings(settings)
     senses = Senses(metrics, watch.detect)
@@ -273,27 +316,26 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
     )
     forecasting.remember(memory)
     outcomes = Outcomes.remembering(memory.get(OUTCOMES, {}))
-    chosen = acting(settings)
+    heal = _heal(held, runner, store, memory.get(SITE, {}))
     return Controller(
         cluster=settings.cluster,
         clock=clock,
         gatherer=gatherer,
         forecasting=forecasting,
         demand=GpusWanted.remembering(memory.get(DEMAND, {})),
+        energy=EnergyWatch(
+            history,
+            rates(settings),
+            settings.energy.most_slowdown,
+            EnergyUsed.remembering(memory.get(ENERGY, {})),
+        ),
         watch=Watch(
             *(history, store, teller, metrics, senses, watch),
             mechanics=Mechanics(history, metrics),
             outcomes=outcomes,
         ),
-        heal=Heal(
-            ChoosingPolicy(chosen.chooser),
-            runner,
-            store,
-            metrics,
-            settings.autonomy_of,
-            shadow=chosen.shadow,
-            problems=_said(chosen),
-        ),
+        heal=heal,
+        upkeep=Upkeep(store, heal.hand_in, wishes(settings)),
         teller=teller,
         store=store,
         pause_switch=PauseSwitch(held.database),
@@ -303,6 +345,42 @@ def _controller(held: _Held, inputs: Inputs) -> Controller:
         guards=run.guards,
         cycle_s=settings.cycle.interval,
     )
+
+
+def _heal(held: _Held, runner: Runner, store: SqliteStore, site: Mapping[str, Array]) -> Heal:
+    """Return what decides, with what was learned of the site before."""
+    settings, metrics = held.settings, held.metrics
+    chosen = acting(settings)
+    return Heal(
+        ChoosingPolicy(chosen.chooser),
+        runner,
+        store,
+        metrics,
+        settings.autonomy_of,
+        shadow=chosen.shadow,
+        problems=_said(chosen),
+        apart=_apart(chosen, settings, metrics, None),
+        site=site_figures(settings),
+        memory=SiteMemory.remembering(site),
+    )
+
+
+def _apart(
+    chosen: Acting, settings: Settings, metrics: Metrics, before: Apart | None
+) -> Apart | None:
+    """Return what decides in a process of its own, started; the process stays where it fits."""
+    policies, limit_s = chosen.thinking, settings.policy.time_limit
+    if not policies:
+        return None
+    kept = None if before is None else before.thinker
+    if kept is None or (kept.policies, kept.limit_s) != (policies, limit_s):
+        kept = Thinker(
+            policies,
+            limit_s=limit_s,
+            failed=lambda reason: metrics.workers_failed_total.labels(reason).inc(),
+        )
+        kept.start()
+    return Apart(kept, chosen.apart, chosen.shadow_apart, settings.policy.explore)
 
 
 def _said(chosen: Acting) -> tuple[Problem, ...]:

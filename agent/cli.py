@@ -11,28 +11,35 @@ from rich.text import Text
 from agent.commands import (
     ask,
     bench,
+    check,
+    checkpoints,
     config,
     diagnose,
     doctor,
+    energy,
     evaluate,
     explain,
+    export,
     forecast,
     graph,
     lab,
+    launch,
     learn,
     notify,
+    order,
     policy,
     replay,
     run,
     scoreboard,
     simulate,
+    xid,
 )
 from agent.commands.console import ExitCode, err
 from core.errors import ActionRefused, GpumedicError, SourceUnavailable
 
 EPILOG = (
     "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 refused by a guard or already decided, "
-    "4 not reachable, 130 interrupted; doctor uses 0 ok, 1 warning, 2 critical, 3 unknown. "
+    "4 not reachable, 130 interrupted; doctor and check use Nagios' 0 to 3. "
     "`gpumedic --install-completion` lets your shell complete verbs and options."
 )
 app = typer.Typer(
@@ -46,12 +53,17 @@ app = typer.Typer(
 )
 for module in (
     run,
+    launch,
     doctor,
+    xid,
+    check,
     forecast,
     diagnose,
     replay,
     ask,
     explain,
+    energy,
+    order,
     simulate,
     lab,
     learn,
@@ -60,8 +72,10 @@ for module in (
     bench,
 ):
     module.register(app)
+app.add_typer(checkpoints.app, name="checkpoints", rich_help_panel="Start here")
 app.add_typer(graph.app, name="graph", rich_help_panel="Settings and messages")
 app.add_typer(config.app, name="config", rich_help_panel="Settings and messages")
+app.add_typer(export.app, name="export", rich_help_panel="Settings and messages")
 app.add_typer(policy.app, name="policy", rich_help_panel="Experiments")
 app.add_typer(notify.app, name="notify", rich_help_panel="Settings and messages")
 

@@ -20,9 +20,9 @@ TOKEN_FILE = "token"  # noqa: S105 - the name of the file, not what is in it
 class Client:
     """One controller's API; every answer is the JSON it gave."""
 
-    def __init__(self, url: str, *, state_dirs: tuple[Path, ...] = ()) -> None:
+    def __init__(self, url: str, *, state_dirs: tuple[Path, ...] = (), token: str = "") -> None:
         self._url = url.rstrip("/")
-        self._state_dirs = state_dirs
+        self._state_dirs, self._token = state_dirs, token
 
     def get(
         self, path: str, query: Mapping[str, str] | None = None, *, timeout_s: float = TIMEOUT_S
@@ -30,9 +30,10 @@ class Client:
         """Return what ``GET path`` answers; SourceUnavailable where no controller does."""
         return self._ask("GET", path, params=query, timeout_s=timeout_s)
 
-    def post(self, path: str, **body: object) -> dict[str, Any]:
-        """Return what ``POST path`` answers; sends the token of the controller's state folder."""
-        return self._ask("POST", path, json=body, headers=self._authorization())
+    def post(self, path: str, *, timeout_s: float = TIMEOUT_S, **body: object) -> dict[str, Any]:
+        """Return what ``POST path`` answers; sends the token it has, or of the state folder."""
+        headers = self._authorization()
+        return self._ask("POST", path, timeout_s=timeout_s, json=body, headers=headers)
 
     def _ask(
         self, method: str, path: str, *, timeout_s: float = TIMEOUT_S, **rest: Any
@@ -66,7 +67,7 @@ class Client:
         return host in ("localhost", "::1") or host.startswith("127.")
 
     def _authorization(self) -> dict[str, str]:
-        token = os.environ.get("GPUMEDIC_TOKEN") or _read_token(self._state_dirs)
+        token = self._token or os.environ.get("GPUMEDIC_TOKEN") or _read_token(self._state_dirs)
         return {"Authorization": f"Bearer {token}"} if token else {}
 
 

@@ -12,6 +12,7 @@ import structlog
 from agent.answer import in_short
 from agent.deep import ask
 from agent.demand import GpusWanted
+from agent.energy.watch import EnergyWatch
 from agent.forecasting import Forecasting
 from agent.gather import Gatherer, World
 from agent.heal import Heal
@@ -20,6 +21,7 @@ from agent.notify.alertmanager import Alertmanager
 from agent.pause import PauseSwitch
 from agent.standing_alerts import StandingAlerts
 from agent.tell import Teller
+from agent.upkeep import Seen, Upkeep
 from agent.view import DemandView, Pause, View
 from agent.watch import Watch
 from core.clock import Clock
@@ -61,8 +63,10 @@ class Controller:
     gatherer: Gatherer
     forecasting: Forecasting
     demand: GpusWanted
+    energy: EnergyWatch
     watch: Watch
     heal: Heal
+    upkeep: Upkeep
     teller: Teller
     store: Store
     pause_switch: PauseSwitch
@@ -90,6 +94,7 @@ class Controller:
         await self.pause_switch.load()
         await self.watch.load(self.clock.now_s())
         await self.heal.load()
+        await self.upkeep.load()
         try:
             async with asyncio.timeout(FIRST_FILL_S):
                 await self._fill()
@@ -149,6 +154,8 @@ class Controller:
         world = replace(world, events=(*self._unseen, *alerts.values()))
         self._world = world
         self.demand.note(world.state)
+        self.energy.note(world.state, world.now_s)
+        self.metrics.used(each.bill for each in self.energy.jobs)
         self.metrics.heard(world.lag_s, world.problems)
         broke = await self._look(world)
         given_up = self._failed_looks >= MAX_FAILED_LOOKS
@@ -162,6 +169,7 @@ class Controller:
             self.watch.diagnoses,
             paused=lambda: self._pause() is not None,
         )
+        done = (*done, *await self._keep_up(world))
         self.watch.learn(self.heal.recent(), world.now_s)
         if broke is not None:
             raise broke
@@ -170,6 +178,22 @@ class Controller:
         await self._tell_alertmanager()
         self._count()
         return self._say(world, done, self._pause())
+
+    async def _keep_up(self, world: World) -> tuple[str, ...]:
+        """Propose what would be better though nothing is broken."""
+        if world.state is None:
+            return ()
+        memory, given, now_s = self.heal.memory, self.heal.site, world.now_s
+        seen = Seen(
+            state=world.state,
+            now_s=now_s,
+            demand=self._wanted,
+            site=memory.figures(given),
+            faults_a_day=memory.faults_a_day(given, len(world.state.topology.gpus), now_s),
+            watched_days=memory.watched_days(now_s),
+            plans=self.heal.plans,
+        )
+        return await self.upkeep.step(seen)
 
     async def _look(self, world: World) -> Exception | None:
         """Look for trouble; return what broke the look, with which live plans still move.
@@ -205,11 +229,11 @@ class Controller:
             sentence=self.sentence,
             pause=self.pause_switch.current(now_s),
             state=world.state if world else None,
-            incidents=self.watch.recent(),
+            incidents=(*self.watch.recent(), *self.upkeep.incidents.values()),
             diagnoses=self.watch.diagnoses,
             plans=self.heal.recent(),
             forecasts=self.forecasting.views,
-            problems=(*(world.problems if world else ()), *self.heal.problems),
+            problems=(*(world.problems if world else ()), *self.heal.all_problems()),
             sources=world.lag_s if world else {},
             series=kept.series,
             learning=kept.learning,
@@ -218,6 +242,7 @@ class Controller:
             timelines=self._timelines,
             demand=self._wanted,
             learned=self.watch.outcomes.learned(now_s),
+            energy={each.bill.job: each for each in self.energy.jobs},
         )
 
     async def timeline(self, incident_id: str) -> tuple[JournalEntry, ...]:
@@ -242,6 +267,10 @@ class Controller:
     async def deny(self, plan_id: str, *, by: str, because: str) -> PlanRecord:
         """Turn a proposed plan down."""
         return await self.heal.deny(plan_id, by=by, because=because)
+
+    async def acknowledge(self, plan_id: str, *, by: str) -> PlanRecord:
+        """Note that a person who was called has taken over; nothing more is done about it."""
+        return await self.heal.acknowledge(plan_id, by=by)
 
     async def pause(self, *, by: str, because: str, for_s: float | None) -> None:
         """Stop acting; watching, forecasting and telling go on."""

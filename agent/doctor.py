@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 
+from agent.checks.check import worst as worst_code
 from agent.collect.nvml import inventory
 from agent.config.settings import Settings
 from agent.database import LOCK_NAME
-from agent.start import prometheus_access
+from agent.start import kubernetes_of, prometheus_access, slurm_access
 from agent.workers import WorkerPool
 from core.clock import RealClock
-from core.errors import WorkerFailed
+from core.errors import ConfigError, SourceUnavailable, WorkerFailed
 
 CHECK_DEADLINE_S = 90.0
 FREE_DISK_WANTED_BYTES = 1 << 30
@@ -71,7 +72,8 @@ async def examine(settings: Settings, *, only: Sequence[str] = ()) -> tuple[Chec
         ("pynvml", _one_pynvml),
         ("gpu", _gpu),
         ("prometheus", lambda: _prometheus(settings)),
-        ("slurm", _slurm),
+        ("slurm", lambda: _slurm(settings)),
+        ("kubernetes", lambda: _kubernetes(settings)),
         ("kernel log", _kernel_log),
         ("state folder", lambda: _state(settings.state_dir)),
         ("forecast", _forecast),
@@ -84,8 +86,7 @@ async def examine(settings: Settings, *, only: Sequence[str] = ()) -> tuple[Chec
 
 def worst(checks: Sequence[Check]) -> Status:
     """Return the worst status, critical before unknown before warning."""
-    order = (Status.OK, Status.WARNING, Status.UNKNOWN, Status.CRITICAL)
-    return max((check.status for check in checks), key=order.index, default=Status.OK)
+    return Status(worst_code(check.status for check in checks))
 
 
 async def _within(name: str, check: Callable[[], Awaitable[Check]]) -> Check:
@@ -166,20 +167,44 @@ async def _prometheus(settings: Settings) -> Check:
     )
 
 
-async def _slurm() -> Check:
-    sinfo = shutil.which("sinfo")
-    if sinfo is None:
+async def _slurm(settings: Settings) -> Check:
+    """Ask the Slurm that is set, or that is found here."""
+    access = slurm_access(settings)
+    folder = str(access.programs) if access.programs else None
+    if shutil.which("sinfo", path=folder) is None:
         return Check(
             "slurm",
             Status.WARNING,
-            "sinfo is not on PATH",
+            f"sinfo is not {f'in {folder}' if folder else 'on PATH'}",
             "On a Slurm cluster install slurm-client here; elsewhere nothing needs to be done.",
         )
-    asked = await asyncio.create_subprocess_exec(
-        sinfo, "--version", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
-    )
-    answer, _ = await asked.communicate()
-    return Check("slurm", Status.OK, answer.decode(errors="replace").strip())
+    from agent.act.slurm.calls import Calls  # noqa: PLC0415
+    from agent.act.slurm.checking import examined  # noqa: PLC0415
+
+    try:
+        found, better = await examined(Calls(access), clock=RealClock())
+    except SourceUnavailable as error:
+        wanted = settings.scheduler.backend == "slurm"
+        status = Status.CRITICAL if wanted else Status.WARNING
+        return Check("slurm", status, str(error), "Start slurmctld, or set slurm.conf.")
+    status = Status.WARNING if better else Status.OK
+    return Check("slurm", status, found, "; ".join(better))
+
+
+async def _kubernetes(settings: Settings) -> Check:
+    """Ask the Kubernetes that is set; where none is, it is not looked for."""
+    if settings.scheduler.backend != "kubernetes":
+        found = f'scheduler.backend is "{settings.scheduler.backend}"'
+        return Check("kubernetes", Status.OK, f"not asked: {found}")
+    from agent.act.kubernetes.checking import examined  # noqa: PLC0415
+
+    try:
+        found, better = await examined(kubernetes_of(settings, clock=RealClock()))
+    except (SourceUnavailable, ConfigError) as error:
+        remedy = "Correct [kubernetes], or give it the rights of deploy/kubernetes.yaml."
+        return Check("kubernetes", Status.CRITICAL, str(error), remedy)
+    status = Status.WARNING if better else Status.OK
+    return Check("kubernetes", status, found, "; ".join(better))
 
 
 async def _kernel_log() -> Check:

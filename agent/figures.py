@@ -67,6 +67,9 @@ def emit(shown: Figures, *, as_json: bool, strict: bool, console: Console) -> in
     return EXIT_NOT_OK if strict and not shown.ok else 0
 
 
+_MOST_ROWS = 500  # of a command on the page
+
+
 def results_page(folder: Path) -> str:
     """Write docs/results.md's text from the figures kept as ``*.json`` in a folder."""
     files = sorted(folder.glob("*.json"))
@@ -84,13 +87,17 @@ def results_page(folder: Path) -> str:
 
 
 def _section(shown: Figures) -> str:
-    names = (*COLUMNS, "note")
+    names, rows = (*COLUMNS, "note"), shown.rows
+    if len(rows) > _MOST_ROWS:
+        rows = tuple(row for row in rows if '",' not in row.metric)
+    left = len(shown.rows) - len(rows)
+    more = f"\n{left} more rows, split once more, stand in the JSON.\n" if left else ""
     head = f"| {' | '.join(names)} |\n|{' --- |' * len(names)}"
-    body = "\n".join("| " + " | ".join(_cells(row)) + " |" for row in shown.rows)
+    body = "\n".join("| " + " | ".join(_cells(row)) + " |" for row in rows)
     seeds = f", seeds {', '.join(map(str, shown.seeds))}" if shown.seeds else ""
     return (
         f"## {shown.name}\n\n`{shown.command}` on {shown.machine}{seeds}, "
-        f"version {shown.version}\n\n{head}\n{body}\n"
+        f"version {shown.version}\n\n{head}\n{body}\n{more}"
     )
 
 

@@ -13,8 +13,16 @@ from agent.history import History, backfill, fetch, keep
 from core.clock import Clock
 from core.cluster import ClusterState
 from core.errors import GpumedicError, SourceUnavailable
-from core.ports import Cluster, Collected, EventSource, MetricSource, Problem, Query
-from core.types import Event, Window
+from core.ports import (
+    Cluster,
+    Collected,
+    EventSource,
+    MetricSource,
+    Problem,
+    Query,
+    SelfMending,
+)
+from core.types import Event, Mended, Window
 
 log = structlog.get_logger()
 
@@ -29,13 +37,17 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class World:
-    """What one cycle found; ``lag_s`` is the age of each source's newest reading, NaN if down."""
+    """What one cycle found; ``lag_s`` is the age of each source's newest reading, NaN if down.
+
+    mended: what the cluster has done about trouble by itself since the last cycle
+    """
 
     now_s: float
     state: ClusterState | None
     events: tuple[Event, ...]
     problems: tuple[Problem, ...]
     lag_s: Mapping[str, float]
+    mended: tuple[Mended, ...] = ()
 
 
 @dataclass(slots=True)
@@ -51,6 +63,7 @@ class Gatherer:
     step_s: float
     span_s: float
     deadline_s: float = 30.0
+    mending: SelfMending | None = None
     _newest_s: dict[str, float] = field(default_factory=dict)
     _begun: set[str] = field(default_factory=set)
     _missed: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
@@ -65,6 +78,7 @@ class Gatherer:
         )
         problems += [problem for found in given for problem in found]
         state = await self._state(problems)
+        mended = await self._mended(problems)
         lag_s = {name: now_s - newest for name, newest in self._newest_s.items()}
         down = {problem.source for problem in problems if problem.code == UNAVAILABLE}
         return World(
@@ -73,6 +87,7 @@ class Gatherer:
             events=tuple(event for given in events for event in given),
             problems=tuple(problems),
             lag_s=lag_s | dict.fromkeys(down, math.nan),
+            mended=mended,
         )
 
     async def fill(self) -> tuple[Problem, ...]:
@@ -142,6 +157,11 @@ class Gatherer:
         if self.cluster is None:
             return None
         return await self._asked(self.cluster.state(), self.cluster.name, "asking", problems)
+
+    async def _mended(self, problems: list[Problem]) -> tuple[Mended, ...]:
+        if self.mending is None:
+            return ()
+        return await self._asked(self.mending.mended(), "mending", "asking", problems) or ()
 
     async def _asked(
         self, answer: Awaitable[T], name: str, doing: str, problems: list[Problem]

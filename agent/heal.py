@@ -8,31 +8,40 @@ import structlog
 
 from agent.gather import World
 from agent.metrics import Metrics
+from agent.site_memory import SiteMemory
+from agent.thinking import Apart
 from core.cluster import ClusterState
 from core.errors import StoreError
 from core.ports import Problem, Store
+from core.site import SiteFigures
 from core.target import Target
 from core.types import (
     Autonomy,
     Diagnosis,
     Incident,
+    Mended,
     Outcome,
     OutcomeStatus,
     Plan,
     PlanRecord,
     PlanState,
 )
-from remediation.deciding.chooser import Chooser
+from remediation.deciding.chooser import Chooser, Moment, Thought
+from remediation.deciding.choosing import ChoosingPolicy, LiveMoment
 from remediation.deciding.decided import Decided, decided, entry
-from remediation.deciding.policy import Decision, Past, Policy
+from remediation.deciding.policy import Decision, Past
 from remediation.running.duties import QUIET_S, Look, due, duties
 from remediation.running.follow_up import is_follow_up
+from remediation.running.page import is_page
 from remediation.running.run import Runner
+from remediation.running.witness import incident_of, witness
 
 log = structlog.get_logger()
 
 AutonomyOf = Callable[[str, str], Autonomy]
 
+# What the cluster has mended is of no incident that has not opened by then.
+WITNESS_S = 120.0
 # What came to nothing is not tried again for the same incident before this long.
 RETRY_AFTER_S = 600.0
 KEEP_SHOWN = 100
@@ -46,23 +55,30 @@ _ACTING = frozenset({PlanState.ACTING, PlanState.VERIFYING})
 class Heal:
     """Keeps the newest plans at hand; the store has them all.
 
+    policy: decides, or does so where ``apart`` gives no answer
     autonomy: (action kind, node group) -> how far gpumedic may go
     shadow: is asked beside the policy at every decision, and only its answer is kept
     problems: why another policy acts than the settings name
+    apart: what decides or looks on in a process of its own
+    site, memory: how long things take here, as it was set and as it was seen
     """
 
-    policy: Policy
+    policy: ChoosingPolicy
     runner: Runner
     store: Store
     metrics: Metrics
     autonomy: AutonomyOf
     shadow: Chooser | None = None
     problems: tuple[Problem, ...] = ()
+    apart: Apart | None = None
+    site: SiteFigures = field(default_factory=SiteFigures)
+    memory: SiteMemory = field(default_factory=SiteMemory)
     plans: dict[str, PlanRecord] = field(default_factory=dict)
     _counted: set[str] = field(default_factory=set)
     _part_of: dict[str, str] = field(default_factory=dict)
     _decided: dict[str, Decided] = field(default_factory=dict)
     _asked: int = 0
+    _unwitnessed: tuple[Mended, ...] = ()
 
     async def load(self) -> None:
         """Take up the plans an earlier process left, live or not."""
@@ -86,6 +102,7 @@ class Heal:
         if world.state is None:
             return ()
         self._asked = 0
+        await self._witness(world, incidents, diagnoses)
         self._part_of = {i.id: i.part_of for i in incidents.values() if i.part_of}
         said = [
             await _tried(
@@ -101,11 +118,13 @@ class Heal:
             and (diagnosis := diagnoses.get(incident.id))
             and not self._had_its_turn(incident, diagnosis, world)
         ]
+        past_records = await self.runner.ledger.past()
         past = Past(
-            records=await self.runner.ledger.past(),
+            records=past_records,
             incidents=tuple(incidents.values()),
             diagnoses=diagnoses,
             guards=self.runner.settings.guards,
+            site=self._known_site(past_records, tuple(incidents.values()), world.now_s),
         )
         for incident, diagnosis in waiting:
             if self._asked >= MAX_PROPOSALS:
@@ -114,6 +133,25 @@ class Heal:
             said.append(await _tried(f"incident {incident.id}", doing))
         said.append(await _tried("putting back", self._follow_up(world, incidents)))
         return tuple(sentence for sentence in said if sentence)
+
+    async def _witness(
+        self, world: World, incidents: Mapping[str, Incident], diagnoses: Mapping[str, Diagnosis]
+    ) -> None:
+        """Take note of what the cluster has mended; what no incident is about waits for one."""
+        waiting = []
+        for mended in (*self._unwitnessed, *world.mended):
+            incident = incident_of(mended, tuple(incidents.values()))
+            diagnosis = None if incident is None else diagnoses.get(incident.id)
+            if incident is not None and diagnosis is not None:
+                made = await witness(
+                    *(mended, incident, diagnosis, self.runner.ledger), plan_id=uuid.uuid4().hex[:8]
+                )
+                self._note(made)
+            elif world.now_s - mended.ended_s < WITNESS_S:
+                waiting.append(mended)
+            else:
+                log.info("mended, and no incident", by=mended.by, text=mended.text)
+        self._unwitnessed = tuple(waiting)
 
     def live(self) -> tuple[PlanRecord, ...]:
         """Return the plans that may still move, oldest first."""
@@ -125,11 +163,23 @@ class Heal:
             self._now_of(record)
             for record in self.plans.values()
             if not is_follow_up(record.plan)
+            and not is_page(record.plan)
             and (
                 record.state in _ACTING
                 or (record.state is PlanState.DONE and _lately(record, now_s))
             )
         )
+
+    def _known_site(
+        self, records: Sequence[PlanRecord], incidents: Sequence[Incident], now_s: float
+    ) -> SiteFigures:
+        """Return how long things take here, with what the newest plans and incidents tell of it."""
+        self.memory.note(records, incidents, now_s=now_s)
+        return self.memory.figures(self.site)
+
+    def all_problems(self) -> tuple[Problem, ...]:
+        """Return why another policy acts than the settings name, or nobody thinks."""
+        return (*self.problems, *(self.apart.thinker.problems if self.apart else ()))
 
     def recent(self) -> tuple[PlanRecord, ...]:
         """Return the newest plans and every live one, newest first."""
@@ -142,6 +192,10 @@ class Heal:
     async def deny(self, plan_id: str, *, by: str, because: str) -> PlanRecord:
         """Turn a proposed plan down."""
         return self._note(await self.runner.deny(plan_id, by=by, because=because))
+
+    async def acknowledge(self, plan_id: str, *, by: str) -> PlanRecord:
+        """Note that a person who was called has taken over."""
+        return self._note(await self.runner.acknowledge(plan_id, by=by))
 
     async def _move(
         self,
@@ -197,7 +251,7 @@ class Heal:
         return (
             ""
             if plan is None or incident is None
-            else await self._hand_in(plan, incident, world.state)
+            else await self.hand_in(plan, incident, world.state)
         )
 
     async def _propose(
@@ -205,7 +259,7 @@ class Heal:
     ) -> str:
         if world.state is None:
             return ""
-        decision = self.policy.decide(
+        moment = self.policy.moment(
             incident,
             diagnosis,
             world.state,
@@ -213,13 +267,34 @@ class Heal:
             plan_id=uuid.uuid4().hex[:8],
             past=past,
         )
+        decision = await self._decided_on(moment)
         await self._journal(decision, incident, diagnosis, world.now_s)
         if decision.plan is None:
             return ""
         self._asked += 1
-        return await self._hand_in(decision.plan, incident, world.state)
+        return await self.hand_in(decision.plan, incident, world.state)
 
-    async def _hand_in(self, plan: Plan, incident: Incident, state: ClusterState) -> str:
+    async def _decided_on(self, moment: LiveMoment) -> Decision:
+        """Decide, by the process apart where that is to; by the policy within where it does not."""
+        apart = self.apart
+        if apart is None or not apart.policy:
+            return self.policy.chosen(moment)
+        thought = await apart.thinker.ask(apart.policy, moment, explore=apart.explore)
+        if isinstance(thought, str):
+            return self.policy.chosen(moment, note=thought)
+        return self.policy.settled(moment, thought)
+
+    async def _beside(self, moment: Moment) -> Thought | None:
+        """Return what the shadow chooses; None where there is none, or it does not answer."""
+        if self.shadow is not None:
+            name, version = self.shadow.name, self.shadow.version
+            return Thought(self.shadow.choose(moment), name, version)
+        if self.apart is None or not self.apart.shadow:
+            return None
+        thought = await self.apart.thinker.ask(self.apart.shadow, moment)
+        return None if isinstance(thought, str) else thought
+
+    async def hand_in(self, plan: Plan, incident: Incident, state: ClusterState) -> str:
         """Give a plan to the runner and count what the guards refuse."""
         mode = self._mode(plan, state)
         record = await self.runner.propose(plan, incident, mode, state=state)
@@ -234,9 +309,8 @@ class Heal:
         self, decision: Decision, incident: Incident, diagnosis: Diagnosis, now_s: float
     ) -> None:
         """Write a decision down, with the shadow's; one that stays only now and then."""
-        made = decided(
-            decision, incident, diagnosis, by=self.policy, shadow=self.shadow, now_s=now_s
-        )
+        beside = None if decision.moment is None else await self._beside(decision.moment)
+        made = decided(decision, incident, diagnosis, shadow=beside, now_s=now_s)
         last = self._decided.get(incident.id)
         if last is not None and _same(last, made) and 0 <= now_s - last.time_s < RETRY_AFTER_S:
             return
@@ -251,7 +325,7 @@ class Heal:
         mine = [
             r
             for r in self.plans.values()
-            if (not (is_follow_up(r.plan) and r.state.final) and r.plan.incident_id == incident.id)
+            if (not _is_beside(r) and r.plan.incident_id == incident.id)
             or (r.state in _ACTING and self._now_of(r) == incident.id)
         ]
         made_s = diagnosis.made_at_s
@@ -329,6 +403,16 @@ def _share(incident: Incident, of: Incident) -> Incident:
         events=tuple(one for one in incident.events if one.target in there),
         breaches=tuple(one for one in incident.breaches if one.target in there),
     )
+
+
+def _is_beside(record: PlanRecord) -> bool:
+    """Say whether a plan that is over takes no turn: it put something back, or called a person.
+
+    Who is called comes in a while; until then what can be done is done.
+    """
+    if is_page(record.plan):
+        return record.state is PlanState.DONE
+    return is_follow_up(record.plan) and record.state.final
 
 
 def _lately(record: PlanRecord, now_s: float) -> bool:

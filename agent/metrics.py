@@ -6,6 +6,7 @@ ratios 0 to 1. They are stable: dashboards and rules outside this repository sta
 
 import math
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
 from prometheus_client import (
     CollectorRegistry,
@@ -17,12 +18,18 @@ from prometheus_client import (
 )
 from prometheus_client.exposition import choose_encoder, generate_latest
 
+from agent.checkpoints.found import State
+from agent.energy.used import JOULES_PER_KWH
 from agent.view import DemandView
 from core.faults import FaultClass
 from core.ports import Problem
 from core.target import Target
 from core.types import Anomaly, Diagnosis, Forecast, Incident, OutcomeStatus, Severity
 from rca.graph.mechanisms import Mechanisms
+
+if TYPE_CHECKING:
+    from agent.checkpoints.audit import Standing
+    from agent.energy.used import Bill
 
 # A ``_created`` series beside every counter doubles the page, and nobody reads them.
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -49,6 +56,8 @@ class Metrics:
         self._findings()
         self._forecasts()
         self._actions()
+        self._checkpoints()
+        self._energy()
         self._messages()
         self._trouble()
         self._gauge("build_info", "Always 1.", "version", "mode").labels(version, mode).set(1)
@@ -117,6 +126,24 @@ class Metrics:
             if forecast.time_s.size:
                 self._show_last_step(forecast)
 
+    def saved(self, job: str, found: "Standing", now_s: float) -> None:
+        """Show how old a job's newest valid checkpoint is, how many there are, what they cost."""
+        newest, advised = found.newest, found.advice
+        states = [each.state for each in found.listing.checkpoints]
+        for state in State:
+            self.checkpoints.labels(job, state).set(states.count(state))
+        self.checkpoint_age_seconds.labels(job).set(
+            max(0.0, now_s - newest.saved_s) if newest else math.nan
+        )
+        save_s = newest.save_s if newest else None
+        self.checkpoint_save_seconds.labels(job).set(math.nan if save_s is None else save_s)
+        if found.copied_s is not None:
+            self.checkpoint_copy_age_seconds.labels(job).set(max(0.0, now_s - found.copied_s))
+        if advised is not None:
+            self.checkpoint_interval_seconds.labels(job, "best").set(advised.best_s)
+            if advised.now_s is not None:
+                self.checkpoint_interval_seconds.labels(job, "now").set(advised.now_s)
+
     def wants(self, demand: DemandView | None) -> None:
         """Show the GPUs that will be wanted and those that are lacking; nothing where unknown."""
         self.gpus_wanted.clear()
@@ -128,6 +155,22 @@ class Metrics:
             self.gpus_to_add.labels(lead).set(to_add)
             for level, count in zip(demand.level, gpus, strict=True):
                 self.gpus_wanted.labels(lead, f"{level:g}").set(count)
+
+    def used(self, bills: Iterable["Bill"]) -> None:
+        """Show each job's power, and count its energy, cost and CO2."""
+        self.job_power_watts.clear()
+        for bill in bills:
+            before = self._billed.get(bill.job, 0.0)
+            grown = bill.kwh - before
+            if grown <= 0:
+                continue
+            share, self._billed[bill.job] = grown / bill.kwh, bill.kwh
+            self.job_power_watts.labels(bill.job).set(bill.watts)
+            self.job_energy_joules_total.labels(bill.job).inc(grown * JOULES_PER_KWH)
+            if bill.cost is not None:
+                self.job_cost_total.labels(bill.job, bill.currency).inc(bill.cost * share)
+            if bill.co2_g is not None:
+                self.job_carbon_grams_total.labels(bill.job).inc(bill.co2_g * share)
 
     def _show_last_step(self, forecast: Forecast) -> None:
         horizon = f"{forecast.time_s[-1] - forecast.made_at_s:.0f}s"
@@ -213,6 +256,36 @@ class Metrics:
         self.nodes_out_limit = self._gauge("nodes_out_limit", "Most nodes we may take out.")
         self.lost_gpu_seconds_total = self._counter(
             "lost_gpu_seconds_total", "GPU time jobs lost to the stops that healed them.", "cause"
+        )
+
+    def _checkpoints(self) -> None:
+        self.checkpoints = self._gauge("checkpoints", "Checkpoints of a job.", "job", "state")
+        self.checkpoint_age_seconds = self._gauge(
+            "checkpoint_age_seconds", "Age of a job's newest valid checkpoint.", "job"
+        )
+        self.checkpoint_save_seconds = self._gauge(
+            "checkpoint_save_seconds", "Time a job stood for its newest valid checkpoint.", "job"
+        )
+        self.checkpoint_copy_age_seconds = self._gauge(
+            "checkpoint_copy_age_seconds", "Age of the newest copy at the second place.", "job"
+        )
+        self.checkpoint_interval_seconds = self._gauge(
+            "checkpoint_interval_seconds",
+            "Time between a job's saves as it is (now), and that loses least (best).",
+            *("job", "which"),
+        )
+
+    def _energy(self) -> None:
+        self._billed: dict[str, float] = {}
+        self.job_power_watts = self._gauge("job_power_watts", "What a job's GPUs draw.", "job")
+        self.job_energy_joules_total = self._counter(
+            "job_energy_joules_total", "Energy of a job, with its hosts' and overhead.", "job"
+        )
+        self.job_cost_total = self._counter(
+            "job_cost_total", "Cost of a job's energy.", "job", "currency"
+        )
+        self.job_carbon_grams_total = self._counter(
+            "job_carbon_grams_total", "CO2 that a job stands for.", "job"
         )
 
     def _messages(self) -> None:

@@ -1,12 +1,12 @@
 """The node service: this machine's readings as a page that Prometheus scrapes.
 
-Small on purpose: it runs beside the training job on every node. It imports no pandas, torch,
-prophet or dowhy and stays below 80 MiB.
+Small on purpose: it runs beside the training job on every node (agent/node_process.py).
 """
 
 import asyncio
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -14,7 +14,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from agent.collect.reading import TEXT_TYPE, Reader, Reading, Snapshot, exposition, sample
+from agent.collect.dcgm import dcgm_text
+from agent.collect.reading import TEXT_TYPE, Missing, Reader, Reading, Snapshot, exposition, sample
 from core.clock import Clock
 from core.exporters import OWN_PREFIX
 from core.ports import Problem
@@ -34,6 +35,10 @@ class NodeService:
     readers: what is read at every scrape (host, NVML, a replay); one that does not answer in time
         is left out of that page and named on it
     registry: the process's own metrics, appended to the page
+    texts: further blocks of exposition text, appended to the page
+    routes: further paths that are answered
+    dcgm_names: whether readings are shown under dcgm-exporter's names, too
+    share_s: readings this young are shown, and not read anew for the page
     """
 
     def __init__(
@@ -43,13 +48,21 @@ class NodeService:
         clock: Clock,
         registry: "CollectorRegistry | None" = None,
         deadline_s: float = SNAPSHOT_DEADLINE_S,
+        texts: Sequence[Callable[[], str]] = (),
+        routes: Sequence[Route] = (),
+        share_s: float = 0.0,
+        dcgm_names: bool = False,
     ) -> None:
         self._readers, self._clock, self._registry = tuple(readers), clock, registry
-        self._deadline_s = deadline_s
+        self._deadline_s, self._texts = deadline_s, tuple(texts)
         self._running: dict[str, asyncio.Task[Snapshot]] = {}
+        self._share_s, self._read_s = share_s, -math.inf
+        self._dcgm_names = dcgm_names
+        self._last = Snapshot(())
+        self._shown: tuple[Snapshot, str] | None = None  # the page's text is made once a reading
         self._served_s: float | None = None
         self.app = Starlette(
-            routes=[Route("/metrics", self._metrics), Route("/healthz", self._healthz)]
+            routes=[Route("/metrics", self._metrics), Route("/healthz", self._healthz), *routes]
         )
 
     async def snapshot(self) -> Snapshot:
@@ -59,6 +72,7 @@ class NodeService:
             await asyncio.wait(tasks, timeout=self._deadline_s)
         readings: list[Reading] = []
         problems: list[Problem] = []
+        missing: list[Missing] = []
         for reader, task in zip(self._readers, tasks, strict=True):
             if not task.done():
                 text = f"no reading within {self._deadline_s:g} s; it is left out of this page."
@@ -70,14 +84,25 @@ class NodeService:
                 continue
             readings += task.result().readings
             problems += task.result().problems
-        return Snapshot(tuple(readings), tuple(problems))
+            missing += task.result().missing
+        self._last = Snapshot(tuple(readings), tuple(problems), tuple(missing))
+        self._read_s = self._clock.monotonic_s()
+        return self._last
 
     async def page(self) -> str:
         """Return the page's text."""
-        found = await self.snapshot()
+        fresh = self._clock.monotonic_s() - self._read_s < self._share_s
+        found = self._last if fresh else await self.snapshot()
         self._served_s = self._clock.monotonic_s()
+        if self._shown is None or self._shown[0] is not found:
+            self._shown = found, self._text_of(found)
+        more = "".join(text() for text in self._texts)
+        return self._shown[1] + more + self._own()
+
+    def _text_of(self, found: Snapshot) -> str:
         text = exposition(r for r in found.readings if r.metric not in NOT_SERVED)
-        return text + _problems(found.problems) + self._own()
+        text += dcgm_text(found.readings) if self._dcgm_names else ""
+        return text + _problems(found.problems)
 
     def _task(self, reader: Reader) -> asyncio.Task[Snapshot]:
         """Return the reader's run that is under way, else start one: two scrapes share it."""

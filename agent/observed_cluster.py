@@ -1,7 +1,7 @@
 """A cluster known from its readings alone: what gpumedic sees where no scheduler is connected."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from core.target import Target, TargetKind
 from core.topology import Topology, flat_topology
 from core.types import Action
 from core.units import CATALOG
+from remediation.catalogue import PAGE_PERSON
 
 # A rank that has said nothing for so long has ended.
 RANK_LASTS_S = 300.0
@@ -23,7 +24,8 @@ _Rank = tuple[int, str, str, str]  # number, name, node, GPU
 class ObservedCluster:
     """Nodes, GPUs and jobs as the labels of their readings name them; acting is refused.
 
-    It lets the policy say what it would do before any scheduler is trusted to gpumedic.
+    It lets the policy say what it would do before any scheduler is trusted to gpumedic. A page
+    needs no hands: its message is all there is to it.
     """
 
     history: History
@@ -31,6 +33,8 @@ class ObservedCluster:
     name: str = "readings"
     _known: tuple[tuple[Target, ...], ...] = ()
     _shape: "_Shape | None" = None
+    _paged_s: dict[Target, float] = field(default_factory=dict)
+    _pages: set[str] = field(default_factory=set)
 
     async def state(self) -> ClusterState:
         """Return every node with readings as ready, and every job with ranks as running.
@@ -41,11 +45,26 @@ class ObservedCluster:
         if self._shape is None or known != self._known:
             self._known, self._shape = known, _shape_of(t for each in known for t in each)
         now_s, shape = self.clock.now_s(), self._shape
-        jobs = tuple(_job(job, ranks, now_s) for job, ranks in shape.ranks.items())
-        return ClusterState(now_s, shape.topology, shape.nodes, jobs)
+        paged = self._paged_s
+        jobs = tuple(
+            replace(_job(job, ranks, now_s), paged_s=paged.get(Target(job=job)))
+            for job, ranks in shape.ranks.items()
+        )
+        nodes = tuple(
+            replace(node, paged_s=paged[Target(node=node.name)])
+            if Target(node=node.name) in paged
+            else node
+            for node in shape.nodes
+        )
+        return ClusterState(now_s, shape.topology, nodes, jobs)
 
     async def perform(self, action: Action) -> None:
-        """Refuse: readings have no hands."""
+        """Note a page, and refuse anything else: readings have no hands."""
+        if action.kind == PAGE_PERSON:
+            if action.key not in self._pages:
+                self._pages.add(action.key)
+                self._paged_s[action.target] = self.clock.now_s()
+            return
         raise ActionFailed(
             f"Doing {action.kind} on {action.target}: no scheduler is connected, only readings. "
             "Connect one, or leave the autonomy of its actions at observe."

@@ -12,6 +12,8 @@ from detectors.detector import Array, names
 from rca.faults.catalogue import FAULTS
 from rca.priors import DAY_S, FORGOTTEN_S, Lesson, Upshot, say_tally, shifts, tally, unshifted
 from remediation.running.follow_up import is_follow_up
+from remediation.running.page import is_page
+from remediation.running.upkeep import is_upkeep
 
 log = structlog.get_logger()
 
@@ -102,6 +104,8 @@ class Outcomes:
 
 def upshot_of(record: PlanRecord) -> Upshot | None:
     """Return what came of a plan, as far as it tells about its cause; None: nothing, or not yet."""
+    if is_page(record.plan) or is_upkeep(record.plan):
+        return None
     match record.state:
         case PlanState.DENIED:
             return Upshot.DENIED

@@ -18,6 +18,7 @@ from starlette.routing import Route
 
 from agent import words
 from agent.api import find_incident, find_plan, plans_of
+from agent.energy.words import bill_text, saving_text
 from agent.fleet import by_whom, fleet_of
 from agent.path_svg import hop_svg
 from agent.svg import forecast_svg
@@ -177,6 +178,8 @@ def _templates() -> "Environment":
         quantity=words.quantity,
         number=words.number,
         duration=words.duration,
+        energy=bill_text,
+        saving=saving_text,
         gpu_time=words.gpu_time,
         metric=metric_words,
         action=words.action_text,

@@ -136,8 +136,8 @@ class Ring:
         """Return (S, C) readings of rows (S,) at columns k (C,); NaN where there is none."""
         slots = k % self.layout.columns
         if len(rows) * 4 > self.capacity:
-            every = self._bits[:, slots, :].transpose(0, 2, 1).reshape(-1, len(k))
-            bits = every[rows]
+            every = self._bits[:, slots, :].transpose(0, 2, 1)
+            bits = every.reshape(len(every) * LANES, len(k))[rows]
         else:
             bits = self._bits[rows[:, None] // LANES, slots[None, :], rows[:, None] % LANES]
         bits[:, self._stamp[slots] != k + 1] = 0

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import uvicorn
 from starlette.types import ASGIApp
 
-from agent.config import host_and_port
+from agent.addresses import host_and_port
 from core.errors import ConfigError
 
 DRAIN_S = 8  # the process has 10 s for its orderly end

@@ -29,6 +29,8 @@ class Teller:
         """Queue what became of a plan."""
         steps = ", ".join(f"{action.kind} {action.target}" for action in record.plan.actions)
         summary = f"{str(announcement).replace('.', ' ')}: {steps}"
+        if announcement is Announcement.PERSON_PAGED:
+            summary = f"please come: {steps}. {record.plan.rationale}"
         await self.tell(announcement, summary, incident=incident, plan=record)
 
     async def tell(

@@ -2,15 +2,20 @@
 
 from agent.config import Settings
 from agent.config.own_links import known_and_own
+from agent.energy.used import Rates
 from agent.forecasting import ForecastSettings
 from agent.times import from_rfc3339
 from agent.watch import WatchSettings
+from core.site import SiteFigures
 from detectors.detect import DetectSettings
 from detectors.forecast.task import Model
 from detectors.group import GroupSettings
 from rca.diagnose import DiagnoseSettings
+from remediation.capacity.look import Wishes
+from remediation.capacity.provision import Prices
 from remediation.guards import HOUR_S, GuardSettings, Maintenance
 from remediation.running.run import RunSettings
+from remediation.running.verify import VerifySettings
 
 # What the detectors see of the history; longer than any of their own spans.
 DETECT_SPAN_S = 600.0
@@ -54,6 +59,34 @@ def forecast_settings(settings: Settings) -> ForecastSettings:
     )
 
 
+def site_figures(settings: Settings) -> SiteFigures:
+    """Return how long things take at this site, before anything was seen of it."""
+    wanted = settings.site
+    return SiteFigures(
+        repair_s=wanted.repair,
+        validate_s=wanted.validate_node,
+        reboot_s=wanted.reboot,
+        people_s=wanted.people,
+        page_gpu_s=wanted.page_gpu_hours * HOUR_S,
+        faults_a_day=wanted.faults_a_day,
+        false_share=wanted.false_share,
+    )
+
+
+def wishes(settings: Settings) -> Wishes:
+    """Return what is to be had ready, and what may be done for it."""
+    wanted = settings.capacity
+    return Wishes(
+        prices=Prices(
+            waiting=wanted.waiting_price, spares_kept=wanted.spares_kept, spares=wanted.spares
+        ),
+        use_spares=wanted.room in ("spares", "priority"),
+        stop_others=wanted.room == "priority",
+        most_slowdown=wanted.most_slowdown,
+        windows=run_settings(settings).guards.maintenance,
+    )
+
+
 def run_settings(settings: Settings) -> RunSettings:
     """Return the bounds no plan may cross."""
     wanted = settings.guards
@@ -74,6 +107,8 @@ def run_settings(settings: Settings) -> RunSettings:
             max_actions_per_hour=wanted.max_actions_per_hour,
             probation_s=wanted.probation,
             lemon_after=wanted.lemon_after,
+            page_pause_s=wanted.page_pause,
+            taken_over_s=wanted.taken_over,
             owners_agree=wanted.owners_agree,
             automation=wanted.automation,
             maintenance=tuple(
@@ -85,5 +120,22 @@ def run_settings(settings: Settings) -> RunSettings:
                 )
                 for window in wanted.maintenance
             ),
-        )
+        ),
+        verify=VerifySettings(
+            settle_s=settings.verify.settle,
+            sustain_s=settings.verify.sustain,
+            deadline_s=settings.verify.deadline,
+        ),
+    )
+
+
+def rates(settings: Settings) -> Rates:
+    """Return what energy costs."""
+    wanted = settings.energy
+    return Rates(
+        price_per_kwh=wanted.price_per_kwh,
+        currency=wanted.currency,
+        co2_g_per_kwh=wanted.carbon_g_per_kwh,
+        host_watts=wanted.host_watts,
+        overhead=wanted.overhead,
     )

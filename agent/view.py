@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agent.energy.watch import JobEnergy
 from core.cluster import ClusterState
 from core.ports import Problem
 from core.target import Target
@@ -92,6 +93,7 @@ class View:
     sources: name -> lag in seconds of its newest reading, NaN while it is down
     series, learning: how many series are kept, and how many are too short to forecast
     demand: None without a scheduler, or with too little history
+    energy: of each job, most first
     """
 
     made_at_s: float
@@ -114,6 +116,7 @@ class View:
     timelines: Mapping[str, tuple[JournalEntry, ...]] = field(default_factory=dict)
     demand: DemandView | None = None
     learned: tuple[Learned, ...] = ()
+    energy: Mapping[str, JobEnergy] = field(default_factory=dict)
 
     @property
     def experience(self) -> Mapping[str, str]:
@@ -149,6 +152,10 @@ class Controls(Protocol):
 
     async def deny(self, plan_id: str, *, by: str, because: str) -> PlanRecord:
         """Turn a proposed plan down."""
+        ...
+
+    async def acknowledge(self, plan_id: str, *, by: str) -> PlanRecord:
+        """Note that a person who was called has taken over; InputError where nobody was called."""
         ...
 
     async def pause(self, *, by: str, because: str, for_s: float | None) -> None:

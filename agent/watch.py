@@ -37,6 +37,7 @@ from rca.graph.templates import Template
 from rca.hops import HopSeries, hop_series
 from rca.knowledge import Knowledge
 from rca.reference.questions import Questions, questions
+from remediation.running.upkeep import is_need
 
 log = structlog.get_logger()
 
@@ -98,6 +99,8 @@ class Watch:
         since_s = now_s - self.settings.group.damping_s
         lately = await self.store.find(Incident, since_s=since_s)
         for incident in (*lately, *await self.store.find(Incident, live=True)):
+            if is_need(incident):  # no symptom made it, and none may join it
+                continue
             self.incidents[incident.id] = incident
             if known := await self.store.get(Diagnosis, incident.id):
                 self.diagnoses[incident.id] = known

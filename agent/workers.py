@@ -36,7 +36,8 @@ class _Worker:
             raise EOFError
         self.calls += 1
         try:
-            stdin.write(pack((function, argument)))
+            # A large argument takes a while to pack, in which the loop has other work.
+            stdin.write(await asyncio.to_thread(pack, (function, argument)))
             await stdin.drain()
             (size,) = LENGTH.unpack(await stdout.readexactly(LENGTH.size))
             answer: tuple[Any, ...] = pickle.loads(await stdout.readexactly(size))  # noqa: S301
@@ -92,11 +93,12 @@ class WorkerPool:
         self._calls: set[asyncio.Task[Any]] = set()
         self._closed = False
 
-    async def run(self, function: str, argument: object) -> Any:
+    async def run(self, function: str, argument: object, *, limit_s: float | None = None) -> Any:
         """Return what ``module:function`` makes of the argument; WorkerFailed says why it did not.
 
-        Both go through pickle. The time limit counts from when a worker takes the call up, and
-        includes the imports of a first call. Cancelling kills the worker that runs it.
+        Both go through pickle. The time limit, the pool's where the call has none, counts from when
+        a worker takes the call up, and includes the imports of a first call. Cancelling kills the
+        worker that runs it.
         """
         if self._closed:
             raise _closed(function)
@@ -106,7 +108,7 @@ class WorkerPool:
                 f"Running {function}: {len(self._calls)} calls already run or wait, the most that "
                 "this pool takes. Ask less often, or give it more workers (forecast.workers).",
             )
-        call = asyncio.create_task(self._serve(function, argument))
+        call = asyncio.create_task(self._serve(function, argument, limit_s or self._time_limit_s))
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
         try:
@@ -132,19 +134,19 @@ class WorkerPool:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
-    async def _serve(self, function: str, argument: object) -> Any:
+    async def _serve(self, function: str, argument: object, limit_s: float) -> Any:
         async with self._slots:
             worker = await self._take()
             keep = False
             try:
-                async with asyncio.timeout(self._time_limit_s):
+                async with asyncio.timeout(limit_s):
                     kind, *answer = await worker.ask(function, argument)
                 keep = kind != OUT_OF_MEMORY and worker.calls < self._calls_per_worker
                 return self._result(function, kind, answer)
             except TimeoutError:
                 raise WorkerFailed(
                     "timeout",
-                    f"Running {function}: not done after {self._time_limit_s:g} s, so its process "
+                    f"Running {function}: not done after {limit_s:g} s, so its process "
                     "was ended. Give it less data, or raise forecast.time_limit.",
                 ) from None
             except EOFError:

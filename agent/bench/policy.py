@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from agent.bench.sim import decisions_row
 from core.figures import Row, at_most
-from remediation.evaluation.policies import looking_ahead
+from remediation.evaluation.policies import looking_ahead, shipped_network
 from remediation.learning.env import HealingEnv
 from remediation.learning.families import FAMILIES, HELD_OUT_SEED, LIVES_A_CLUSTER
-from remediation.policies.greedy import Greedy
 from remediation.policies.learned import SHIPPED, LearnedChooser
 from remediation.policies.rulebook import Runbook
 from remediation.policies.trained import Network, Trained, load
@@ -91,7 +90,7 @@ def _decision_row(spent_us: list[float]) -> Row:
 
 def _twin_row(count: int) -> Row:
     """Time the twin's decisions in lives of the training's family; the first compiles."""
-    chooser, env = looking_ahead(Greedy.tuned(), TwinSettings()), HealingEnv()
+    chooser, env = looking_ahead(shipped_network(), TwinSettings()), HealingEnv()
     spent_ms: list[float] = []
     seed = HELD_OUT_SEED
     while len(spent_ms) <= count:

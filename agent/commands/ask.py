@@ -111,6 +111,16 @@ def deny(
     _decided(client(url).post(f"/v1/plans/{plan_id}/deny", by=by, because=because), as_json)
 
 
+def ack(
+    plan_id: Annotated[str, typer.Argument(metavar="ID")],
+    by: By,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take over what a page is about: gpumedic does nothing more about it."""
+    _decided(client(url).post(f"/v1/plans/{plan_id}/acknowledge", by=by), as_json)
+
+
 def pause(
     because: Because,
     by: By,
@@ -142,7 +152,7 @@ def resume(by: By, url: Url = None, as_json: AsJson = False) -> None:
 
 def register(app: typer.Typer) -> None:
     """Add the verbs."""
-    for verb in (status, incidents, show, plan, approve, deny, pause, resume):
+    for verb in (status, incidents, show, plan, approve, deny, ack, pause, resume):
         app.command(rich_help_panel=PANEL)(verb)
 
 

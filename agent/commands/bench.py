@@ -1,6 +1,7 @@
 """``gpumedic bench``: measure the parts on this machine, in the one form for figures."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,6 +66,36 @@ def _policy(quick: bool) -> "Sequence[Row]":
     return policy_rows(quick=quick)
 
 
+def _checkpoints(quick: bool) -> "Sequence[Row]":
+    from agent.bench.checkpoints import checkpoint_rows
+
+    return checkpoint_rows(quick=quick)
+
+
+def _recovery(quick: bool, peers: Path | None = None) -> "Sequence[Row]":
+    from agent.bench.recovery import recovery_rows
+
+    return recovery_rows(quick=quick, peers=peers, tell=partial(err.print, soft_wrap=True))
+
+
+def _progress(quick: bool) -> "Sequence[Row]":
+    from agent.bench.progress import progress_rows
+
+    return progress_rows(quick=quick)
+
+
+def _kubernetes(quick: bool) -> "Sequence[Row]":
+    from agent.bench.kubernetes import kubernetes_rows
+
+    return kubernetes_rows(quick=quick)
+
+
+def _node(quick: bool) -> "Sequence[Row]":
+    from agent.bench.node import node_rows
+
+    return node_rows(quick=quick)
+
+
 # Each measures when called; the argument asks for the short form.
 MEASURES: "Mapping[str, Callable[[bool], Sequence[Row]]]" = {
     "fleet": _fleet,
@@ -75,6 +106,11 @@ MEASURES: "Mapping[str, Callable[[bool], Sequence[Row]]]" = {
     "loop": _loop,
     "sim": _sim,
     "policy": _policy,
+    "recovery": _recovery,
+    "checkpoints": _checkpoints,
+    "kubernetes": _kubernetes,
+    "progress": _progress,
+    "node": _node,
 }
 
 
@@ -86,9 +122,15 @@ def bench(
     folder: Annotated[
         Path, typer.Option("--results", help="For page: where the figures' JSON is kept.")
     ] = RESULTS,
+    peers: Annotated[
+        Path | None, typer.Option(help="For recovery: the folder with the peers' environments.")
+    ] = None,
 ) -> None:
     """Measure the parts on this machine: fleet (the cycle's arrays), forecast, detect,
-    diagnose, rca (causal graphs, beside DoWhy), loop, sim (the simulator), policy (a decision).
+    diagnose, rca (causal graphs, beside DoWhy), loop, sim (the simulator), policy (a decision),
+    checkpoints (verifying them), recovery (a training that is killed, beside others),
+    kubernetes (a look at a large one), node (the node service, beside node_exporter),
+    progress (what telling it costs a training).
 
     page prints docs/results.md from the JSON that was kept, plot docs/results/sim_cost.svg.
     """
@@ -105,7 +147,8 @@ def bench(
     worst = 0
     for name in MEASURES if what == "all" else (what,):
         with err.status(f"Measuring {name} ..."):
-            shown = figures(f"bench {name}", MEASURES[name](quick))
+            rows = _recovery(quick, peers) if name == "recovery" else MEASURES[name](quick)
+            shown = figures(f"bench {name}", rows)
         worst = max(worst, emit(shown, as_json=as_json, strict=strict, console=out))
     raise typer.Exit(worst)
 

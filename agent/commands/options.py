@@ -58,8 +58,8 @@ def load_settings(files: list[Path] | None, flags: Mapping[str, object] | None =
 
 def client(url: str | None) -> "Client":
     """Return a client of the controller at ``url``, or where the settings say it listens."""
+    from agent.addresses import host_and_port
     from agent.client import Client
-    from agent.config import host_and_port
 
     settings = load_settings(None).settings
     host, port = host_and_port(settings.server.listen)
@@ -84,7 +84,7 @@ def listen_address(text: str | None) -> str | None:
     """Check an ``address:port`` to listen at; a wrong one is a usage error that says what works."""
     if text is None:
         return None
-    from agent.config import host_and_port
+    from agent.addresses import host_and_port
 
     try:
         host_and_port(text)

@@ -9,14 +9,16 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, at, err, out, print_json, say, tell
+from agent.commands.console import AsJson, at, err, lasting, out, print_json, say, tell
 from agent.commands.options import ConfigFiles, load_settings, seconds
 
 if TYPE_CHECKING:
     from agent.adoption import Adopted, Adoption
+    from remediation.deciding.chooser import Chooser
     from remediation.evaluation.gate import Verdict
     from remediation.evaluation.intervals import Interval
     from remediation.evaluation.off_policy import Agreement, OffPolicy
+    from remediation.policies.trained import Trained
 
 app = typer.Typer(
     help="Which policy acts, and letting another one in after it is proven.", no_args_is_help=True
@@ -26,22 +28,24 @@ _HOUR_S = 3600.0
 
 @app.command("list")
 def list_(config: ConfigFiles = None, as_json: AsJson = False) -> None:
-    """List the policies there are, and those that were adopted here, the one that acts first."""
-    from remediation.evaluation.policies import BUILT_IN
+    """List the policies that may act here: which acts, which looks on, how each was proven."""
+    from agent.known_policies import FOR_STUDY, known_policies
+    from core.codec import to_json
 
-    adoption = _adoption(config)
-    now, before = adoption.current(), adoption.before()
-    adopted = [*([now] if now else []), *before]
+    settings = load_settings(config).settings
+    found = known_policies(settings)
     if as_json:
-        return print_json({"built_in": BUILT_IN, "adopted": [_plain(each) for each in adopted]})
-    say(f"built in: {', '.join(BUILT_IN)}")
-    for each in adopted:
-        found, acts = each.verdict, " (acts)" if each is now else ""
-        say(f"{found.policy} {found.version}{acts}: adopted {at(each.at_s)} by {each.by}")
-        over = f"{found.ratio:.3f} ({found.low:.3f} to {found.high:.3f})"
-        say(f"  loses {over} times what {found.rule} does; file {each.digest[:12]}")
-    if not adopted:
-        say("None was adopted here: the runbook acts.")
+        return print_json({"policies": to_json(list(found)), "for_study": list(FOR_STUDY)})
+    grid = Table("policy.use", "version", "what it is", "here", "proven by")
+    for each in found:
+        name = "adopted" if each.comes == "adopted" else each.name
+        here = "acts" if each.acts else "looks on" if each.looks_on else each.comes
+        grid.add_row(*map(Text, (name, each.version, each.kind, here, each.evaluation)))
+    out.print(grid)
+    say(f"For evaluations alone: {', '.join(FOR_STUDY)}.")
+    if settings.policy.use == "adopted" and not any(each.comes == "adopted" for each in found):
+        say("None was adopted here: the runbook acts.", style="yellow")
+    say("Another file is let in by `gpumedic policy promote FILE`, then policy.use = adopted.")
     return None
 
 
@@ -56,16 +60,20 @@ def show(config: ConfigFiles = None, as_json: AsJson = False) -> None:
         return print_json(
             {
                 "use": settings.policy.use,
-                "acts": _who(found.chooser),
-                "shadow": None if found.shadow is None else _who(found.shadow),
+                "acts": _who(found.chooser, found.apart),
+                "within": _who(found.chooser) if found.apart else None,
+                "shadow": _who(found.shadow, found.shadow_apart),
                 "explore": settings.policy.explore,
                 "problems": [problem.text for problem in found.problems],
                 "adopted": None if now is None else _plain(now),
             }
         )
-    say(f"acts: {' '.join(_who(found.chooser).values())}")
-    if found.shadow is not None:
-        say(f"looks on: {' '.join(_who(found.shadow).values())}")
+    say(f"acts: {_in_words(_who(found.chooser, found.apart))}")
+    if found.apart:
+        within = _in_words(_who(found.chooser))
+        say(f"  {within} where no answer comes within {lasting(settings.policy.time_limit)}")
+    if (beside := _who(found.shadow, found.shadow_apart)) is not None:
+        say(f"looks on: {_in_words(beside)}")
     for problem in found.problems:
         tell(problem.text, style="yellow")
     if now is not None:
@@ -80,25 +88,30 @@ def promote(
     by: Annotated[str, typer.Option("--by", help="Who decides.", default_factory=getpass.getuser)],
     config: ConfigFiles = None,
     lives: Annotated[
-        int | None, typer.Option(min=2, help="Of each family of clusters, the same for both.")
+        int | None,
+        typer.Option(min=10, help="Of each family of clusters, the same for all; 100 by default."),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Fewer lives: wider intervals.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="10 lives of each family: wider intervals.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a policy against the runbook, and adopt it where it is better and worse nowhere.
 
     It breaks no guard, loses less in all with the whole 95 % interval, and in no family of clusters
-    more with the whole interval. It acts from the daemon's next start or reload on, where
-    policy.use = "adopted". Exit code 3 where it may not.
+    more with the whole interval; nor in all more than what was adopted before it. It acts from the
+    daemon's next start or reload on, where policy.use = "adopted". Exit code 3 where it may not.
     """
     from agent.evaluations.policies.promotion import adopted_of
 
     adoption = _adoption(config)
+    acts = _other_than(file, adoption)
     with Progress(console=err, transient=True) as bar:
-        task = bar.add_task(f"evaluating {file.name}", total=None)
+        task = bar.add_task(f"lives with {file.name}", total=None)
         found = adopted_of(
             file,
             by=by,
+            acts=acts,
             lives=lives,
             quick=quick,
             progress=lambda done, of: bar.update(task, completed=done, total=of),
@@ -145,9 +158,12 @@ def shadow(
     log = logged(found.decisions, found.ended_s)
     agreed, estimated = agreement(log), estimate(log)
     names = sorted({each.shadow for each in found.decisions if each.shadow})
+    still_open = {each.incident_id for each in found.decisions if each.shadow} - set(found.ended_s)
     if as_json:
-        return print_json(_shadow_plain(names, agreed, estimated))
+        return print_json(_shadow_plain(names, agreed, estimated, len(still_open)))
     _tell_shadow(names, agreed, estimated)
+    if still_open:
+        say(f"Left out: {len(still_open)} incidents that are still open.")
     return None
 
 
@@ -169,7 +185,9 @@ def _tell_shadow(names: list[str], agreed: "Agreement", estimated: "OffPolicy") 
     say(f"It rests on {estimated.effective:.0f} of {estimated.incidents} incidents' worth.")
 
 
-def _shadow_plain(names: list[str], agreed: "Agreement", estimated: "OffPolicy") -> dict[str, Any]:
+def _shadow_plain(
+    names: list[str], agreed: "Agreement", estimated: "OffPolicy", still_open: int
+) -> dict[str, Any]:
     from core.codec import to_json
 
     return {
@@ -183,6 +201,7 @@ def _shadow_plain(names: list[str], agreed: "Agreement", estimated: "OffPolicy")
             for name in ("acting", "doubly_robust", "snips", "ips")
         },
         "incidents": estimated.incidents,
+        "incidents_open": still_open,
         "effective_incidents": estimated.effective,
         "why_not": estimated.why_not,
     }
@@ -205,14 +224,37 @@ def _tell_verdict(found: "Verdict") -> None:
     say(f"guard breaches: {found.breaches}")
 
 
-def _who(chooser: Any) -> dict[str, str]:
-    return {"name": chooser.name, "version": chooser.version}
+def _who(chooser: "Chooser | None", apart: str = "") -> dict[str, str] | None:
+    """Return who chooses: the one in a process of its own where that is named."""
+    if apart:
+        from remediation.twin.lookahead import TwinLookahead
+
+        return {"name": TwinLookahead.name, "version": TwinLookahead.version}
+    return None if chooser is None else {"name": chooser.name, "version": chooser.version}
+
+
+def _in_words(who: dict[str, str] | None) -> str:
+    return "nobody" if who is None else " ".join(who.values())
 
 
 def _plain(adopted: "Adopted") -> Any:
     from core.codec import to_json
 
     return to_json(adopted)
+
+
+def _other_than(file: Path, adoption: "Adoption") -> "Trained | None":
+    """Return the adopted policy, where it is another and can be used."""
+    from agent.adoption import digest_of
+    from core.errors import InputError
+
+    digest = digest_of(file)
+    try:
+        now = adoption.current()
+        return None if now is None or now.digest == digest else adoption.policy()
+    except InputError as error:  # who cannot act is nobody to be better than
+        tell(str(error), style="yellow")
+        return None
 
 
 def _adoption(config: list[Path] | None) -> "Adoption":

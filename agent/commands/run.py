@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, lasting, out, print_json, tell
+from agent.commands.console import AsJson, lasting, out, print_json, say, tell
 from agent.commands.options import ConfigFiles, Duration, listen_address, load_settings
 
 if TYPE_CHECKING:
@@ -39,7 +39,16 @@ class Mode(StrEnum):
     AUTO = "auto"
 
 
+class RealKind(StrEnum):
+    """Real clusters that this machine can run."""
+
+    TORCHRUN = "torchrun"
+    SLURM = "slurm"
+
+
 NODE_LISTEN = "127.0.0.1:9642"
+# A verified healing takes seconds under the launcher and minutes under Slurm; machines are slow.
+REAL_LIMIT_S = 300.0
 
 
 def run(
@@ -80,14 +89,38 @@ def node(
     ] = NODE_LISTEN,
     name: Node = None,
     duration: Duration = 0.0,
-    as_json: LogJson = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Read once, print all that is read, and end.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Log JSON lines, on a terminal too; print JSON once.")
+    ] = False,
 ) -> None:
-    """Serve this machine's readings for Prometheus: small, for every GPU node."""
-    from agent.start import run_node
+    """Serve this machine's readings for Prometheus: small, for every GPU node.
 
+    --once shows what can be read here and what cannot, with the reason.
+    """
     flags = {"host.node": name, "log.format": "json" if as_json else None}
     loaded = load_settings(config, flags)
-    asyncio.run(run_node(loaded, listen=listen, duration_s=duration))
+    if once:
+        _read_once(loaded, as_json=as_json)
+        return
+    from agent.start import start_node
+
+    start_node(loaded, listen=listen, duration_s=duration)
+
+
+def _read_once(loaded: "Loaded", *, as_json: bool) -> None:
+    from agent.node_once import as_lines, read_once
+    from agent.start import node_name
+
+    settings = loaded.settings
+    found = read_once(node_name(settings), settings.host.volumes)
+    if as_json:
+        print_json(found)
+        return
+    for line in as_lines(found):
+        say(line)
 
 
 def demo(
@@ -100,9 +133,21 @@ def demo(
         str, typer.Option(metavar="ADDRESS:PORT", callback=listen_address, help="Where to serve.")
     ] = "127.0.0.1:8642",
     verbose: Annotated[bool, typer.Option("--verbose", help="Log every cycle.")] = False,
+    cluster: Annotated[
+        RealKind | None, typer.Option(help="Break and heal a real one on this machine instead.")
+    ] = None,
+    fault: Annotated[
+        str, typer.Option(help="What is broken of the real one; `?` lists what can be.")
+    ] = "kill-node",
     as_json: AsJson = False,
 ) -> None:
-    """Break and heal a simulated cluster, with its page."""
+    """Break and heal a cluster: a simulated one with its page, or a real one with a training.
+
+    Exit code 1 where the real one was not healed, or its training's losses are not what they would
+    have been (docs/real-jobs.md).
+    """
+    if cluster is not None:
+        raise typer.Exit(_real(cluster, fault, limit_s=duration or REAL_LIMIT_S, as_json=as_json))
     from agent.demo import DemoSettings
     from agent.demo import demo as run_demo
     from core.codec import to_json
@@ -120,6 +165,22 @@ def demo(
     tell(f"Simulated cluster at http://{listen} ({ending}) ...")
     result = asyncio.run(run_demo(wanted, tell=tell))
     print_json(to_json(result)) if as_json else print_result(to_json(result))
+
+
+def _real(kind: RealKind, fault: str, *, limit_s: float, as_json: bool) -> int:
+    """Break and heal a real cluster; return the exit code."""
+    from agent.demo_real import as_plain, cluster_of, demo_real, scratch
+    from agent.lab.mounts import with_own_mounts
+
+    if fault == "disk-full":
+        with_own_mounts()
+    with scratch() as folder:
+        at = Path(folder)
+        made = cluster_of(kind.value, fault, at)
+        result = asyncio.run(demo_real(made, fault, at=at, limit_s=limit_s, tell=tell))
+    plain = as_plain(result)
+    print_json(plain) if as_json else print_result(as_plain(result, short=True))
+    return 0 if result.healed else 1
 
 
 def print_result(result: dict[str, Any]) -> None:

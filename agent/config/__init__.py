@@ -2,7 +2,6 @@
 
 from agent.config.checks import read_secret
 from agent.config.example_file import example
-from agent.config.forms import host_and_port
 from agent.config.loading import Loaded, load
 from agent.config.problems import SettingProblem, SettingsRefused
 from agent.config.reload import Change, Reloader, changes
@@ -20,7 +19,6 @@ __all__ = [
     "changes",
     "check",
     "example",
-    "host_and_port",
     "load",
     "read_secret",
     "schema",

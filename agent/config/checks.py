@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
-from agent.config.forms import CREDENTIAL, host_and_port, loopback
+from agent.addresses import host_and_port
+from agent.config.forms import CREDENTIAL, loopback
 from agent.config.own_links import known_and_own
 from agent.config.settings import CausalLink, Settings
 from agent.quantities import format_duration
@@ -32,7 +33,9 @@ def contradictions(settings: Settings) -> Iterator[Finding]:
     yield from _limits(settings)
     yield from _autonomy(settings)
     yield from _maintenance(settings)
+    yield from _site(settings)
     yield from _links(settings)
+    yield from _checkpoints(settings)
     names = Counter(webhook.name for webhook in settings.webhooks)
     for name in (name for name, count in names.items() if count > 1):
         text = f"{names[name]} webhooks have the name {name!r}: give each its own."
@@ -67,6 +70,21 @@ def _spans(settings: Settings) -> Iterator[Finding]:
             "shorten the span or lengthen history.step."
         )
         yield "history.span", text
+
+
+def _checkpoints(settings: Settings) -> Iterator[Finding]:
+    jobs = Counter(each.job for each in settings.checkpoints.folder)
+    for number, each in enumerate(settings.checkpoints.folder):
+        key = f"checkpoints.folder.{number}"
+        if jobs[each.job] > 1:
+            text = f"{key}.job = {json.dumps(each.job)} is there twice: give a job one folder."
+            yield f"{key}.job", text
+        if each.copies.startswith("/") and Path(each.copies).is_relative_to(each.path):
+            text = (
+                f"{key}.copies = {json.dumps(each.copies)} lies within its path, so that copies "
+                "would be taken for checkpoints and be lost with them: name another disk."
+            )
+            yield f"{key}.copies", text
 
 
 def _too_short(key: str, value: float, other: str, least: float) -> str:
@@ -105,6 +123,17 @@ def _maintenance(settings: Settings) -> Iterator[Finding]:
         if from_rfc3339(window.end) <= from_rfc3339(window.start):
             key = f"guards.maintenance.{number}.end"
             yield key, f"{key} = {json.dumps(window.end)} is not after its start, {window.start}."
+
+
+def _site(settings: Settings) -> Iterator[Finding]:
+    site = settings.site
+    for key, value in (("reboot", site.reboot), ("validate_node", site.validate_node)):
+        if value > site.repair:
+            yield (
+                f"site.{key}",
+                f"site.{key} = {format_duration(value)} is longer than a repair takes "
+                f"(site.repair = {format_duration(site.repair)}): nobody would wait for it.",
+            )
 
 
 def _links(settings: Settings) -> Iterator[Finding]:
@@ -159,6 +188,7 @@ def secret_keys(settings: Settings) -> dict[str, str]:
     named = {
         "prometheus.token_file": settings.prometheus.token_file,
         "scheduler.token_file": settings.scheduler.token_file,
+        "slurm.rest_token_file": settings.slurm.rest_token_file,
         "alertmanager.token_file": settings.alertmanager.token_file,
         "server.alerts_secret_file": settings.server.alerts_secret_file,
     }
@@ -174,6 +204,12 @@ def missing_files(settings: Settings) -> Iterator[Finding]:
         named["prometheus.ca_file"] = settings.prometheus.ca_file
     if settings.scheduler.ca_file:
         named["scheduler.ca_file"] = settings.scheduler.ca_file
+    if settings.slurm.conf:
+        named["slurm.conf"] = settings.slurm.conf
+    if settings.kubernetes.kubeconfig:
+        named["kubernetes.kubeconfig"] = settings.kubernetes.kubeconfig
+    if settings.slurm.bin:
+        named["slurm.bin"] = settings.slurm.bin
     for key, reference in named.items():
         if not reference.startswith(CREDENTIAL) and _gone(Path(reference)):
             yield (

@@ -6,15 +6,23 @@ from difflib import get_close_matches
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from agent.addresses import host_and_port
 from agent.times import from_rfc3339
 from core.errors import InputError
 from core.units import CATALOG
 
 CREDENTIAL = "credential:"
-SHADOWS = ("runbook", "greedy", "adopted", "twin")
+# Those that are shipped with their figures (docs/policies.md), and the file that was let in here.
+POLICIES = ("runbook", "greedy", "rl", "twin", "adopted")
 _CREDENTIAL = re.compile(r"credential:[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}", re.ASCII)
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*", re.ASCII)
-_PORTS = range(65536)
+_SLURM_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}", re.ASCII)
+# Kubernetes: names of namespaces (RFC 1123) and keys of labels, taints and resources.
+_KUBERNETES_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", re.ASCII)
+_KUBERNETES_KEY = re.compile(
+    r"([a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?",
+    re.ASCII,
+)
 
 
 def one_line(text: str) -> str:
@@ -68,6 +76,36 @@ def http_url(url: str) -> str:
     return url.rstrip("/") if parts.path == "/" and not parts.query else url
 
 
+def slurmrestd(address: str) -> str:
+    """Refuse what is neither ``unix:/PATH`` nor an http address; an empty one means none."""
+    if not address.startswith("unix:"):
+        return http_url(address)
+    if not one_line(address).removeprefix("unix:").startswith("/"):
+        raise ValueError("names no absolute path: write unix:/run/slurmrestd.sock")
+    return address
+
+
+def slurm_name(name: str) -> str:
+    """Refuse what Slurm does not take as a reservation's name."""
+    if not _SLURM_NAME.fullmatch(name):
+        raise ValueError("is no name: write letters, digits, dots, dashes and underscores")
+    return name
+
+
+def kubernetes_name(name: str) -> str:
+    """Refuse what Kubernetes does not take as a namespace's name."""
+    if not _KUBERNETES_NAME.fullmatch(name):
+        raise ValueError("is no namespace: write small letters, digits and dashes, at most 63")
+    return name
+
+
+def kubernetes_key(key: str) -> str:
+    """Refuse what Kubernetes does not take as the key of a label, a taint or a resource."""
+    if not _KUBERNETES_KEY.fullmatch(key):
+        raise ValueError("is no key: write NAME or PREFIX/NAME, such as nvidia.com/gpu")
+    return key
+
+
 def secret_reference(reference: str) -> str:
     """Refuse anything but a file's absolute path or a systemd credential: secrets stay out."""
     if reference and not (
@@ -94,11 +132,21 @@ def absolute_or_none(path: str) -> str:
     return str(absolute(Path(path))) if path else path
 
 
+def acting_policy(text: str) -> str:
+    """Refuse what is none of the policies by name; a file must pass the gate first."""
+    if text not in POLICIES:
+        file = (
+            "a file acts after `gpumedic policy promote FILE`, as adopted; " if "/" in text else ""
+        )
+        raise ValueError(f"names no policy that may act: {file}write {', '.join(POLICIES)}")
+    return text
+
+
 def shadow_policy(text: str) -> str:
     """Refuse what is neither one of the policies by name nor a policy file's absolute path."""
-    if text and text not in SHADOWS and not Path(one_line(text)).is_absolute():
+    if text and text not in POLICIES and not Path(one_line(text)).is_absolute():
         raise ValueError(
-            f"names no policy: write {', '.join(SHADOWS)}, the absolute path of a file that "
+            f"names no policy: write {', '.join(POLICIES)}, the absolute path of a file that "
             "`gpumedic train` wrote, or nothing"
         )
     return text
@@ -117,24 +165,6 @@ def socket_address(text: str) -> str:
     """Refuse what ``host_and_port`` cannot read."""
     host_and_port(text)
     return text
-
-
-def host_and_port(text: str) -> tuple[str, int]:
-    """Split "127.0.0.1:8642", "[::1]:8642" or ":8642" (every address) into host and port.
-
-    >>> host_and_port("[::1]:8642")
-    ('::1', 8642)
-    """
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]")
-    host = host[1:-1] if bracketed else host
-    number = int(port) if re.fullmatch(r"\d{1,5}", port, re.ASCII) else -1
-    if not colon or number not in _PORTS or (":" in host) is not bracketed or " " in host:
-        raise ValueError(
-            'is not an address to listen on: write it like "127.0.0.1:8642", "[::1]:8642", or '
-            '":8642" for every address of this machine'
-        )
-    return host or "0.0.0.0", number  # noqa: S104
 
 
 def loopback(host: str) -> bool:

@@ -13,6 +13,7 @@ from core.errors import ConfigError
 # What the running parts read anew in every cycle; anything else needs a restart.
 LIVE = (
     "autonomy*",
+    "capacity.*",
     "detect.*",
     "diagnose.*",
     "forecast.cluster_false_alarms_per_day",
@@ -25,6 +26,8 @@ LIVE = (
     "forecast.sustain",
     "guards.*",
     "log.level",
+    "policy.*",
+    "site.*",
 )
 
 

@@ -5,25 +5,40 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from agent.config.forms import (
-    absolute,
-    absolute_or_none,
-    cidr,
-    http_url,
-    label_name,
-    linked_metric,
-    metric_name,
-    moment,
-    no_boolean,
-    one_line,
-    secret_reference,
-    shadow_policy,
-    socket_address,
+from agent.config.checkpoints import Checkpoints
+from agent.config.energy import Energy
+from agent.config.forms import acting_policy, shadow_policy
+from agent.config.kinds import (
+    Body,
+    Count,
+    Folder,
+    GivenUrl,
+    LabelName,
+    LinkedMetric,
+    Listen,
+    Memory,
+    MetricName,
+    Moment,
+    Name,
+    Network,
+    Number,
+    OneSecondOrMore,
+    PathText,
+    Probability,
+    SecretFile,
+    Section,
+    Url,
 )
-from agent.quantities import Duration, Size, at_least
+from agent.config.kubernetes import Kubernetes
+from agent.config.node import Node
+from agent.config.node_checks import Checks
+from agent.config.slurm import Slurm
+from agent.config.torchrun import Torchrun
+from agent.config.verify import Verify
+from agent.quantities import Duration
 from agent.quantities import parse_duration as duration
 from agent.quantities import parse_size as size
 from core.ports import Announcement
@@ -32,33 +47,7 @@ from rca.graph.templates import Join
 
 ENV_PREFIX = "GPUMEDIC__"
 STATE_DIR = Path("/var/lib/gpumedic")
-
-Text = Annotated[str, AfterValidator(one_line)]
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(one_line)]
-MetricName = Annotated[str, AfterValidator(metric_name)]
-LinkedMetric = Annotated[str, AfterValidator(linked_metric)]
-LabelName = Annotated[str, AfterValidator(label_name)]
-Url = Annotated[str, AfterValidator(http_url)]
-GivenUrl = Annotated[str, Field(min_length=1), AfterValidator(http_url)]
-SecretFile = Annotated[str, AfterValidator(secret_reference)]
-PathText = Annotated[str, AfterValidator(absolute_or_none)]
-Folder = Annotated[Path, AfterValidator(absolute)]
-Moment = Annotated[str, AfterValidator(moment)]
-Listen = Annotated[str, AfterValidator(socket_address)]
-Network = Annotated[str, AfterValidator(cidr)]
 TargetPart = Literal["node", "gpu", "port", "volume", "job", "rank", "switch", "rack"]
-Count = Annotated[int, BeforeValidator(no_boolean), Field(ge=0)]
-Number = Annotated[float, BeforeValidator(no_boolean)]
-Probability = Annotated[Number, Field(ge=0, le=1)]
-OneSecondOrMore = Annotated[Duration, AfterValidator(at_least("1s"))]
-Memory = Annotated[Size, AfterValidator(at_least("128MiB"))]
-Body = Annotated[Size, AfterValidator(at_least("1KiB"))]
-
-
-class Section(BaseModel):
-    """What every section shares: no unknown key, no change after the start, no NaN."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Cycle(Section):
@@ -102,8 +91,13 @@ class Prometheus(Section):
 
 
 class Scheduler(Section):
-    """Who knows the cluster and carries out orders, over HTTP."""
+    """Who knows the cluster and carries out orders."""
 
+    backend: Literal["http", "slurm", "torchrun", "kubernetes"] = Field(
+        default="http",
+        description="http: what answers at url; slurm and kubernetes, as [slurm] and [kubernetes] "
+        "say; or torchrun: what gpumedic launch runs, as [torchrun] says",
+    )
     url: Url = Field(
         default="", description="its address; empty: nodes and jobs as readings name them"
     )
@@ -115,17 +109,6 @@ class Scheduler(Section):
     )
     timeout: OneSecondOrMore = Field(
         default=duration("10s"), description="longest wait for an answer"
-    )
-
-
-class Node(Section):
-    """This machine as a node."""
-
-    enabled: bool = Field(default=True, description="whether this machine's own readings are taken")
-    node: Text = Field(default="", description="its node name; empty: the machine's host name")
-    group: Name = Field(default="default", description="node group that autonomy rules match")
-    volumes: tuple[PathText, ...] = Field(
-        default=(), description="mount points to watch; empty: all on disks"
     )
 
 
@@ -273,6 +256,15 @@ class Guards(Section):
     lemon_after: Annotated[Count, Field(ge=1)] = Field(
         default=3, description="a node taken out so often in 28 days is left to people"
     )
+    page_pause: Duration = Field(
+        default=duration("1h"),
+        description="a person is not called again for one incident within this time",
+    )
+    taken_over: Duration = Field(
+        default=duration("4h"),
+        description="what a person who was called has taken over is left alone so long; their "
+        "incident until it is over",
+    )
     owners_agree: tuple[Name, ...] = Field(
         default=(),
         description="action kinds that need the word of a job's owner and have it, with * and ?",
@@ -289,20 +281,83 @@ class Guards(Section):
 class Policies(Section):
     """Who chooses what is done about an incident, within the guards."""
 
-    use: Literal["runbook", "adopted", "twin"] = Field(
-        default="runbook",
-        description="runbook; adopted: what `gpumedic policy promote` let in; or twin: each choice "
-        "is tried on a simulated twin of the cluster",
+    use: Annotated[str, AfterValidator(acting_policy)] = Field(
+        default="twin",
+        description="runbook, greedy, rl, twin (each choice is tried on a simulated twin of the "
+        "cluster), or adopted: the file that `gpumedic policy promote` let in",
     )
     shadow: Annotated[str, AfterValidator(shadow_policy)] = Field(
         default="",
-        description="asked beside it and only written down: runbook, greedy, adopted, twin, or the "
-        "path of a policy file; empty: none",
+        description="asked beside it and only written down: one of the same, or the path of a "
+        "policy file; empty: none",
+    )
+    time_limit: Duration = Field(
+        default=duration("5s"),
+        description="longest the twin may think about a decision, in a process of its own; then "
+        "greedy decides; 0s: it always does",
     )
     explore: Annotated[Number, Field(ge=0, le=0.2)] = Field(
         default=0.0,
         description="share of decisions left to chance among safe choices, so that the journal "
         "can tell what the shadow would have lost",
+    )
+
+
+class Capacity(Section):
+    """What is kept ready for work that is foreseen."""
+
+    waiting_price: Annotated[Number, Field(ge=1)] = Field(
+        default=9.0,
+        description="how dear a GPU-second of waiting is against one of idling; 9: what is not "
+        "exceeded with 90 % is had ready",
+    )
+    spares_kept: Count = Field(
+        default=1, description="ready spares that stay, whatever jobs are foreseen"
+    )
+    spares: Count = Field(
+        default=0, description="so many spares are made of free nodes that nothing is foreseen for"
+    )
+    room: Literal["moves", "spares", "priority"] = Field(
+        default="moves",
+        description="what a job is given room by that waits: small jobs that share nodes move "
+        "together; spares beyond spares_kept, too; less urgent jobs shrink or wait, too",
+    )
+    most_slowdown: Annotated[Number, Field(ge=0, le=0.3)] = Field(
+        default=0.0,
+        description="how much longer a step of a training may take so that its GPUs draw less "
+        "power; 0: power is left alone",
+    )
+
+
+class SiteTimes(Section):
+    """How long things take here; what is seen moves each, and what is set counts as two seen."""
+
+    repair: OneSecondOrMore = Field(
+        default=duration("1d"),
+        description="a node taken out for repair is away; 61.9 % were back the same day, 10.3 % "
+        "after two weeks (SuperBench, ATC'24)",
+    )
+    validate_node: OneSecondOrMore = Field(
+        default=duration("30m"),
+        description="a node passes its checks; dcgmi diag -r 3 takes 15 min to an hour (NVIDIA)",
+    )
+    reboot: OneSecondOrMore = Field(
+        default=duration("12m"), description="a node reboots with its self-test; assumed"
+    )
+    people: OneSecondOrMore = Field(
+        default=duration("1h"),
+        description="from a page until a person has mended it or said what to do; assumed",
+    )
+    page_gpu_hours: Annotated[Number, Field(ge=0)] = Field(
+        default=16.0, description="what a page is priced at: two hours of an 8-GPU node, assumed"
+    )
+    faults_a_day: Annotated[Number, Field(gt=0)] = Field(
+        default=0.54,
+        description="incidents a day and 1,024 GPUs, until enough was seen; Llama 3: 466 in 54 "
+        "days on 16,384",
+    )
+    false_share: Annotated[Number, Field(ge=0, lt=1)] = Field(
+        default=0.05, description="share of incidents that end with nothing done; assumed"
     )
 
 
@@ -390,12 +445,21 @@ class Settings(BaseSettings):
     history: History = History()
     prometheus: Prometheus = Prometheus()
     scheduler: Scheduler = Scheduler()
+    slurm: Slurm = Slurm()
+    kubernetes: Kubernetes = Kubernetes()
+    torchrun: Torchrun = Torchrun()
     host: Node = Node()
+    checks: Checks = Checks()
     forecast: Forecasts = Forecasts()
     detect: Detect = Detect()
     diagnose: Diagnose = Diagnose()
     guards: Guards = Guards()
+    verify: Verify = Verify()
     policy: Policies = Policies()
+    checkpoints: Checkpoints = Checkpoints()
+    site: SiteTimes = SiteTimes()
+    capacity: Capacity = Capacity()
+    energy: Energy = Energy()
     autonomy: tuple[AutonomyRule, ...] = ()
     server: Server = Server()
     webhooks: tuple[Webhook, ...] = ()

@@ -32,7 +32,6 @@ from core.types import Diagnosis, Incident, OutcomeStatus, PlanRecord, PlanState
 from remediation.deciding import remedies
 from remediation.deciding.chooser import Chooser
 from remediation.deciding.choosing import ChoosingPolicy
-from remediation.deciding.policy import Policy
 from remediation.policies.learned import LearnedChooser
 from remediation.policies.rulebook import Runbook
 from sim.catalogue import CAUSES
@@ -185,7 +184,7 @@ def chooser_of(spec: RunSpec) -> Chooser:
     return LearnedChooser(spec.learned, fallback=Runbook.tuned())
 
 
-def policy_of(spec: RunSpec) -> Policy:
+def policy_of(spec: RunSpec) -> ChoosingPolicy:
     """Return the policy that a spec names."""
     return ChoosingPolicy(chooser_of(spec))
 

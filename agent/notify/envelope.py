@@ -115,6 +115,8 @@ def _links(notification: Notification, sender: Sender) -> dict[str, str]:
     if notification.plan.state is PlanState.PROPOSED:
         api = f"{sender.external_url}/v1/plans/{plan_id}"
         links |= {"approve": f"{api}/approve", "deny": f"{api}/deny"}
+    if notification.announcement is Announcement.PERSON_PAGED:
+        links["acknowledge"] = f"{sender.external_url}/v1/plans/{plan_id}/acknowledge"
     return links
 
 

@@ -48,6 +48,15 @@ ASSUMED: tuple[Assumed, ...] = (
         "1 s, and the worst",
     ),
     Assumed(
+        "hang_share",
+        0.10,
+        0.0,
+        1.0,
+        "",
+        "share of one replica's failures that hang; a process that ends is seen within a cycle",
+        "FT-HSDP, arXiv:2602.00277: 61 watchdog time-outs and 7 unknown of 678; range: none to all",
+    ),
+    Assumed(
         "blame",
         0.949,
         0.8,

@@ -74,6 +74,7 @@ def _terms(arm: Arm) -> Terms:
         max_nodes_out=out,
         max_ratio_out=1.0,
         max_nodes_out_per_rack=math.ceil(script.nodes / script.racks),
+        max_nodes_out_per_switch=script.nodes,
     )
     a_day = arm.faults_a_s(script.nodes) * DAY_S
     gpus = script.nodes * script.machines.gpus_per_node

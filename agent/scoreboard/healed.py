@@ -54,11 +54,13 @@ def healed(base: Arm, v: Mapping[str, float], own: Own, *, standby: bool) -> Arm
         repair_scale=script.site.repair_scale * v["repair_times"],
     )
     if own.goes_on_s > 0:
-        # All others wait in a collective until the failure is said; then the plan's one cycle.
-        missing_s = v["standby_s"] if standby else own.without_s
+        # All others wait in a collective until the failure is said: a process that has gone is seen
+        # within a cycle, one that hangs later. Then the plan's one cycle.
+        said_s = v["cycle_s"] + v["hang_share"] * (v["hang_s"] - v["cycle_s"])
+        missing_s = (v["standby_s"] if standby else own.without_s) * more
         site = replace(
             site,
-            requeue_s=v["hang_s"] + v["cycle_s"],
+            requeue_s=said_s + v["cycle_s"],
             restart_s=own.goes_on_s + missing_s / own.replicas,
         )
     elif standby:

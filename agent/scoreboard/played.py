@@ -31,11 +31,10 @@ class Arm:
     def faults_a_s(self, nodes: int) -> float:
         """Return how often a job is stopped, by the profile or the scenario's own rates."""
         script = self.script
-        rates = dict(script.rates) or {
-            name: rate / 1000 for name, rate in profile(script.profile).rates.items()
-        }
-        total = sum(rates.values()) * script.rate_scale
-        return total * nodes / DAY_S
+        own = dict(script.rates)
+        rates = {name: rate / 1000 for name, rate in profile(script.profile).rates.items()}
+        drawn = sum(rate for name, rate in rates.items() if name not in own)
+        return (drawn * script.rate_scale + sum(own.values())) * nodes / DAY_S
 
 
 @dataclass(frozen=True, slots=True)

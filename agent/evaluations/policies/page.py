@@ -94,8 +94,13 @@ def _said(row: Row | None) -> str:
     if row is None or row.value is None:
         return ""
     if row.low is None or row.high is None:
-        return f"{row.value:.4g}"
-    return f"{row.value:.4g} ({row.low:.4g} to {row.high:.4g})"
+        return _number(row.value)
+    return f"{_number(row.value)} ({_number(row.low)} to {_number(row.high)})"
+
+
+def _number(value: float) -> str:
+    """Return four digits, and of large numbers all before the point."""
+    return f"{value:.0f}" if abs(value) >= 1000.0 else f"{value:.4g}"
 
 
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

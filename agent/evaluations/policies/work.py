@@ -10,7 +10,7 @@ from core.errors import ActionFailed, GpumedicError, InputError
 from remediation.evaluation.comparison import Comparison, compared
 from remediation.evaluation.life import LifeResult
 from remediation.evaluation.play import play
-from remediation.evaluation.policies import ORACLE, TWIN, TWIN_OVER, Entrant
+from remediation.evaluation.policies import ORACLE, TAKEN, TWIN, TWIN_OVER, Entrant
 from remediation.evaluation.suites import Suite
 from remediation.learning.families import family_of
 from remediation.policies.trained import Trained, load
@@ -87,8 +87,13 @@ def trained_of(files: Sequence[Path]) -> dict[str, Trained]:
     for path in files:
         if path.stem in found:
             raise InputError(
-                f"--policy {path}: two files are called {path.stem}; rename one, so that their "
+                f"policy {path}: two files are called {path.stem}; rename one, so that their "
                 "rows can be told apart."
+            )
+        if path.stem in TAKEN or path.stem.startswith(TWIN_OVER):
+            raise InputError(
+                f"policy {path}: {path.stem} is the name of another policy; rename the file, so "
+                "that their rows can be told apart."
             )
         found[path.stem] = load(path)
     return found
