@@ -19,13 +19,15 @@ Behave = Callable[[Handler, dict[str, str]], None]
 class BadPrometheus:
     """``names`` are its metrics; ``behave`` answers range queries; ``asked`` is what came in.
 
-    on_names, when set, answers for the list of names instead.
+    on_names, when set, answers for the list of names instead; on_instant an instant query, which
+    else finds nothing.
     """
 
     url: str
     names: list[str]
     behave: Behave
     on_names: Behave | None = None
+    on_instant: Behave | None = None
     asked: list[dict[str, str]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
 
@@ -59,8 +61,14 @@ def matrix(*series: tuple[dict[str, str], list[list[Any]]], **extra: Any) -> dic
     return {"status": "success", "data": {"resultType": "matrix", "result": result}, **extra}
 
 
+def vector(*series: tuple[dict[str, str], list[Any]], **extra: Any) -> dict[str, Any]:
+    """Return the document of an instant query's answer."""
+    result = [{"metric": labels, "value": value} for labels, value in series]
+    return {"status": "success", "data": {"resultType": "vector", "result": result}, **extra}
+
+
 def answering(document: Any) -> Behave:
-    """Answer every range query with this document."""
+    """Answer every query with this document."""
     return lambda handler, _: send_json(handler, document)
 
 
@@ -102,6 +110,8 @@ def bad_prometheus(
                     server.on_names(self, asked)
                 elif path.endswith("/label/__name__/values"):
                     send_json(self, {"status": "success", "data": server.names})
+                elif path.endswith("/api/v1/query"):
+                    (server.on_instant or answering(vector()))(self, asked)
                 else:
                     server.asked.append({"path": urlsplit(path).path, **asked})
                     server.behave(self, asked)
@@ -123,3 +133,49 @@ def bad_prometheus(
         http.server_close()
         http.hang_up()
         thread.join()
+
+
+def hang(handler: Handler, _: dict[str, str]) -> None:
+    """Begin a long answer and say no more."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", "1000000")
+    handler.end_headers()
+    handler.wfile.write(b'{"status":')
+    handler.wfile.flush()
+    handler.rfile.read(1)  # until the other side gives up
+
+
+def dribble(handler: Handler, asked: dict[str, str]) -> None:
+    """Send a byte often enough that no single read ever waits long."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", "1000000")
+    handler.end_headers()
+    gone = threading.Event()
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(b"{")
+            handler.wfile.flush()
+            gone.wait(0.02)
+
+
+def dribble_header(handler: Handler, asked: dict[str, str]) -> None:
+    """Never come to the end of the first header."""
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    gone = threading.Event()
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(b"x")
+            handler.wfile.flush()
+            gone.wait(0.02)
+
+
+def cut_short(handler: Handler, _: dict[str, str]) -> None:
+    """End in the middle of an answer."""
+    handler.send_response(200)
+    handler.send_header("Content-Type", "application/json")
+    handler.send_header("Content-Length", "1000")
+    handler.end_headers()
+    handler.wfile.write(b'{"status": "success"')
+    handler.close_connection = True

@@ -10,7 +10,7 @@ from core.target import Target
 from sim.engine.words import Phase
 from sim.lanes import Lane
 from sim.observe import nodes_of
-from sim.scenario import FaultSpec, JobSpec, Scenario, Site
+from sim.scenario import XID_79, FaultSpec, JobSpec, Scenario, Site
 from sim.terms import Shield, Terms, even_remedies
 
 HOUR_S, DAY_S = 3600.0, 86400.0
@@ -71,3 +71,16 @@ def has(lane: Lane, job: int = 0) -> list[int]:
 
 def runs(lane: Lane, job: int = 0) -> bool:
     return bool(lane.tables.jobs[job]["phase"] == Phase.RUNNING)
+
+
+def wrongly_blamed(node: int, **site: Any) -> Lane:
+    """Return a lane of which the first decision is due, a node's fault being blamed on another.
+
+    The node itself is the second to be blamed.
+    """
+    for seed in range(100):
+        lane = begun(lane_with(on(node, XID_79), blame=0.3, **site), seed=seed)
+        row = lane.tables.troubles[0]
+        if row["node"] != node and row["other_node"] == node:
+            return lane
+    raise AssertionError("no seed of 100 blames another node first and the right one second")

@@ -181,6 +181,8 @@ class FakeCluster:
         match action.kind:
             case "reboot_node":
                 return lambda: self._reboot(node), self.delay_s
+            case "page_person":
+                return lambda: self._page(node, job), self.delay_s
             case "keep_as_spare":
                 return lambda: self._keep(node), self.delay_s
             case "validate_node":
@@ -204,6 +206,13 @@ class FakeCluster:
             self.nodes[node] = replace(
                 self.nodes[node], owner="", reason="", condition=NodeCondition.READY
             )
+
+    def _page(self, node: str, job: str) -> None:
+        now_s = self._clock.now_s()
+        if node:
+            self.nodes[node] = replace(self.nodes[node], paged_s=now_s)
+        else:
+            self.jobs[job] = replace(self.jobs[job], paged_s=now_s)
 
     def _keep(self, node: str) -> None:
         self.nodes[node] = replace(self.nodes[node], spare=True)

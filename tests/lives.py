@@ -35,6 +35,7 @@ def life(
         wrong_drains=1,
         node_days=50.0,
         late_requests=0.0,
+        energy_j=3.6e9,
         decisions=1000,
         decision_s=decision_s,
         capped=False,

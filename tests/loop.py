@@ -76,8 +76,11 @@ async def loop(
     cluster: Cluster | None = None,
     **chosen: Any,
 ) -> Assembly:
-    """Assemble a controller with its state in ``folder``; ``chosen`` are settings."""
-    settings = Settings(**{"state_dir": folder, **chosen})
+    """Assemble a controller with its state in ``folder``; ``chosen`` are settings.
+
+    The runbook decides: the twin would be made ready in a process of its own by every test.
+    """
+    settings = Settings(**{"state_dir": folder, "policy": {"use": "runbook"}, **chosen})
     inputs = Inputs(sources=sources, event_sources=events, cluster=cluster)
     return await assemble(settings, inputs, clock=clock)
 

@@ -203,7 +203,7 @@ async def test_the_settings_name_the_scheduler(tmp_path: Path, clock: ManualCloc
     made = scheduler_of(Settings(scheduler={"url": url, "timeout": "3s"}), clock=clock)  # type: ignore[arg-type]
 
     assert nobody is None
-    assert made is not None
+    assert isinstance(made, HttpCluster)
     assert (made.access.url, made.access.timeout_s) == (url, 3.0)
     with pytest.raises(SourceUnavailable, match="See whether it runs"):
         await made.state()

@@ -111,6 +111,58 @@ def test_spares_and_unsaved_work_are_looked_at_where_they_are_told() -> None:
     assert guards_crossed(Order(0.0, "a"), min_spares_left=1) == []
 
 
+def test_spares_are_kept_for_those_who_come_first() -> None:
+    last = Order(0.0, "a", spares=1, below=True)
+
+    assert guards_crossed(last, priority_spares=2) == ["priority_spares"]
+    assert guards_crossed(Order(0.0, "a", spares=1), priority_spares=2) == []
+
+
+@pytest.mark.parametrize(("rest_s", "found"), [(3599.0, ["probation"]), (3600.0, [])])
+def test_a_node_that_came_back_is_not_relied_on_yet(rest_s: float, found: list[str]) -> None:
+    away, time_s = out("node-3", 0, back_s=500), 500 + rest_s
+    reboot = Order(time_s, "b", repaired=("node-3",))
+    given = Order(time_s, "b", given=("node-3",), above=True)
+    for order in (reboot, given):
+        assert guards_crossed(away, order, probation_s=3600.0) == found
+
+    assert guards_crossed(away, Order(time_s, "b", given=("node-3",)), probation_s=3600.0) == []
+    innocent = Order(0.0, "a", ("node-3",), (500.0,), undone=True)
+    assert guards_crossed(innocent, given, probation_s=3600.0) == []
+
+
+def test_a_node_that_was_often_out_is_a_lemon_for_so_long() -> None:
+    times = [out("node-3", 1e5 * number, back_s=1e5 * number + 10) for number in range(3)]
+    given = Order(4e5, "b", given=("node-3",), above=True)
+    bounds = {"probation_s": 0.0, "lemon_after": 3}
+
+    assert guards_crossed(*times, given, **bounds) == ["lemon"]
+    assert guards_crossed(*times[1:], given, **bounds) == []
+    assert guards_crossed(*times, given, lemon_span_s=3e5, **bounds) == []
+
+
+def test_grounds_and_the_size_of_what_is_stopped_are_looked_at() -> None:
+    doubtful = Order(0.0, "a", probability=0.59)
+    large = Order(0.0, "a", gpus=33)
+
+    assert guards_crossed(doubtful, min_probability=0.6) == ["min_probability"]
+    assert guards_crossed(Order(0.0, "a"), min_probability=0.6) == []
+    assert guards_crossed(large, max_job_gpus=32) == ["max_job"]
+    assert guards_crossed(large, max_job_gpus=33) == []
+    settings = GuardSettings(max_job_share=0.5)
+    assert [b.bound for b in audit([large], Site(8, gpus=64), settings)] == [32]
+
+
+def test_what_stands_rests_less_before_it_is_started_again() -> None:
+    job = frozenset({"job"})
+    first, soon = Order(0.0, "a", disturbs=job), Order(400.0, "b", disturbs=job, stood=True)
+    at_once = Order(200.0, "b", disturbs=job, stood=True)
+
+    assert guards_crossed(first, soon, cooldown_s=1800.0) == []
+    assert guards_crossed(first, at_once, cooldown_s=1800.0) == ["cooldown"]
+    assert guards_crossed(first, at_once, cooldown_s=100.0) == []
+
+
 def test_plans_of_the_store_are_read_with_what_put_nodes_back() -> None:
     first = plan_of(cordon("node-1"), swap("node-1"), id="a")
     failed = plan_of(cordon("node-2"), id="b")

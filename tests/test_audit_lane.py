@@ -30,9 +30,29 @@ SCRIPT = Scenario(
 SHIELDS = {
     "usual": Shield(),
     "tight": Shield(
-        max_nodes_out=2, max_nodes_out_per_rack=1, cooldown_s=7200.0, max_actions_per_hour=6
+        max_nodes_out=3,
+        max_ratio_out=0.3,
+        max_nodes_out_per_rack=2,
+        max_nodes_out_per_switch=1,
+        cooldown_s=7200.0,
+        max_actions_per_hour=6,
+        min_spares_left=1,
+        priority_spares=2,
+        max_job_share=0.4,
+        max_unsaved_gpu_s=3600.0,
+        lemon_after=1,
     ),
-    "wide": Shield(max_nodes_out=9, max_ratio_out=0.8, max_nodes_out_per_rack=9, cooldown_s=0.0),
+    "wide": Shield(
+        max_nodes_out=9,
+        max_ratio_out=0.8,
+        max_nodes_out_per_rack=9,
+        max_nodes_out_per_switch=9,
+        cooldown_s=0.0,
+        max_actions_per_hour=64,
+        min_probability=0.0,
+        probation_s=0.0,
+        lemon_after=4,
+    ),
 }
 
 
@@ -70,8 +90,16 @@ def test_what_a_wide_shield_allowed_crosses_a_tight_one() -> None:
     assert crossed == {
         "max_nodes_out",
         "max_nodes_out_per_rack",
+        "max_nodes_out_per_switch",
         "cooldown",
         "max_actions_per_hour",
+        "min_spares_left",
+        "priority_spares",
+        "max_job",
+        "unsaved_work",
+        "min_probability",
+        "probation",
+        "lemon",
     }
 
 

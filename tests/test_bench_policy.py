@@ -10,10 +10,15 @@ from remediation.learning.train import TrainSettings, train
 
 
 def test_each_part_of_a_policy_is_measured(tmp_path: Path) -> None:
-    settings = TrainSettings(steps=256, lanes=4, rollout=64, batch=128, layers=(16, 16), labelled=0)
+    settings = TrainSettings(
+        steps=256, lanes=4, rollout=64, batch=128, layers=(16, 16), labelled=0, checked=1
+    )
     train(settings, tmp_path / "p.npz")
 
-    rows = {row.metric: row for row in policy_rows(policy=tmp_path / "p.npz", compared=200, twin=2)}
+    rows = {
+        row.metric: row
+        for row in policy_rows(quick=True, policy=tmp_path / "p.npz", compared=200, twin=2)
+    }
     assert set(rows) == {
         "decision_us_rl",
         "numpy_torch_mismatches",

@@ -1,18 +1,22 @@
 """The agent's policy: facts and menu of a live moment, the plan of a choice, and why."""
 
+import json
 from dataclasses import replace
+from math import nan
 
 import pytest
 
 from core.choice import Choice
 from core.clock import ManualClock
-from core.cluster import ClusterState, JobPhase, NodeCondition, ServiceState
+from core.cluster import OWNER, ClusterState, JobPhase, NodeCondition, ServiceState
+from core.codec import from_json, to_json
 from core.situation import LONG_S, Fact
 from core.target import Target, TargetKind
 from core.types import Cause, Diagnosis, Incident, OutcomeStatus, PlanState, Scalar, Severity
 from rca.faults.catalogue import FAULTS
+from remediation.deciding.chooser import Thought
 from remediation.deciding.choosing import ChoosingPolicy, LiveMoment
-from remediation.deciding.plans import PROPOSAL_LIFE_S, spare_for
+from remediation.deciding.plans import PROPOSAL_LIFE_S
 from remediation.deciding.policy import Decision, Past
 from remediation.evaluation.exploring import Exploring
 from remediation.policies.greedy import Greedy
@@ -49,8 +53,10 @@ WHERE = {
 SWAP = ["cordon node-1", "checkpoint_now job train", "swap_node node-1"]
 SWAP_STOPPED = ["cordon node-1", "swap_node node-1"]
 RESTART = ["restart_job job train"]
+IN_PLACE = ["restart_in_place job train"]
+SAVE_IN_PLACE = ["checkpoint_now job train", "restart_in_place job train"]
 SAVE_AND_RESTART = ["checkpoint_now job train", "restart_job job train"]
-PERSON: list[str] = ["a person"]
+PERSON = ["page_person job train"]
 NOTHING: list[str] = []
 
 
@@ -77,7 +83,7 @@ def decided(
 
 def steps(decision: Decision) -> list[str]:
     if decision.plan is None:
-        return PERSON if decision.choice is Choice.ESCALATE else NOTHING
+        return NOTHING
     return [f"{action.kind} {action.target}" for action in decision.plan.actions]
 
 
@@ -126,17 +132,17 @@ USUAL = {
     "kernel_panic": (DOWN, SWAP_STOPPED),
     "cpu_contention": (SLOW, SWAP),
     "noisy_neighbour": (SLOW, NOTHING),
-    "memory_leak": (WARNED, SAVE_AND_RESTART),
-    "file_handle_leak": (WARNED, SAVE_AND_RESTART),
+    "memory_leak": (WARNED, SAVE_IN_PLACE),
+    "file_handle_leak": (WARNED, SAVE_IN_PLACE),
     "volume_filling": (WARNED, PERSON),
     "storage_slow": (SLOW, NOTHING),
     "storage_error": (CRASHED, RESTART),
     "data_loading_slow": (SLOW, ["tune_job job train"]),
-    "data_loader_failed": (CRASHED, RESTART),
+    "data_loader_failed": (CRASHED, IN_PLACE),
     "checkpoint_failing": (RUNS, PERSON),
-    "software_error": (CRASHED, RESTART),
-    "job_hang": (HANGS, SAVE_AND_RESTART),
-    "gpu_memory_leak": (WARNED, SAVE_AND_RESTART),
+    "software_error": (CRASHED, IN_PLACE),
+    "job_hang": (HANGS, SAVE_IN_PLACE),
+    "gpu_memory_leak": (WARNED, SAVE_IN_PLACE),
     "nan_loss": (RUNS, ["rollback_job job train"]),
     "bad_release": (RUNS, ["shift_canary job train"]),
     "driver_rollout": (SLOW, ["stop_rollout cluster"]),
@@ -174,6 +180,48 @@ async def test_every_fault_has_a_sensible_answer(cluster: FakeCluster, fault: st
         state = replace(state, rollouts=("580.1",))
 
     assert steps(decided(state, of_fault(fault), about)) == expected
+
+
+async def test_a_job_is_restarted_in_place_once_and_where_the_cluster_can(
+    cluster: FakeCluster,
+) -> None:
+    cluster.jobs["train"] = replace(cluster.jobs["train"], phase=JobPhase.STOPPED)
+    found, state = of_fault("software_error"), await cluster.state()
+    plan = plan_of(("restart_in_place", Target(job="train"), {}))
+    did = ended(plan.actions[0], OutcomeStatus.SUCCEEDED, at_s=NOW_S - 3600.0)
+    tried = record_of(plan, PlanState.FAILED, did, since_s=NOW_S - 3600.0)
+
+    assert steps(decided(state, found)) == IN_PLACE
+    assert steps(decided(state, found, past=replace(PAST, records=(tried,)))) == RESTART
+    cannot = replace(state, unable=(("restart_in_place", "Order restart_job."),))
+    assert steps(decided(cannot, found)) == RESTART
+
+
+async def test_what_the_cluster_cannot_do_is_not_open(cluster: FakeCluster) -> None:
+    state = await cluster.state()
+    can = moment(state, diagnosis(GONE)).situation.open
+    less = replace(state, unable=(("swap_node", "Move it."),))
+    told = from_json(ClusterState, json.loads(json.dumps(to_json(less))))  # as over HTTP
+    cannot = moment(told, diagnosis(GONE)).situation
+
+    assert can[Choice.SWAP]
+    assert not cannot.open[Choice.SWAP]
+
+
+async def test_a_service_with_all_its_replicas_is_given_a_cache_and_larger_batches(
+    cluster: FakeCluster,
+) -> None:
+    service = ServiceState(replicas=8, ready=8, least=2, most=8, batch=32.0)
+    cluster.jobs["train"] = replace(cluster.jobs["train"], kind="service", service=service)
+    found = of_fault("inference_overload")
+
+    assert steps(decided(await cluster.state(), found)) == [
+        "set_cache job train",
+        "set_service_batch job train",
+    ]
+    at_most = replace(service, cache=0.4, batch=256.0)
+    cluster.jobs["train"] = replace(cluster.jobs["train"], service=at_most)
+    assert not moment(await cluster.state(), found).situation.open[Choice.TUNE]
 
 
 async def test_a_swapped_node_that_a_reset_may_mend_is_to_be_rebooted(cluster: FakeCluster) -> None:
@@ -269,6 +317,24 @@ async def test_two_suspects_are_swapped_in_one_stop(cluster: FakeCluster) -> Non
     assert found.plan.actions[2].param("spares") == "node-10,node-11"
 
 
+async def test_nodes_that_are_down_leave_with_the_one_that_is_blamed(cluster: FakeCluster) -> None:
+    cluster.jobs["train"] = replace(
+        cluster.jobs["train"], phase=JobPhase.STOPPED, least_nodes=2, most_nodes=8
+    )
+    for name in ("node-1", "node-2"):
+        cluster.by_hand(name, NodeCondition.DOWN, owner="")
+    found = decided(await cluster.state(), diagnosis(GONE))
+    cluster.by_hand("node-2", NodeCondition.DOWN, owner=OWNER)  # an earlier plan has it out
+    after = decided(await cluster.state(), diagnosis(GONE))
+    for spare in ("node-10", "node-11"):
+        cluster.by_hand(spare, NodeCondition.DRAINED, owner="ada")
+    less = moment(await cluster.state(), diagnosis(GONE)).plans[Choice.SHRINK]
+
+    assert steps(found) == ["cordon node-1", "cordon node-2", "swap_nodes job train"]
+    assert steps(after) == ["cordon node-1", "swap_nodes job train"]
+    assert less.actions[-1].param("nodes") == 2
+
+
 async def test_the_plan_says_why_and_what_else_there_was(cluster: FakeCluster) -> None:
     plan = decided(await cluster.state(), diagnosis()).plan
 
@@ -281,6 +347,22 @@ async def test_the_plan_says_why_and_what_else_there_was(cluster: FakeCluster) -
     assert "wait" in plan.rationale
     assert plan.lost_gpu_s_with == pytest.approx(32 * (13 + 50 + 0.009 * 32 + 120))
     assert plan.lost_gpu_s_without > plan.lost_gpu_s_with
+
+
+async def test_a_policy_that_says_what_it_expects_is_quoted(cluster: FakeCluster) -> None:
+    losses = [nan] * len(Choice)
+    losses[Choice.SWAP], losses[Choice.WAIT] = 2 * 3600.0, 30 * 3600.0
+    policy = ChoosingPolicy(THUMBS["no_op"]())
+    moment = policy.moment(
+        quiet(), diagnosis(), await cluster.state(), now_s=NOW_S, plan_id="p", past=PAST
+    )
+
+    plan = policy.settled(moment, Thought(Choice.SWAP, "seer", "1", losses=tuple(losses))).plan
+
+    assert plan is not None
+    assert plan.rationale.endswith(
+        "Seer chose to swap: expected to lose 2.0 GPU-hours, against wait 30.0."
+    )
 
 
 async def test_the_same_input_gives_the_same_plan(cluster: FakeCluster) -> None:
@@ -429,36 +511,3 @@ async def test_how_long_nodes_were_away_is_learned(cluster: FakeCluster) -> None
 
     assert before == 86_400
     assert after == pytest.approx((2 * 86_400 + 3600) / 3)
-
-
-# Spares
-
-
-async def test_the_nearest_free_spare_of_the_same_size_is_chosen() -> None:
-    """node-1 is in rack r0 under switch s0 with r1; racks r2 and r3 are under s1."""
-    cluster = FakeCluster(ManualClock(NOW_S), nodes=16, spares=0)
-    for name in ("node-3", "node-6", "node-13"):
-        cluster.nodes[name] = replace(cluster.nodes[name], spare=True)
-    free = replace(cluster.jobs["train"], nodes=("node-0", "node-1"))
-
-    chosen = []
-    for taken in ("node-3", "node-6", "node-13", ""):
-        cluster.jobs["train"] = free
-        chosen.append(spare_for("node-1", await cluster.state()))
-        if taken:
-            cluster.by_hand(taken, NodeCondition.CORDONED, owner="ada")
-
-    assert chosen == ["node-3", "node-6", "node-13", "node-2"]  # the last is free, and no spare
-
-
-async def test_a_spare_with_a_job_or_other_gpus_does_not_fit(cluster: FakeCluster) -> None:
-    cluster.jobs["train"] = replace(cluster.jobs["train"], nodes=("node-1", "node-10"))
-    state = await cluster.state()
-    assert spare_for("node-1", state) == "node-11"
-    assert spare_for("node-1", state, but="node-11") not in ("node-10", "node-11")
-
-    keep = state.topology.gpu_node != 11
-    gpus = tuple(gpu for gpu, kept in zip(state.topology.gpus, keep, strict=True) if kept)
-    smaller = replace(state.topology, gpus=gpus, gpu_node=state.topology.gpu_node[keep])
-
-    assert spare_for("node-1", replace(state, topology=smaller)) == "node-0"

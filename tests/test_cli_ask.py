@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.command_line import Said, gpumedic
-from tests.page_views import FakeControls, empty_view
+from tests.page_controls import FakeControls
+from tests.page_views import empty_view
 from tests.test_server import TOKEN, app_for, running
 
 

@@ -24,12 +24,13 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def commands() -> Iterator[tuple[str, ...]]:
-    """Every command line in the pages, without its program and its comment."""
+    """Every command line in the pages, without its program, its comment and what it is to start."""
     for page in PAGES:
         for line in "".join(blocks(page, "")).splitlines():
             words = shlex.split(line, comments=True) if "gpumedic " in line[:25] else []
             if words and Path(words[0]).name == "gpumedic":
-                yield tuple(words[1 : words.index(">")] if ">" in words else words[1:])
+                ends = [words.index(end) for end in (">", "--") if end in words]
+                yield tuple(words[1 : min(ends, default=len(words))])
 
 
 @pytest.mark.parametrize("words", sorted(set(commands())), ids=" ".join)

@@ -29,7 +29,7 @@ def test_good_settings_have_no_problem(tmp_path: Path) -> None:
     [
         ('[history]\nstpe = "3s"', 2, "there is no key history.stpe; the nearest is history.step."),
         ("[guard]\nmax_nodes_out = 1", 1, "there is no key guard; the nearest is guards."),
-        ('interval = "3s"', 1, "there is no key interval; there is cycle.interval."),
+        ('interval = "3s"', 1, "there is cycle.interval and host.interval and checks.interval."),
         ("[log]\nmin_probability = 1", 2, "there is forecast.min_probability and guards.min_prob"),
         ("[log]\nzzz = 1", 2, "there is no key log.zzz; log has level, format."),
         (

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.config import Settings, example, host_and_port, load, schema, show
+from agent.addresses import host_and_port
+from agent.config import Settings, example, load, schema, show
 from agent.config.problems import known_keys
 
 EXAMPLE = Path(__file__).parent.parent / "deploy" / "config.example.toml"
@@ -40,12 +41,14 @@ def test_the_example_in_force_is_the_defaults(tmp_path: Path) -> None:
         "autonomy": True,
         "diagnose": {"link"},
         "guards": {"maintenance"},
+        "checkpoints": {"folder"},
     }
     assert loaded.model_dump(exclude=lists) == Settings().model_dump(exclude=lists)
     assert [webhook.name for webhook in loaded.webhooks] == ["ops"]
     assert loaded.autonomy_of("drain", "any") == "observe"
     assert [link.cause for link in loaded.diagnose.link] == ["node_open_files_ratio"]
     assert [window.nodes for window in loaded.guards.maintenance] == [("node-1*",)]
+    assert [each.job for each in loaded.checkpoints.folder] == ["llama-70b"]
 
 
 def test_the_example_has_every_key() -> None:
@@ -67,13 +70,11 @@ def test_show_has_every_key_with_its_unit_and_origin() -> None:
     assert rows["history.span"] == ("1d", "default")
     assert rows["forecast.memory_limit"] == ("2GiB", "default")
     assert rows["forecast.limits"] == ({}, "default")
+    nested = {"diagnose.link", "guards.maintenance", "checkpoints.folder"}
     sections = {key.rpartition(".")[0] for key in known_keys()} - {"webhooks", "autonomy"}
-    lists = ("webhooks.", "autonomy.", "diagnose.link.", "guards.maintenance.")
+    lists = ("webhooks.", "autonomy.", *(f"{name}." for name in nested))
     items = {key for key in known_keys() if key.startswith(lists)}
-    assert (
-        rows.keys()
-        == set(known_keys()) - (sections - {"diagnose.link", "guards.maintenance"}) - items
-    )
+    assert rows.keys() == set(known_keys()) - (sections - nested) - items
 
 
 def test_show_cuts_a_webhook_to_its_host() -> None:

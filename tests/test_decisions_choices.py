@@ -12,6 +12,7 @@ from sim.engine.words import NONE, Hold, Phase
 from sim.scenario import COOLING, LEAK, XID_79
 from sim.terms import Shield
 from tests.deciding import (
+    FREE,
     HOUR_S,
     JOBS,
     SCRIPT,
@@ -23,14 +24,14 @@ from tests.deciding import (
     passed_s,
     runs,
     wait_until,
+    wrongly_blamed,
 )
 
 
 def test_a_swapped_node_that_is_sound_returns_once_it_is_checked() -> None:
-    lane = begun(lane_with(on(1, XID_79), blame=0.0, validate_s=1800.0))
+    lane = wrongly_blamed(1, validate_s=1800.0)
     wrong = int(lane.tables.troubles[0]["node"])
     assert wrong in has(lane)
-    assert wrong != 1
     choose(lane, Choice.SWAP)
 
     row, order = lane.tables.nodes[wrong], lane.orders[0]
@@ -85,7 +86,11 @@ def test_a_rebooted_node_keeps_its_job() -> None:
 def test_a_person_mends_the_fault_starts_the_job_and_costs_a_page() -> None:
     lane = begun(lane_with(on(1, XID_79), people_s=7200.0))
     called_s = passed_s(lane)
-    assert not choose(lane, Choice.ESCALATE)
+    assert choose(lane, Choice.ESCALATE)  # the incident is not his alone: it is looked at again
+    assert not lane.open[Choice.ESCALATE]
+    assert lane.open[Choice.SWAP]
+    while lane.step(Choice.WAIT):
+        continue
 
     account = lane.account()
     mended_s = float(lane.tables.faults[0]["mended_s"]) - lane.scenario.start_s
@@ -99,10 +104,47 @@ def test_a_person_mends_the_fault_starts_the_job_and_costs_a_page() -> None:
 def test_nobody_is_paged_twice_for_one_job() -> None:
     lane = begun(lane_with(on(1, XID_79), on(2, COOLING, onset_s=7100.0), people_s=4 * HOUR_S))
     choose(lane, Choice.ESCALATE)
+    asked, due = set(), True
+    while due and passed_s(lane) < 3 * HOUR_S:
+        asked.add(int(lane.tables.core[0]["decision"]))
+        assert not lane.open[Choice.ESCALATE]
+        due = lane.step(Choice.WAIT)
 
+    assert asked == {0, 1}
     assert lane.tables.core[0]["pages"] == 1
-    assert lane.tables.core[0]["decision"] == 1
-    assert not lane.open[Choice.ESCALATE]
+
+
+def test_a_person_who_is_not_needed_any_more_need_not_come() -> None:
+    lane = begun(lane_with(on(1, XID_79), on(2, XID_79, onset_s=9000.0), people_s=8 * HOUR_S))
+    choose(lane, Choice.ESCALATE)
+    choose(lane, Choice.SWAP)  # the job runs again without the node
+
+    assert passed_s(lane) < 3 * HOUR_S
+    assert lane.open[Choice.ESCALATE]
+    assert lane.account().pages == 1
+
+
+def test_a_job_that_has_failed_is_looked_at_in_the_next_cycle() -> None:
+    lane = begun(lane_with(on(1, XID_79)))
+    due = True
+    while due and lane.facts[Fact.JOB_STOPPED] == 0:
+        due = lane.step(Choice.WAIT)
+
+    assert due
+    assert lane.facts[Fact.PHASE_S] <= 60.0
+
+
+def test_what_stands_may_be_started_again_sooner_than_what_runs() -> None:
+    shield = replace(FREE, cooldown_s=7200.0)
+    lane = begun(lane_with(on(1, XID_79), shield=shield))
+    while lane.facts[Fact.JOB_STOPPED] == 0:
+        assert lane.step(Choice.WAIT)
+    choose(lane, Choice.RESTART)  # in vain: the GPU is gone
+    ended_s = float(lane.orders[0]["ended_s"])
+    while not lane.open[Choice.RESTART]:
+        assert lane.step(Choice.WAIT)
+
+    assert 300.0 <= float(lane.tables.core[0]["now_s"]) - ended_s < 900.0
 
 
 def test_a_job_that_shrank_grows_again_when_its_node_is_back() -> None:
@@ -139,7 +181,7 @@ def test_a_node_is_borrowed_of_a_less_urgent_job_that_shrinks() -> None:
     assert not choose(lane, Choice.BORROW)
 
     assert len(has(lane)) == 4
-    assert has(lane)[1] == 5
+    assert has(lane)[1] == 4
     assert len(has(lane, 1)) == 2  # it has grown again on the node that came back
     assert 1 in has(lane, 1)
     assert runs(lane, 1)
@@ -158,7 +200,7 @@ def test_a_less_urgent_job_that_cannot_shrink_waits() -> None:
 
 
 def test_two_nodes_are_swapped_in_one_stop() -> None:
-    lane = begun(lane_with(on(1, XID_79), blame=0.0))
+    lane = wrongly_blamed(1)
     assert lane.facts[Fact.OTHER_BLAMED] > 0
     wrong = int(lane.tables.troubles[0]["node"])
     choose(lane, Choice.SWAP_BOTH)
@@ -227,6 +269,6 @@ def test_a_node_that_is_still_broken_is_blamed_anew_and_may_be_taken_out() -> No
         if first == 1 or not lane.open[Choice.SWAP]:
             continue
         choose(lane, Choice.SWAP)
-        found += lane.facts[Fact.NODE_BLAMED] >= 0.6 and lane.open[Choice.SWAP]
+        found += lane.facts[Fact.NODE_BLAMED] >= 0.5 and lane.open[Choice.SWAP]
         assert lane.tables.troubles[0]["moves"] == 1
     assert found >= 1

@@ -7,7 +7,7 @@ import pytest
 
 from core.cluster import JobPhase, NodeCondition
 from core.target import Target
-from core.types import Anomaly, Diagnosis, Event, Severity
+from core.types import Anomaly, Diagnosis, Event, Severity, Window
 from rca.diagnose import DiagnoseSettings, diagnose
 from rca.knowledge import Knowledge
 from tests.rca_scenes import (
@@ -170,6 +170,25 @@ def test_a_job_that_stands_still_and_no_machine_shows_why_hangs() -> None:
     best = asked(case).causes[0]
 
     assert (best.target, best.fault) == (JOB, "job_hang")
+
+
+def test_a_job_that_began_lately_and_stepped_a_minute_ago_hangs() -> None:
+    time_s = np.arange(NOW_S - 90, NOW_S + 1)
+    steps = np.minimum(time_s, NOW_S - 12)[None, :] - NOW_S + 90
+    stands = replace(seen_by("hang", "job_steps_total"), start_s=NOW_S - 12)
+    case = stopped(scene(nothing, 2), JobPhase.RUNNING)
+    began = tuple(replace(job, since_s=NOW_S - 90) for job in case.state.jobs)
+    case = Scene(
+        incident_of(anomalies=(stands,)),
+        {"job_steps_total": Window("job_steps_total", (JOB,), time_s, steps)},
+        replace(case.state, jobs=began),
+        JOB,
+        "job_hang",
+    )
+    found = asked(case)
+
+    assert (found.causes[0].target, found.causes[0].fault) == (JOB, "job_hang")
+    assert found.no_fault < 0.05
 
 
 def test_a_loss_that_is_no_number_is_the_jobs() -> None:

@@ -10,6 +10,7 @@ from core.clock import ManualClock
 from core.cluster import ClusterState, NodeCondition
 from core.target import Target
 from core.types import OutcomeStatus, Plan, PlanRecord, PlanState
+from remediation.guards import GuardContext, check
 from remediation.running.duties import QUIET_S, RETRY_S, Look, due, duties
 from remediation.running.follow_up import REPAIR, is_follow_up
 from tests.fakes import FakeCluster
@@ -104,11 +105,56 @@ async def test_what_is_not_ours_is_nobodys_duty() -> None:
         assert duties(found) == ()
 
 
-async def test_a_lemon_is_left_to_people() -> None:
+async def test_a_lemon_is_handed_to_people_at_once_and_then_it_is_theirs() -> None:
     thrice = [done(replace(AWAY, id=f"p{number}")) for number in range(3)]
+    trouble = seen_now(incident(now_s=NOW_S), NOW_S)
+    found = await look(*thrice, incidents=(trouble,))
 
-    assert duties(await look(*thrice[:2])) != ()
-    assert duties(await look(*thrice)) == ()
+    assert steps(await look(*thrice[:2])) == ["validate_node node-1", "uncordon node-1"]
+    assert steps(found) == ["quarantine node-1"]
+    plan = due(found, new_id="f1")
+    assert plan is not None
+    context = GuardContext(found.state, incident(now_s=NOW_S), NOW_S, records=tuple(found.records))
+    assert check(plan, context, guards()) == ()
+    marked = replace(found.state.nodes[1], mark="lemon")
+    nodes = (found.state.nodes[0], marked, *found.state.nodes[2:])
+    assert duties(replace(found, state=replace(found.state, nodes=nodes))) == ()
+
+
+def reset_or_rebooted(fault: str, target: Target) -> Plan:
+    kind, at, params = swap("node-1")
+    plan = plan_of(cordon("node-1"), (kind, at, {**params, REPAIR: True}))
+    return replace(plan, cause=replace(plan.cause, fault=fault, target=target))
+
+
+async def test_a_gpu_that_a_reset_clears_is_reset_before_its_node_is_rebooted() -> None:
+    state = await state_of("node-1")
+    gpu = Target(node="node-1", gpu=state.topology.gpus_of_node("node-1")[0])
+    away = reset_or_rebooted("gpu_ecc_uncorrectable", gpu)
+    found = await look(done(away))
+    back = ["validate_node node-1", "uncordon node-1"]
+    assert steps(found) == [f"reset_gpu {gpu}", *back]
+
+    plan = due(found, new_id="f1")
+    assert plan is not None
+    for status, then in (
+        (OutcomeStatus.FAILED, ["reboot_node node-1", *back]),
+        (OutcomeStatus.SUCCEEDED, back),
+    ):
+        came = ended(plan.actions[0], status, at_s=NOW_S - RETRY_S)
+        tried = record_of(plan, PlanState.FAILED, came, since_s=NOW_S - RETRY_S)
+        assert steps(replace(found, records=(done(away), tried))) == then
+
+
+@pytest.mark.parametrize(
+    ("fault", "gpu"), [("gpu_fallen_off_bus", True), ("gpu_hang", False)], ids=["off bus", "no GPU"]
+)
+async def test_what_a_reset_does_not_clear_is_rebooted(fault: str, gpu: bool) -> None:
+    names = (await state_of("node-1")).topology.gpus_of_node("node-1")
+    target = Target(node="node-1", gpu=names[0]) if gpu else Target(node="node-1")
+    found = await look(done(reset_or_rebooted(fault, target)))
+
+    assert steps(found)[0] == "reboot_node node-1"
 
 
 async def test_a_node_that_is_down_or_being_handled_waits() -> None:

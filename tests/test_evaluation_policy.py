@@ -204,7 +204,22 @@ def test_the_headline_is_named_as_the_issue_names_it() -> None:
     assert named["worst_family_ratio_vs_runbook"].ok
     assert 'lost_gpu_hours{policy="no_op",family="larger"}' in named
     assert 'lost_gpu_hours{policy="rl",cause="stopped"}' in named
+    assert named['energy_mwh{policy="rl"}'].value == pytest.approx(1.0)
+    useful = named['energy_kwh_per_useful_gpu_hour{policy="no_op"}'].value
+    assert useful is not None
+    assert useful > 1.0  # 1 MWh for 1,000 GPU-hours, of which not all were useful
     assert len(named) == len(tuple(rows(found, "rl")))
+
+
+def test_the_gap_is_parted_into_what_knowing_the_present_and_the_future_would_win() -> None:
+    losses = {"tuned_runbook": 1.0, "tuned_greedy": 0.9, "rl": 0.8, "present": 0.7, "oracle": 0.5}
+    named = by_name(tuple(rows(drawn(losses), "rl")))
+
+    of_all = {name: row.value for name, row in named.items() if row.value is not None}
+    assert of_all['gap_closed_to_oracle{policy="present"}'] == pytest.approx(0.6, abs=0.03)
+    assert of_all['gap_closed_to_present{policy="rl"}'] == pytest.approx(2 / 3, abs=0.04)
+    assert 'gap_closed_to_present{policy="oracle"}' not in named
+    assert named["priced_loss_ratio_vs_tuned_greedy"].ok
 
 
 def test_a_ratio_whose_interval_holds_one_is_not_good_enough() -> None:
@@ -252,6 +267,18 @@ def test_one_worse_family_is_enough_to_refuse() -> None:
 
     assert found.high < 1.0
     assert [reason for reason in found.refused if reason.startswith("in other_faults")]
+
+
+def test_who_is_behind_what_acts_may_not_act() -> None:
+    found = drawn({"tuned_runbook": 1.0, "rl": 0.8, "acts_now": 0.6})
+
+    alone = verdict(found, "rl", rule=RULE, version="1")
+    beside = verdict(found, "rl", rule=RULE, version="1", acting="acts_now")
+    ahead = verdict(found, "acts_now", rule=RULE, version="1", acting="rl")
+
+    assert alone.passed
+    assert "times what the policy does that acts now" in beside.refused[0]
+    assert ahead.passed
 
 
 def test_a_breach_or_too_few_lives_refuse() -> None:

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.command_line import gpumedic, python
-from tests.page_views import FakeControls
+from tests.page_controls import FakeControls
 from tests.real import free_port
 from tests.test_server import app_for, running
 

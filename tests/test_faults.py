@@ -13,7 +13,7 @@ from core.target import Target
 from core.topology import Topology
 from core.types import Event, Severity, Window
 from detectors.detector import Learning
-from detectors.faults.catalogue import NEXT_STEPS, sxid, xid, xids
+from detectors.faults.catalogue import STEPS, sxid, xid, xids
 from detectors.faults.hard_faults import HardFaults
 from detectors.faults.memory import MOST_ROWS, FaultMemory
 from detectors.faults.xids import sxid_event, xid_event
@@ -42,8 +42,8 @@ def codes(*found: tuple[Target, int, float]) -> list[Event]:
 
 def test_the_catalogue_has_every_code_and_a_step_for_each() -> None:
     assert sorted(xids()) == list(range(1, 174))
-    assert {known.next for known in xids().values()} <= NEXT_STEPS.keys()
-    assert (xid(79).severity, xid(79).step) == (Severity.CRITICAL, "restart the node")
+    assert {known.next for known in xids().values()} <= STEPS.keys()
+    assert (xid(79).severity, xid(79).step.action) == (Severity.CRITICAL, "reboot_node")
     assert (xid(94).severity, xid(95).severity) == (Severity.WARNING, Severity.CRITICAL)
     assert {xid(code).severity for code in (43, 45, 63, 92)} == {Severity.INFO}
     assert xid(999).severity is Severity.WARNING

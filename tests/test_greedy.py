@@ -12,6 +12,7 @@ from tests.situations import CRASHED, random_situations, situation_of
 USUAL = usual(WEIGHTS)
 HARDWARE = {Fact.REPLACE: 0.7, Fact.REBOOT: 0.3, Fact.NODE_BLAMED: 0.9}
 TRANSIENT = {Fact.RESTART: 0.9, Fact.PEOPLE: 0.1, Fact.NODE_BLAMED: 0.3}
+COOLS = tuple(choice for choice in Choice if choice not in (Choice.WAIT, Choice.ESCALATE))
 NO_SPARE = (Choice.SWAP, Choice.SWAP_AND_REPAIR, Choice.SWAP_BOTH)
 
 
@@ -46,6 +47,36 @@ def test_each_situation_has_its_answer(
     changed: dict[Fact, float], closed: tuple[Choice, ...], expected: Choice
 ) -> None:
     assert Greedy().choose(BareMoment(situation_of(changed, closed))) is expected
+
+
+def test_a_node_that_others_took_down_is_left_to_them() -> None:
+    taken = {**CRASHED, Fact.PEOPLE: 0.9, Fact.UNKNOWN: 0.1, Fact.NODE_BLAMED: 0.9}
+    down = {**taken, Fact.NODE_OUT: 1, Fact.NODE_DOWN: 1}
+    assert lost(Choice.SWAP, down) < lost(Choice.ESCALATE, down)
+    assert lost(Choice.SWAP, taken) > lost(Choice.ESCALATE, taken)
+
+
+def test_a_start_that_will_be_allowed_is_waited_for_and_one_in_vain_again_and_again_is_not() -> (
+    None
+):
+    failed = {**CRASHED, **TRANSIENT, Fact.SINCE_TRIED_S: 60, Fact.PHASE_S: 20}
+    often = {**failed, Fact.RESTARTS_TRIED: 6, Fact.PEOPLE_S: 600}
+    for changed, expected in (
+        ({**failed, Fact.RESTARTS_TRIED: 1}, Choice.WAIT),
+        (often, Choice.ESCALATE),
+        ({**often, Fact.RESTART: 0.0, Fact.NO_FAULT: 0.9}, Choice.ESCALATE),
+    ):
+        assert Greedy().choose(BareMoment(situation_of(changed, COOLS))) is expected
+
+
+def test_what_has_lasted_is_not_expected_to_pass_soon() -> None:
+    slow = {Fact.TIME: 0.7, Fact.REPLACE: 0.3, Fact.PACE: 0.5, Fact.NODE_BLAMED: 0.3}
+    gains = [
+        lost(Choice.SWAP, {**slow, Fact.AGE_S: age_s})
+        - lost(Choice.WAIT, {**slow, Fact.AGE_S: age_s})
+        for age_s in (0.0, 3_600.0, 36_000.0)
+    ]
+    assert gains[0] > gains[1] > gains[2]
 
 
 def test_work_at_risk_is_worth_a_checkpoint_and_saved_work_is_not() -> None:

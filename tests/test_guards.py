@@ -146,6 +146,20 @@ async def test_a_target_cools_down_after_another_plan(status: str) -> None:
     assert names(plan_of(cordon("node-5")), context) == []
 
 
+async def test_a_node_that_is_down_need_not_rest() -> None:
+    other = plan_of(cordon("node-1"), id="p0", incident_id="i0")
+    outcome = ended(other.actions[0], OutcomeStatus.SUCCEEDED, at_s=NOW_S - 600)
+    context = await look(records=(record_of(other, PlanState.DONE, outcome),))
+    down = tuple(
+        replace(node, condition=NodeCondition.DOWN) if node.name == "node-1" else node
+        for node in context.state.nodes
+    )
+
+    context = replace(context, state=replace(context.state, nodes=down))
+
+    assert "cooldown" not in names(SWAP, context)
+
+
 async def test_its_own_and_never_done_actions_do_not_heat_a_target() -> None:
     other = plan_of(cordon("node-1"), id="p0", incident_id="i0")
     never = record_of(other, PlanState.REFUSED, ended(other.actions[0], OutcomeStatus.REFUSED))

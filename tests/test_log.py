@@ -26,13 +26,14 @@ class Terminal(io.StringIO):
 
 @pytest.fixture(autouse=True)
 def untouched() -> Iterator[None]:
-    """Give the standard library's logging back as it was: it is one for the whole process."""
+    """Give all logging back as it was: it is one for the whole process."""
     root, level = logging.getLogger().handlers[:], logging.getLogger().level
+    configured = structlog.get_config()
     yield
     logging.getLogger().handlers = root
     logging.getLogger().setLevel(level)
     logging.captureWarnings(capture=False)
-    structlog.reset_defaults()
+    structlog.configure(**configured)
 
 
 def started(form: str = "json", level: str = "info", stream: io.StringIO | None = None) -> Any:

@@ -26,9 +26,9 @@ from core.cluster import NodeCondition
 from core.types import Autonomy, Severity
 from detectors.forecast.warning import SUDDEN
 from tests.diagnoses import ANSWERS, hops, slow_job
+from tests.page_controls import FakeControls
 from tests.page_views import (
     NOW_S,
-    FakeControls,
     busy_view,
     calm_forecast,
     empty_view,

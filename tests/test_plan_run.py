@@ -463,52 +463,6 @@ async def test_a_clock_set_back_does_not_stretch_a_deadline(bench: Bench) -> Non
     assert record.outcomes[0].status is OutcomeStatus.TIMED_OUT
 
 
-async def test_a_job_that_makes_no_step_is_not_verified(bench: Bench) -> None:
-    """Silence after the swap is no success: no symptom is seen, and no progress either."""
-    record = await bench.propose()
-    while record.state is not PlanState.VERIFYING:
-        record = await bench.cycle(record)
-    hung = replace(bench.cluster.jobs["train"], step=950.0)
-
-    for _ in range(70):
-        bench.cluster.jobs["train"] = hung
-        if not record.state.final:
-            record = await bench.cycle(record)
-
-    assert record.state is PlanState.ROLLED_BACK
-    journal = " ".join(line.text for line in await bench.store.entries("i1"))
-    assert "job train makes no progress after 900 s" in journal
-
-
-async def test_a_job_that_reports_no_steps_is_verified_by_running(bench: Bench) -> None:
-    bench.cluster.jobs["train"] = replace(bench.cluster.jobs["train"], step=None)
-    bench.cluster.steps_from = None
-
-    record = await bench.until_final(await bench.propose())
-
-    assert record.state is PlanState.DONE
-
-
-async def test_a_plan_that_only_takes_a_free_node_out_is_verified(bench: Bench) -> None:
-    bench.heal = not_seen_again
-
-    record = await bench.until_final(await bench.propose(plan_of(cordon("node-6"))))
-
-    assert record.state is PlanState.DONE
-    assert bench.cluster.out_by_us() == {"node-6"}
-
-
-async def test_a_node_in_service_counts_as_put_back(bench: Bench) -> None:
-    bench.heal = not_seen_again
-    record = await bench.propose(plan_of(("uncordon", Target(node="node-6"), {})))
-    assert record.state is PlanState.APPROVED
-
-    record = await bench.until_final(record)
-
-    assert (record.state, statuses(record)) == (PlanState.DONE, ["succeeded"])
-    assert bench.cluster.orders == []
-
-
 async def test_an_approval_lost_in_a_crash_is_made_up_for(bench: Bench) -> None:
     record = await bench.propose()
     await bench.store.put(replace(record, state=PlanState.PROPOSED, decided_by=""))

@@ -10,7 +10,16 @@ from core.target import Target
 from core.types import Autonomy, OutcomeStatus, PlanRecord, PlanState
 from remediation.running.run import RunSettings
 from tests.fakes import Answer, FakeCluster, MemoryStore
-from tests.healing import Bench, cordon, guards, incident, never_better, plan_of, swap
+from tests.healing import (
+    Bench,
+    cordon,
+    guards,
+    incident,
+    never_better,
+    not_seen_again,
+    plan_of,
+    swap,
+)
 
 
 @pytest.fixture
@@ -197,3 +206,49 @@ async def test_a_restart_forgets_none_of_what_counts_for_the_guards(bench: Bench
 
     assert record.state.final
     assert "cooldown" in {refusal.guard for refusal in again.refusals}
+
+
+async def test_a_job_that_makes_no_step_is_not_verified(bench: Bench) -> None:
+    """Silence after the swap is no success: no symptom is seen, and no progress either."""
+    record = await bench.propose()
+    while record.state is not PlanState.VERIFYING:
+        record = await bench.cycle(record)
+    hung = replace(bench.cluster.jobs["train"], step=950.0)
+
+    for _ in range(70):
+        bench.cluster.jobs["train"] = hung
+        if not record.state.final:
+            record = await bench.cycle(record)
+
+    assert record.state is PlanState.ROLLED_BACK
+    journal = " ".join(line.text for line in await bench.store.entries("i1"))
+    assert "job train makes no progress after 900 s" in journal
+
+
+async def test_a_job_that_reports_no_steps_is_verified_by_running(bench: Bench) -> None:
+    bench.cluster.jobs["train"] = replace(bench.cluster.jobs["train"], step=None)
+    bench.cluster.steps_from = None
+
+    record = await bench.until_final(await bench.propose())
+
+    assert record.state is PlanState.DONE
+
+
+async def test_a_plan_that_only_takes_a_free_node_out_is_verified(bench: Bench) -> None:
+    bench.heal = not_seen_again
+
+    record = await bench.until_final(await bench.propose(plan_of(cordon("node-6"))))
+
+    assert record.state is PlanState.DONE
+    assert bench.cluster.out_by_us() == {"node-6"}
+
+
+async def test_a_node_in_service_counts_as_put_back(bench: Bench) -> None:
+    bench.heal = not_seen_again
+    record = await bench.propose(plan_of(("uncordon", Target(node="node-6"), {})))
+    assert record.state is PlanState.APPROVED
+
+    record = await bench.until_final(record)
+
+    assert (record.state, statuses(record)) == (PlanState.DONE, ["succeeded"])
+    assert bench.cluster.orders == []

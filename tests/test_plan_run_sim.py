@@ -29,7 +29,7 @@ FOUND_S = BROKEN_S + 120
     [
         (XID_79, "gpu_fallen_off_bus", ["cordon", "swap_node"]),
         (COOLING, "cooling_degraded", ["cordon", "checkpoint_now", "swap_node"]),
-        (LEAK, "memory_leak", ["checkpoint_now", "restart_job"]),
+        (LEAK, "memory_leak", ["checkpoint_now", "restart_in_place"]),
     ],
 )
 async def test_a_simulated_fault_is_healed(fault: str, cause: str, actions: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,19 @@ from typer.testing import CliRunner
 from agent.acting import acting
 from agent.adoption import FORMAT, Adopted, Adoption, digest_of
 from agent.cli import app
-from agent.config import Settings
+from agent.config import Reloader, Settings
+from agent.config import load as load_settings
+from agent.config.forms import POLICIES
+from agent.evaluations.policies import promotion
+from agent.known_policies import known_policies
 from core.choice import Choice
 from core.clock import ManualClock
 from core.errors import ActionRefused, InputError
 from remediation.evaluation.gate import Verdict
-from remediation.policies.learned import LearnedChooser
+from remediation.evaluation.suites import Suite
+from remediation.learning.families import TRAIN, TUNING_SEED
+from remediation.policies.greedy import Greedy
+from remediation.policies.learned import SHIPPED, LearnedChooser
 from remediation.policies.rulebook import Runbook
 from remediation.policies.trained import load
 from tests.command_line import gpumedic
@@ -44,10 +52,11 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
     return one, policy_file(tmp_path / "two.npz", prefers=Choice.SWAP, version="two")
 
 
-def test_the_runbook_acts_where_nothing_is_said(tmp_path: Path) -> None:
+def test_the_twin_acts_where_nothing_is_said(tmp_path: Path) -> None:
     found = acting(settings(tmp_path))
 
-    assert isinstance(found.chooser, Runbook)
+    assert found.apart == "twin"
+    assert isinstance(found.chooser, Greedy)  # until the twin is ready, and where it is late
     assert (found.shadow, found.problems) == (None, ())
 
 
@@ -61,7 +70,7 @@ def test_an_adopted_policy_acts_where_the_settings_say_so(
     assert isinstance(found.chooser, LearnedChooser)
     assert found.chooser.version == "one"
     assert found.problems == ()
-    assert isinstance(acting(settings(tmp_path)).chooser, Runbook)
+    assert acting(settings(tmp_path)).apart == "twin"
 
 
 def test_a_policy_that_did_not_pass_is_not_adopted(
@@ -159,7 +168,7 @@ def test_a_shadow_is_a_name_or_a_file_and_a_bad_one_stops_nothing(
     assert of_file is not None
     assert of_file.version == "one"
     assert bad.shadow is None
-    assert isinstance(bad.chooser, Runbook)
+    assert bad.apart == "twin"
     assert "none.npz" in bad.problems[0].text
 
 
@@ -173,16 +182,92 @@ def run(*words: str) -> Any:
     return CliRunner().invoke(app, ["policy", *words])
 
 
+@pytest.mark.parametrize("name", POLICIES)
+def test_every_policy_that_may_act_is_shipped_or_adopted(
+    name: str, tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    Adoption(tmp_path).adopt(files[0], adopted(files[0]))
+
+    chosen = settings(tmp_path, use=name)
+    (acts,) = [each for each in known_policies(chosen) if each.acts]
+
+    assert acts.comes == ("adopted" if name == "adopted" else "shipped")
+    assert acting(chosen).problems == ()
+    assert acts.evaluation
+
+
+def test_the_runbook_acts_where_none_is_adopted_that_should(tmp_path: Path) -> None:
+    first = known_policies(settings(tmp_path, use="adopted"))[0]
+
+    assert (first.name, first.acts) == ("runbook", True)
+    said = run("list", "--config", config(tmp_path, '[policy]\nuse = "adopted"\n')).stdout
+    assert "None was adopted here: the runbook acts." in said
+
+
+def test_a_file_may_look_on_and_may_not_act(tmp_path: Path, files: tuple[Path, Path]) -> None:
+    assert settings(tmp_path, shadow=str(files[0])).policy.shadow == str(files[0])
+    with pytest.raises(ValueError, match="acts after `gpumedic policy promote FILE`"):
+        settings(tmp_path, use=str(files[0]))
+
+
+@pytest.fixture
+def small_gate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lives of one family instead of six, and not the gate's own."""
+    monkeypatch.setattr(promotion, "GATE", Suite((TRAIN,), TUNING_SEED))
+
+
+@pytest.mark.usefixtures("small_gate")
+def test_a_policy_that_is_better_is_promoted_and_acts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shipped policy, against doing nothing."""
+    where, file = config(tmp_path, '[policy]\nuse = "adopted"\n'), tmp_path / "mine.npz"
+    file.write_bytes(SHIPPED.read_bytes())
+    monkeypatch.setattr(promotion, "TUNED", "no_op")
+
+    said = run("promote", str(file), "--quick", "--config", where)
+
+    assert said.exit_code == 0
+    assert "Adopted mine.npz." in said.stdout
+    shown = json.loads(run("show", "--json", "--config", where).stdout)
+    assert shown["acts"]["name"] == "learned"
+    assert shown["adopted"]["verdict"]["high"] < 1.0
+    assert shown["adopted"]["verdict"]["lives"] == 10
+
+
+def test_what_acts_already_is_not_what_a_roll_back_comes_to(
+    tmp_path: Path, files: tuple[Path, Path]
+) -> None:
+    adoption = Adoption(tmp_path)
+    for at_s in (1e9, 2e9):
+        adoption.adopt(files[0], adopted(files[0], at_s=at_s))
+
+    now = adoption.current()
+    assert now is not None
+    assert (now.at_s, adoption.before()) == (2e9, ())
+    assert adoption.roll_back() is None
+
+
+@pytest.mark.usefixtures("small_gate")
 def test_a_refused_promotion_exits_3_and_changes_nothing(tmp_path: Path) -> None:
     """It was taught nothing, so its fallback decides: that is the runbook, and no better."""
     file = policy_file(tmp_path / "same.npz")
 
-    said = run("promote", str(file), "--lives", "2", "--config", config(tmp_path))
+    said = run("promote", str(file), "--quick", "--config", config(tmp_path))
 
     assert isinstance(said.exception, ActionRefused)
     assert "the whole interval must be below 1" in str(said.exception)
-    assert "fewer than 10 lives" in str(said.exception)
     assert Adoption(tmp_path).current() is None
+
+
+@pytest.mark.parametrize("name", ["runbook", "oracle", "twin_over_rl"])
+def test_a_file_with_another_policys_name_is_not_evaluated(tmp_path: Path, name: str) -> None:
+    file = policy_file(tmp_path / f"{name}.npz")
+
+    said = run("promote", str(file), "--config", config(tmp_path))
+
+    assert isinstance(said.exception, InputError)
+    assert "is the name of another policy; rename the file" in str(said.exception)
 
 
 async def test_the_exit_code_of_a_refusal_is_3(tmp_path: Path) -> None:
@@ -219,9 +304,13 @@ def test_show_and_list_say_who_acts_and_on_what_it_was_let_in(
     assert shown["acts"]["version"] == "one"
     assert shown["shadow"]["name"] == "greedy"
     assert shown["adopted"]["verdict"]["ratio"] == 0.8
-    assert [each["digest"] for each in listed["adopted"]] == [digest_of(files[0])]
-    assert "runbook" in listed["built_in"]
-    assert "0.800 (0.700 to 0.900)" in run("list", "--config", where).stdout
+    first = listed["policies"][0]
+    assert (first["comes"], first["version"], first["acts"]) == ("adopted", PASSED.version, True)
+    assert digest_of(files[0])[:12] in first["evaluation"]
+    on = [each["name"] for each in listed["policies"] if each["looks_on"]]
+    assert (on, "oracle" in listed["for_study"]) == (["greedy"], True)
+    shown_too = run("list", "--config", where).stdout.split()  # a narrow terminal breaks lines
+    assert [word for word in ("0.800", "(0.700", "0.900)") if word not in shown_too] == []
 
 
 def test_a_kept_policy_is_the_one_that_was_promoted(
@@ -261,5 +350,24 @@ async def test_a_reload_brings_an_adopted_policy_in_and_shows_a_damaged_one(
         assert heal.policy.name == "runbook"
         assert heal.shadow is None
         assert "its digest is" in app.controller.view().problems[0].text
+    finally:
+        await app.close()
+
+
+async def test_a_reload_lets_another_policy_act_and_another_look_on(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    read = partial(load_settings, [file], environ={})
+    file.write_text(f'state_dir = "{tmp_path / "state"}"\n')
+    app = await loop(tmp_path / "state", ManualClock())
+    try:
+        reloader = Reloader(read(), read=read, apply=app.apply)
+        with file.open("a") as more:
+            more.write('[policy]\nuse = "greedy"\nshadow = "runbook"\nexplore = 0.01\n')
+
+        changed = reloader.reload()
+
+        heal = app.controller.heal
+        assert not any(change.needs_restart for change in changed)
+        assert (heal.policy.name, heal.shadow and heal.shadow.name) == ("greedy", "runbook")
     finally:
         await app.close()

@@ -14,10 +14,22 @@ from core.errors import InputError
 from core.situation import LONG_S, Fact, Situation
 from core.types import Diagnosis, Floats, Incident
 from remediation.deciding.chooser import Moment
+from remediation.learning.env import HealingEnv
+from remediation.learning.families import FAMILIES, HELD_OUT_SEED, TRAIN
 from remediation.policies.features import FEATURES, SIZE, features, fill
-from remediation.policies.learned import LearnedChooser
+from remediation.policies.learned import SHIPPED, LearnedChooser
+from remediation.policies.rulebook import Runbook
 from remediation.policies.thumb import THUMBS
-from remediation.policies.trained import FORMAT, Known, Network, Trained, Training, load, save
+from remediation.policies.trained import (
+    FORMAT,
+    MEANING,
+    Known,
+    Network,
+    Trained,
+    Training,
+    load,
+    save,
+)
 from sim.engine.jit import compiled
 
 # A busy cluster of 256 GPUs with one stopped job.
@@ -249,6 +261,7 @@ def test_a_policy_file_gives_back_what_was_saved(tmp_path: Path) -> None:
         ({"format": 1}, f"its format is 1, and this version reads {FORMAT}"),
         ({"features": ("a",)}, "1 features"),
         ({"choices": ("WAIT", "FLY")}, "chooses from WAIT, FLY"),
+        ({"meaning": MEANING + 1}, f"meaning {MEANING + 1}, and in this version"),
     ],
 )
 def test_a_policy_of_another_version_is_refused(
@@ -297,11 +310,26 @@ def test_a_damaged_policy_is_refused(tmp_path: Path, damage: str) -> None:
     else:
         path.unlink()
 
-    with pytest.raises(InputError, match="reading policy"):
+    with pytest.raises(InputError, match="reading policy") as refused:
         load(path)
+    assert "unsafe" not in str(refused.value)  # numpy's own advice
 
 
 def test_rules_of_thumb_are_a_fallback_too() -> None:
     chooser = LearnedChooser(trained(), fallback=THUMBS["always_swap"]())
 
     assert chooser.choose(moment({Fact.PEOPLE: 0.9})) is Choice.SWAP
+
+
+def test_a_cluster_of_two_thousand_nodes_is_not_unlike_the_training_by_its_size() -> None:
+    """Its alarms come as often as in a cluster of the training, not by the node."""
+    family = replace(FAMILIES[TRAIN], name="large", nodes=(2000, 2000), alarms=(0.0, 0.024))
+    env, chooser = HealingEnv(family), LearnedChooser(load(SHIPPED), fallback=Runbook())
+    env.begin(HELD_OUT_SEED)
+    count, over = 0, False
+    while not over and count < 200:
+        _, over, _ = env.decide(chooser.choose(env.lane.moment()))
+        count += 1
+
+    assert count > 20
+    assert chooser.left <= 0.05 * count

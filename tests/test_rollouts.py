@@ -11,14 +11,21 @@ from core.choice import Choice
 from core.errors import InputError
 from core.situation import Bools
 from core.types import Floats
+from remediation.evaluation.policies import trained_within
 from remediation.learning.env import HealingEnv
 from remediation.learning.families import HELD_OUT_SEED, LIVES_A_CLUSTER
 from remediation.learning.learner import Learner
-from remediation.learning.rollouts import Branches, decide
+from remediation.learning.rollouts import Branches, Twin
 from remediation.learning.train import TrainSettings
+from remediation.policies.compiled import flat
 from remediation.policies.features import SIZE, features
-from remediation.policies.trained import Network
+from remediation.policies.learned import LearnedChooser
+from remediation.policies.rulebook import Runbook
+from remediation.policies.trained import Known, Network
+from remediation.twin.oracle import Within
+from remediation.twin.rolling import Inner, follow
 from sim.lanes import Lane
+from tests import policy_files
 
 _HOUR_S = 3600.0
 
@@ -46,23 +53,49 @@ def begun(decisions: int) -> HealingEnv:
     return env
 
 
+def within(made: Network) -> Within:
+    return Within(Inner.NETWORK, flat(made))
+
+
 def test_a_compiled_network_decides_as_it_does_in_life() -> None:
     made, env, told = network(1), begun(0), set()
-    layers = Branches(made, 1.0).layers
+    branches = Branches(within(made), 1.0)
     for _ in range(30):
         lane = env.lane
-        choice = decide(lane.facts, lane.open, layers)
+        choice = branches.choose(lane)
         assert choice == made.best(features(lane.facts, lane.open), lane.open)
         told.add(choice)
         env.decide(choice)
     assert len(told) > 1
 
 
+@pytest.mark.parametrize("farthest", [0.0, 60.0, 1e9])
+def test_a_compiled_policy_leaves_to_its_runbook_what_it_does_in_life(farthest: float) -> None:
+    """All of it, some and nothing."""
+    made, env, seen = network(1), HealingEnv(), []
+    for seed in range(4):
+        env.begin(seed)
+        over = False
+        while not over:
+            seen.append((env.lane.moment(), features(env.lane.facts, env.lane.open)))
+            _, over, _ = env.decide(made.best(seen[-1][1], env.lane.open))
+    known = Known.of(np.array([each for _, each in seen]), low=np.zeros(SIZE), high=np.ones(SIZE))
+    trained = replace(policy_files.trained(prefers=Choice.WAIT), network=made)
+    trained = replace(trained, known=replace(known, farthest=farthest))
+    chooser, inner = LearnedChooser(trained, fallback=Runbook.tuned()), trained_within(trained)
+
+    for moment, _ in seen:
+        now = moment.situation
+        assert follow(inner.inner, inner.numbers, now.facts, now.open) == chooser.choose(moment)
+    assert (chooser.left > 0) == (farthest < 1e9)
+    assert (chooser.left < len(seen)) == (farthest > 0)
+
+
 @pytest.mark.parametrize("decisions", [0, 6, 15])
 def test_a_branch_loses_what_the_life_itself_would(decisions: int) -> None:
     """To its end, as there nothing is owed; who waits waits for a quarter of an hour."""
     made, env = network(2), begun(decisions)
-    lost = Branches(made, 1000.0).lost(env.lane, env.lane.fork())
+    lost = Branches(within(made), 1000.0).lost(env.lane, Twin(env.lane))
     before, facts = env.lane.priced_gpu_s, env.lane.facts.copy()
 
     assert np.isfinite(lost).tolist() == env.lane.open.tolist()
@@ -84,7 +117,7 @@ def test_a_branch_loses_what_the_life_itself_would(decisions: int) -> None:
 
 
 def test_what_is_tried_teaches_more_than_doing_nothing(tmp_path: Path) -> None:
-    settings = TrainSettings(labelled=400, rounds=2, lanes=8, ahead_hours=6.0)
+    settings = TrainSettings(labelled=400, rounds=2, lanes=8, ahead_hours=6.0, checked=1)
     learner = Learner(settings, state=tmp_path / "p.state", tensorboard=None)
     learner.study(None)
 

@@ -1,6 +1,7 @@
 """The scoreboard: published figures come out first, and ours stand beside them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -124,6 +125,27 @@ def test_a_wrong_blame_costs_one_more_start() -> None:
 
     assert half.restart_s == pytest.approx(1.5 * right.restart_s)
     assert half.requeue_s == pytest.approx(1.5 * right.requeue_s)
+
+
+def test_all_wait_longer_for_a_replica_that_hangs_than_for_one_whose_process_ends() -> None:
+    base, own = Arm(scenario("ft-hsdp"), 1), Own(goes_on_s=120.0, without_s=420.0, replicas=12)
+    none, some, every = (
+        healed(base, values(hang_share=share), own, standby=False).script.site.requeue_s
+        for share in (0.0, 0.5, 1.0)
+    )
+
+    v = values()
+    assert none == 2 * v["cycle_s"]
+    assert every == v["hang_s"] + v["cycle_s"]
+    assert some == pytest.approx((none + every) / 2)
+
+
+def test_rates_of_a_scenarios_own_stand_for_the_profiles() -> None:
+    base = scenario("dlrover")
+    every, none = Arm(base, 1), Arm(replace(base, rates=(("silent_data_corruption", 0.0),)), 1)
+
+    # 6 of Llama 3's 419 unexpected interruptions
+    assert none.faults_a_s(100) / every.faults_a_s(100) == pytest.approx(1 - 6 / 419)
 
 
 def test_an_assumption_that_there_is_not_names_the_nearest() -> None:

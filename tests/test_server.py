@@ -27,7 +27,8 @@ from core.clock import ManualClock, RealClock
 from core.codec import from_json
 from core.errors import ConfigError, StoreError
 from core.types import Diagnosis, Incident, PlanRecord, PlanState
-from tests.page_views import NOW_S, FakeControls, busy_view, empty_view, gpu_diagnosis, gpu_incident
+from tests.page_controls import FakeControls
+from tests.page_views import NOW_S, busy_view, empty_view, gpu_diagnosis, gpu_incident
 from tests.real import free_port
 from tests.test_outbox import GIVE_UP, Scripted, news
 
@@ -169,6 +170,7 @@ async def test_deny_pause_and_resume_take_their_reasons() -> None:
     http = client(controls)
 
     await http.post("/v1/plans/plan-17/deny", json={"because": "no"}, headers=AUTHORIZED)
+    taken = await http.post("/v1/plans/plan-17/acknowledge", json={"by": "ada"}, headers=AUTHORIZED)
     paused = await http.post(
         "/v1/pause", json={"by": "anna", "because": "work", "for_s": 60}, headers=AUTHORIZED
     )
@@ -176,11 +178,23 @@ async def test_deny_pause_and_resume_take_their_reasons() -> None:
 
     assert paused.json()["pause"]["until_s"] == NOW_S + 60
     assert resumed.json() == {"pause": None}
-    assert controls.told == [("deny", "plan-17", "api", "no"), ("resume", "api")]
+    assert taken.json()["plan"]["decided_by"] == "ada"
+    assert controls.told == [
+        ("deny", "plan-17", "api", "no"),
+        ("acknowledge", "plan-17", "ada"),
+        ("resume", "api"),
+    ]
 
 
 @pytest.mark.parametrize(
-    "path", ["/v1/plans/plan-17/approve", "/v1/plans/plan-17/deny", "/v1/pause", "/v1/resume"]
+    "path",
+    [
+        "/v1/plans/plan-17/approve",
+        "/v1/plans/plan-17/deny",
+        "/v1/plans/plan-17/acknowledge",
+        "/v1/pause",
+        "/v1/resume",
+    ],
 )
 @pytest.mark.parametrize(
     "headers",

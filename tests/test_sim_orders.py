@@ -5,70 +5,35 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from core.clock import ManualClock
-from core.cluster import JobPhase, JobState, NodeCondition
-from core.errors import ActionFailed, InputError
+from core.cluster import JobPhase, NodeCondition
+from core.errors import InputError
 from core.target import Target
-from core.types import Action, Scalar
-from sim.engine.words import NONE, Use
+from core.types import Action
 from sim.library import scenario
-from sim.orders import KINDS
 from sim.port import SimulatedCluster
-from sim.scenario import FaultSpec, JobSpec, Scenario, ServiceSpec, Site
+from sim.scenario import FaultSpec, JobSpec, ServiceSpec
 from sim.scenario_file import parse_scenario
 from sim.world import World
+from tests.orders import (
+    CHAT,
+    ELASTIC,
+    EXACT,
+    FIXED,
+    LOADING,
+    MIXED,
+    ROLLOUT,
+    built,
+    job,
+    later,
+    order,
+    refused,
+    row,
+    step_s,
+)
 
 HOUR_S = 3600.0
-EXACT = Site(exact_restart=True)
-
-ELASTIC = JobSpec("elastic", 4, kind="elastic", least_nodes=2, most_nodes=6, priority=5)
-FIXED = JobSpec("fixed", 2)
-LOADING = JobSpec("loading", 1, compute_s=1.0, data_wait_s=0.5, collective_s=0.2, cache=0.5)
-CHAT = JobSpec("chat", 1, kind="service", service=ServiceSpec(100.0, 4, warm_s=100.0))
-NOTEBOOK = JobSpec("notebook", 1, gpus=2, kind="interactive")
-MIXED = Scenario(
-    "mixed", 12, 3, 1, (ELASTIC, FIXED, LOADING, CHAT, NOTEBOOK), history_s=1800.0, site=EXACT
-)  # nodes 0-3, 4-5, 6, 7, 8 (2 GPUs of it); 9 and 10 are free, 11 is the spare
-
-
-def built(*faults: FaultSpec, site: Site = EXACT, jobs: tuple[JobSpec, ...] = MIXED.jobs) -> World:
-    return World.build(replace(MIXED, faults=faults, site=site, jobs=jobs), seed=3)
-
-
-def order(kind: str, target: str = "", *, key: str = "", **params: Scalar) -> Action:
-    """Build an order on a node where the target is called so, else on a job."""
-    is_node = target.startswith("node-")
-    on = Target(node=target) if is_node else Target(job=target)
-    return Action(key or f"{kind} {target} {params}", kind, on, tuple(params.items()), 900.0, "")
-
-
-def refused(world: World, action: Action) -> str:
-    with pytest.raises(ActionFailed) as caught:
-        world.perform(action)
-    return str(caught.value)
-
-
-def job(world: World, name: str) -> JobState:
-    found = world.state().job(name)
-    assert found is not None
-    return found
-
-
-def row(world: World, name: str) -> np.void:
-    found: np.void = world.inner.jobs[[spec.id for spec in world.scenario.jobs].index(name)]
-    return found
-
-
-def later(world: World, seconds: float) -> World:
-    world.advance(world.now_s + seconds)
-    return world
-
-
-def step_s(world: World, name: str) -> float:
-    return float(row(world, name)["step_s"])
 
 
 def test_a_job_that_grows_saves_its_state_first_and_is_faster_then() -> None:
@@ -295,9 +260,6 @@ def test_the_smaller_of_a_power_cap_and_an_order_holds_and_a_boot_frees_clocks()
     assert world.inner.nodes[10]["clock"][0] == 1
 
 
-ROLLOUT = FaultSpec("driver_rollout", Target(), 10.0)
-
-
 def has_driver(world: World) -> list[int]:
     found: list[int] = np.flatnonzero(world.inner.nodes["driver"]).tolist()
     return found
@@ -429,84 +391,3 @@ def test_the_sites_own_errors_come_before_any_order() -> None:
     world = built(site=replace(EXACT, order_failure=1.0))
     for action in (order("grow_job", "elastic", nodes=5), order("stop_rollout")):
         assert "did not answer in time" in refused(world, action)
-
-
-def named(node: int) -> str:
-    return f"node-{node:02d}"
-
-
-PARAMS: dict[str, st.SearchStrategy[dict[str, Scalar]]] = {
-    "shrink_job": st.fixed_dictionaries(
-        {"nodes": st.integers(1, 7)}, optional={"leave": st.integers(0, 3).map(named)}
-    ),
-    "grow_job": st.fixed_dictionaries({"nodes": st.integers(1, 7)}),
-    "set_checkpoint_interval": st.fixed_dictionaries({"interval_s": st.floats(60, 3600)}),
-    "set_compression": st.fixed_dictionaries({"on": st.booleans()}),
-    "swap_nodes": st.just({"nodes": "node-00,node-01", "spares": "node-11,node-10"}),
-    "evict_rank": st.sampled_from([{}, {"spare": "node-11"}]),
-    "borrow_node": st.sampled_from(
-        [{"spare": "node-04", "lender": "fixed"}, {"spare": "node-09"}, {"spare": "node-11"}]
-    ),
-    "set_service_batch": st.fixed_dictionaries({"batch": st.floats(1, 64)}),
-    "set_cache": st.fixed_dictionaries({"cache": st.floats(0, 0.8)}),
-    "limit_power": st.fixed_dictionaries({"watts": st.floats(200, 700)}),
-    "tune_job": st.fixed_dictionaries(
-        {"loaders": st.floats(0.5, 2), "cache": st.floats(0, 1), "accumulate": st.floats(0.5, 2)}
-    ),
-    "move_job": st.fixed_dictionaries(
-        {"nodes": st.lists(st.integers(0, 11), max_size=4).map(lambda n: ",".join(map(named, n)))}
-    ),
-    "scale_service": st.fixed_dictionaries({"replicas": st.integers(1, 9)}),
-    "shift_canary": st.fixed_dictionaries({"share": st.floats(0, 1)}),
-    "limit_clocks": st.fixed_dictionaries({"share": st.floats(0.3, 1)}),
-    "stop_rollout": st.fixed_dictionaries({"restart_jobs": st.booleans()}),
-}
-NAMES = [spec.id for spec in MIXED.jobs]
-
-
-@st.composite
-def some_order(draw: st.DrawFn) -> tuple[Action, float]:
-    kind = draw(st.sampled_from(sorted(KINDS)))
-    target = draw(st.one_of(st.sampled_from(NAMES), st.integers(0, 11).map(named)))
-    params = draw(PARAMS.get(kind, st.just({})))
-    made = replace(order(kind, target), params=tuple(params.items()))
-    return made, draw(st.floats(0, 900))
-
-
-def give(world: World, action: Action) -> None:
-    try:
-        world.perform(action)
-    except ActionFailed:
-        return
-
-
-def check_books(world: World) -> None:
-    """No GPU is lost, given twice or counted twice."""
-    inner = world.inner
-    core, nodes, jobs = inner.core[0], inner.nodes, inner.jobs[: len(NAMES)]
-    held = (nodes["job"] != NONE).sum()
-    assert core["use_gpus"].sum() == 12 * 8
-    assert core["use_gpus"][Use.HELD] == held == jobs["given"].sum()
-    assert (nodes["free"] == 8 - (nodes["job"] != NONE).sum(axis=1)).all()
-    placed = [node for state in world.state().jobs for node in state.nodes]
-    assert len(placed) - len(set(placed)) <= 1
-    ready = nodes["up"] & (nodes["hold"] == 0) & ~nodes["pool"] & (nodes["free"] == 8)
-    assert core["free_nodes"] == ready.sum()
-    elastic = jobs[0]
-    wanted = elastic["ordered"] or elastic["gpus"]
-    assert core["shrunk"] == (0 < elastic["given"] < wanted)
-    assert sum(world.uses().values()) == 12 * 8 * (world.now_s - world.scenario.start_s)
-    sums = world.sums()
-    assert sums.good + sums.lost.sum() == sums.held <= sums.asked
-    assert not world.now_s > world.scenario.start_s or 0 <= world.goodput() <= 1
-
-
-@settings(max_examples=25, deadline=None)
-@given(st.lists(some_order(), max_size=14), st.booleans())
-def test_no_orders_lose_a_gpu(orders: list[tuple[Action, float]], rolls: bool) -> None:
-    world = built(*((ROLLOUT,) if rolls else ()), site=replace(EXACT, requeue=True))
-    for number, (action, wait_s) in enumerate(orders):
-        give(world, replace(action, key=str(number)))
-        check_books(world)
-        later(world, wait_s)
-        check_books(world)

@@ -3,6 +3,9 @@
 import numpy as np
 import pytest
 
+from agent.kernel.lines import finding
+from agent.kernel.records import kmsg_record
+from agent.lab.logs import kmsg_line
 from core.target import Target
 from core.types import Event, Severity
 from rca.faults.catalogue import FAULTS, SIGNS, Sign, signs_of
@@ -128,3 +131,24 @@ def test_every_reason_and_ending_has_words() -> None:
 def test_the_xids_of_the_drivers_log_end_a_line() -> None:
     assert all(text.endswith(".") for text, _ in XIDS.values())
     assert "catalogue" in said(Said.XID, code=999, node=0, gpu=0).text
+
+
+HEARD = (
+    *(Said.PCIE_ERROR, Said.OOM_KILL, Said.LINK_DOWN, Said.LINK_UP, Said.KERNEL_PANIC),
+    *(Said.DISK_ERROR, Said.MOUNT_LOST),
+)
+
+
+def test_what_a_simulated_kernel_says_is_read_as_a_real_one() -> None:
+    """The node service's reader hears in a line of kmsg what the simulator meant by it."""
+    xids = [said(Said.XID, code=code, node=1, gpu=5) for code in XIDS]
+    events = [*xids, *(said(kind, code=18, node=1, gpu=5) for kind in HEARD)]
+
+    for event in events:
+        record = kmsg_record(kmsg_line(event, 7, booted_s=0.0).encode())
+        assert record is not None
+        found = finding(record.text)
+        assert found is not None
+        assert (found.kind, record.boot_s) == (event.kind, event.time_s)
+        assert event.kind != "xid" or (found.code, found.device) == (event.code, "0000:6a:00")
+        assert event.kind != "link_down" or found.device == event.target.port

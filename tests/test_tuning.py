@@ -1,4 +1,6 @@
 import tomllib
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,7 +8,7 @@ import pytest
 from core.errors import InputError
 from remediation.learning.families import HELD_OUT_SEED, LIVES_A_CLUSTER, TUNING_SEED
 from remediation.policies.greedy import WEIGHTS, Greedy
-from remediation.policies.knobs import usual, values_of
+from remediation.policies.knobs import Knob, table, usual, values_of
 from remediation.policies.rulebook import KNOBS, Runbook
 from remediation.policies.tuned import tuned
 from remediation.policies.tuning import CHECKED, TUNABLE, Effort, Lives, as_toml, generations, tune
@@ -60,6 +62,12 @@ def test_the_same_life_loses_the_same() -> None:
 @pytest.mark.parametrize(("policy", "knobs"), [("runbook", KNOBS), ("greedy", WEIGHTS)])
 def test_what_was_found_is_kept_within_its_ranges(policy: str, knobs: list[object]) -> None:
     assert len(tuned(policy, KNOBS if policy == "runbook" else WEIGHTS)) == len(knobs)
+
+
+@pytest.mark.parametrize(("policy", "knobs"), [("runbook", KNOBS), ("greedy", WEIGHTS)])
+def test_the_page_of_numbers_has_what_the_code_has(policy: str, knobs: Sequence[Knob]) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "policy-numbers.md").read_text()
+    assert table(knobs, tuned(policy, knobs)) in page
 
 
 def test_a_policy_that_was_never_searched_is_refused() -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from core.choice import Choice
 from core.errors import InputError
-from core.situation import Fact
+from core.situation import LONG_S, Fact
 from core.types import Floats
 from remediation.policies.rulebook import Runbook
 from remediation.policies.thumb import THUMBS
@@ -95,6 +95,18 @@ def test_people_are_called_where_nothing_else_would_help() -> None:
     moment.situation.facts[Fact.RESTART_S] = 900.0  # a restart in vain is dear
 
     assert looking().choose(moment) is Choice.ESCALATE
+
+
+def test_a_job_that_never_saves_loses_no_more_than_it_can_compute() -> None:
+    moment = told(struck(spares=1), "nan_loss", stays=0.5)
+    moment.situation.facts[Fact.INTERVAL_S] = LONG_S
+    gpus = sum(job.gpus for job in moment.state.jobs)
+    begun_s = min(job.since_s for job in moment.state.jobs)
+    hours = 6.0 + (moment.now_s - begun_s) / 3600.0
+
+    losses = rolled(moment, [Choice.RESTART, Choice.SWAP, Choice.ROLL_BACK])
+
+    assert (losses <= gpus * hours * 3600.0).all()
 
 
 def hidden(lane: Lane) -> Lane:

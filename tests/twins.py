@@ -51,6 +51,11 @@ def lives(seeds: range, *, days: float = 1.0) -> Iterator[Lane]:
 
 def struck(*, spares: int) -> Moment:
     """Return the decision about a GPU that fell off the bus: its job has stopped."""
+    return struck_lane(spares=spares).moment()
+
+
+def struck_lane(*, spares: int) -> Lane:
+    """Return the life in which that decision is due."""
     script = Scenario(
         name="struck",
         nodes=8 + spares,
@@ -66,7 +71,7 @@ def struck(*, spares: int) -> Moment:
     alive = lane.reset(1, duration_s=DAY_S)
     while alive and not lane.facts[Fact.JOB_STOPPED]:
         alive = lane.step(Choice.WAIT)
-    return lane.moment()
+    return lane
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,9 @@ from typing import NoReturn
 
 import numpy as np
 
+from core.choice import Choice
+from remediation.deciding.chooser import Seen, Thought
+
 
 def echo(argument: object) -> object:
     return argument
@@ -55,3 +58,25 @@ def litter(count: int) -> str:
         (folder / f"left-{index}").write_text("x" * 1000)
     sys.stdout.write("and noise on standard output\n")
     return str(folder)
+
+
+def nothing(_: object) -> None:
+    """Stand for a process that is ready at once."""
+
+
+def swap(asked: tuple[str, float, Seen]) -> Thought:
+    """Choose the swap, whatever is asked."""
+    return Thought(Choice.SWAP, "quick", "1")
+
+
+def hang_first(asked: tuple[str, float, Seen]) -> Thought:
+    """Note the process id in the file that is named like the policy and hang, but once."""
+    note = Path(asked[0])
+    if not note.exists():
+        note.write_text(str(os.getpid()))
+        threading.Event().wait()
+    return swap(asked)
+
+
+def break_down(asked: tuple[str, float, Seen]) -> Thought:
+    raise ValueError("nobody foresaw this")

@@ -4,8 +4,6 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from tests.e2e.running import Running, gpumedic, until
 from tests.prometheus import Scrape, prometheus
 
@@ -47,7 +45,6 @@ class DcgmExporter:
         writer.close()
 
 
-@pytest.mark.xdist_group("prometheus-e2e")
 async def test_a_gpu_off_the_bus_is_named_and_nothing_is_touched(tmp_path: Path) -> None:
     exporter = DcgmExporter()
     server = await asyncio.start_server(exporter.answer, "127.0.0.1", 0)
@@ -70,7 +67,9 @@ async def test_a_gpu_off_the_bus_is_named_and_nothing_is_touched(tmp_path: Path)
     assert record["plan"]["cause"]["target"]["gpu"] == BROKEN
     assert (record["state"], record["mode"]) == ("proposed", "observe")
     assert [(o["action"]["kind"], o["status"]) for o in record["outcomes"]] == [
-        ("cordon", "would_do")
+        ("cordon", "would_do"),
+        ("reboot_node", "would_do"),
+        ("uncordon", "would_do"),
     ]
 
 

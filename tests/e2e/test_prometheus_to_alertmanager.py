@@ -96,7 +96,6 @@ def until_now(window: Window, shift_s: float, now_s: float) -> Window:
     return Window(window.metric, window.targets, window.time_s[past], window.value[:, past])
 
 
-@pytest.mark.xdist_group("prometheus-e2e")
 @pytest.mark.parametrize("origin", ["recorded", "made"])
 async def test_a_breach_ahead_is_told_to_everyone(
     origin: str, tmp_path: Path, request: pytest.FixtureRequest

@@ -105,7 +105,6 @@ async def controller(
         await cluster.close()
 
 
-@pytest.mark.xdist_group("prometheus-e2e")
 async def test_what_a_real_prometheus_scrapes_is_diagnosed_swapped_and_proven_healed(
     tmp_path: Path,
 ) -> None:
@@ -192,7 +191,6 @@ async def assert_both_answer_alike(server: Prometheus, url: str, *, at_s: float)
         assert len(alike) > 0.8 * len(theirs), query
 
 
-@pytest.mark.xdist_group("prometheus-e2e")
 async def test_two_processes_break_a_cluster_and_take_the_broken_node_out(tmp_path: Path) -> None:
     """With no Prometheus at all: the cluster answers its queries itself, at the time of day."""
     path = tmp_path / "broken.toml"

@@ -1,0 +1,1 @@
+"""Scripts that the tests of the launcher start; never imported."""

@@ -1,0 +1,85 @@
+"""A training with dropout, running means and a schedule, which kills itself where it is told.
+
+STEPS: how many; FAULTS: JSON list of [rank, step, place, signal], each done once, to the supervisor
+too where a fifth is true; ONCE: a folder that remembers which were done; SHARE: of a step's time
+that copies in memory may take; HOLD: a FIFO at which rank 0 waits in step 10.
+"""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import gpumedic_job as gm
+import numpy as np
+import torch
+from torch import nn
+
+FAULTS = json.loads(os.environ.get("FAULTS", "[]"))
+
+
+def say(**fields: Any) -> None:
+    sys.stdout.write(json.dumps({"pid": os.getpid(), **fields}) + "\n")
+
+
+def fault(place: str) -> None:
+    """Die here if that is wanted; which generation it happens in does not matter."""
+    for number, (rank, step, where, signal, *whole) in enumerate(FAULTS):
+        done = Path(os.environ["ONCE"]) / str(number)
+        if (rank, step, where) == (job.rank, job.step, place) and not done.exists():
+            done.touch()
+            for pid in (os.getppid(), os.getpid()) if whole else (os.getpid(),):
+                os.kill(pid, signal)
+
+
+class Halting(torch.optim.Adam):
+    """Updates its two groups one after the other, and may die between them."""
+
+    def step(self, closure: Any = None) -> Any:
+        groups = self.param_groups
+        for part in (groups[:1], groups[1:]):
+            self.param_groups = part
+            super().step(closure)
+            self.param_groups = groups
+            fault("inside")
+
+
+def digest() -> str:
+    found = hashlib.sha256()
+    for each in model.parameters():
+        found.update(each.detach().numpy().tobytes())
+    return found.hexdigest()
+
+
+torch.manual_seed(7)
+torch.set_num_threads(1)
+forked = "gpumedic_job.standby" in sys.modules
+say(standby="RANK" not in os.environ, forked=forked, drawn=np.random.random_sample())  # noqa: NPY002
+body = nn.Sequential(nn.Linear(16, 64), nn.BatchNorm1d(64), nn.Dropout(0.2), nn.ReLU())
+head = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
+model = nn.Sequential(body, head)
+optimizer = Halting([{"params": body.parameters()}, {"params": head.parameters()}], lr=1e-2)
+schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=5, gamma=0.9)
+share = float(os.environ.get("SHARE", "1e9"))
+job = gm.Training(model, optimizer, shared=[schedule], copy_share=share)
+torch.manual_seed(100 + job.rank)
+say(rank=job.rank, world=job.world, generation=job.generation, joined=True)
+for step in job.steps(int(os.environ["STEPS"])):
+    with step:
+        fault("before")
+        if "HOLD" in os.environ and (job.rank, step) == (0, 10):
+            Path(os.environ.pop("HOLD")).read_text()
+        inputs = torch.randn(8, 16, generator=torch.Generator().manual_seed(1000 * step + job.rank))
+        loss = job.model(inputs).square().mean()
+        optimizer.zero_grad()
+        fault("forward")
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+        fault("after")
+        if os.environ.get("BUG") == str(int(step)):
+            raise ValueError("a bug of the script")
+    say(rank=job.rank, step=int(step), generation=job.generation, done=job.step > step)
+say(rank=job.rank, end=job.step, digest=digest())

@@ -1,0 +1,418 @@
+"""What the coordinator decides, with no process: who goes on from where, who is stuck."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent.launch import arguments
+from agent.launch.agreeing import agree
+from agent.launch.asking import act, ask, ended, launches
+from agent.launch.cluster import beat_of, tuple_of
+from agent.launch.control import Control
+from agent.launch.coordinator import Coordinator
+from agent.launch.jobside.gpumedic_job.layout import Beat, Phase
+from agent.launch.members import Holdings, Member, Node, Seat, Stage, Stand
+from agent.launch.operating import Operators
+from agent.launch.plan import Asked, End, Kill, Plan, Start, Tell
+from agent.launch.store import Stores
+from agent.launch.watching import Watching
+from core.errors import InputError, SourceUnavailable
+
+
+def seats(nodes: str) -> list[Seat]:
+    return [Seat(rank, node, 0, rank, uid=f"u{rank}") for rank, node in enumerate(nodes)]
+
+
+def members(nodes: str, steps: str) -> list[Member]:
+    """A digit: after so many steps; ``-``: fresh; ``!``: cut short in the update after step 7."""
+    return [
+        Member(
+            uid=f"u{rank}",
+            node=node,
+            kind="rank",
+            since_s=0.0,
+            fresh=step == "-",
+            valid=step != "!",
+            step=int(step) if step.isdigit() else 7 * (step == "!"),
+        )
+        for rank, (node, step) in enumerate(zip(nodes, steps, strict=True))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("steps", "own", "copies", "step", "how"),
+    [
+        # The dead rank's own state after 7 steps lies in memory; the copy too.
+        ("7-", {(0, 7), (1, 7)}, {7}, 7, ["keep/slot", "copy/slot"]),
+        # No copy: the survivor sends.
+        ("7-", {(0, 7), (1, 7)}, set(), 7, ["keep/slot", "receive/slot"]),
+        # The dead rank had not finished step 7, the survivor had: back to 7, where all are whole.
+        ("8-", {(0, 7), (0, 8), (1, 7)}, {7, 8}, 7, ["copy/slot", "copy/slot"]),
+        # The same without a copy of 7: the survivor's 8, with random states drawn for the other.
+        ("8-", {(0, 7), (0, 8), (1, 7)}, set(), 8, ["keep/slot", "receive/draw"]),
+        # A survivor cut short in its update takes the copy of before.
+        ("!-", {(0, 7), (1, 7)}, {7}, 7, ["copy/slot", "copy/slot"]),
+        # All dead: the newest copy.
+        ("--", {(0, 6), (0, 7), (1, 6), (1, 7)}, {6, 7}, 7, ["copy/slot", "copy/slot"]),
+        # Nothing anywhere: as the script begins.
+        ("--", set(), set(), 0, ["keep/keep", "receive/keep"]),
+    ],
+)
+def test_ranks_go_on_from_the_newest_step_that_is_whole(
+    steps: str, own: set[tuple[int, int]], copies: set[int], step: int, how: list[str]
+) -> None:
+    held = {"a": Holdings(frozenset(own), frozenset(copies))}
+
+    agreed = agree(seats("aa"), members("aa", steps), held)
+
+    assert agreed.step == step
+    assert [f"{each.shared}/{each.own}" for each in agreed.takings] == how
+
+
+def test_a_copy_on_a_node_is_sent_to_ranks_elsewhere() -> None:
+    held = {"a": Holdings(copies=frozenset({7})), "b": Holdings()}
+
+    agreed = agree(seats("ab"), members("ab", "--"), held)
+
+    assert (agreed.step, agreed.source, agreed.receivers) == (7, 0, (1,))
+
+
+@pytest.mark.parametrize(
+    ("kept", "step", "moves"),
+    [
+        # The dead node's rank had told its keeper of step 7, not of 8: all go back to 7.
+        ({(1, 6), (1, 7)}, 7, ((0, 1, 1),)),
+        ({(1, 7), (1, 8)}, 8, ((0, 1, 1),)),
+        # Its keeper was told too seldom: the state is drawn afresh, and no step is lost.
+        ({(1, 5)}, 8, ()),
+    ],
+)
+def test_a_dead_nodes_own_states_come_from_the_node_that_kept_them(
+    kept: set[tuple[int, int]], step: int, moves: tuple[tuple[int, int, int], ...]
+) -> None:
+    held = {
+        "a": Holdings(frozenset({(0, 7), (0, 8), *kept}), frozenset({7, 8})),
+        "c": Holdings(),
+    }
+
+    agreed = agree(seats("ac"), members("ac", "8-"), held)
+
+    assert (agreed.step, agreed.moves) == (step, moves)
+    assert agreed.takings[1].own == ("receive" if moves else "draw")
+
+
+def test_two_nodes_lost_at_once_go_to_two_spares() -> None:
+    coordinator = Coordinator(Plan(min_nodes=3, max_nodes=3, max_restarts=2), launched=1)
+    for name in "abcde":
+        coordinator.node_joined(Node(name, "127.0.0.1", 1), 0.0)
+    coordinator.take()
+    for name in "bc":
+        coordinator.node_lost(name, 1.0)
+
+    assert [seat.node for seat in coordinator.seats] == ["a", "d", "e"]
+    started = {each.node for each in coordinator.take() if isinstance(each, Start)}
+    assert started >= {"d", "e"}
+
+
+def test_a_rank_keeps_its_own_state_when_ranks_are_numbered_anew() -> None:
+    coordinator = Coordinator(Plan(min_nodes=2, max_nodes=3), launched=1)
+    for name in "abc":
+        coordinator.node_joined(Node(name, "127.0.0.1", 1), 0.0)
+    coordinator.node_lost("b", 1.0)
+
+    assert [(seat.rank, seat.node, seat.number) for seat in coordinator.seats] == [
+        (0, "a", 0),
+        (1, "c", 2),
+    ]
+
+
+class Launch:
+    """A coordinator of one node with two ranks that ask for their place, up to its first group."""
+
+    def __init__(self, **plan: Any) -> None:
+        self.coordinator = Coordinator(Plan(per_node=2, **plan), launched=1)
+        self.coordinator.node_joined(Node("a", "127.0.0.1", 1), 0.0)
+        self.orders = self.coordinator.take()
+        self.now_s = 0.0
+
+    def say(self, uid: str, kind: str, **fields: Any) -> None:
+        self.coordinator.on({"kind": kind, "uid": uid, **fields}, self.now_s)
+        self.orders += self.coordinator.take()
+
+    def run(self) -> None:
+        for uid in ("a-1", "a-2"):
+            self.say(uid, "hello")
+            self.park(uid, generation=1, fresh=True)
+        for uid in ("a-1", "a-2"):
+            self.say(uid, "formed", generation=1)
+        for step in range(4):
+            self.pass_time(0.1, step)
+
+    def park(self, uid: str, *, generation: int, fresh: bool = False) -> None:
+        self.say(uid, "parked", generation=generation, step=0, valid=True, fresh=fresh, loaded=True)
+
+    def pass_time(self, seconds: float, step: int, arrived: str = "") -> None:
+        """Let time pass, all ranks being in this step; one may wait for the others already."""
+        self.now_s += seconds
+        for each in self.coordinator.members.values():
+            if each.rank is not None:
+                phase = Phase.ARRIVED if each.uid == arrived else Phase.STARTED
+                each.beat = Beat(1, step, phase, 1)
+        self.coordinator.tick(self.now_s)
+        self.orders += self.coordinator.take()
+
+    def told(self, kind: str) -> list[str]:
+        return [
+            each.uid
+            for each in self.orders
+            if isinstance(each, Tell) and each.message["kind"] == kind
+        ]
+
+
+@pytest.fixture
+def launch() -> Launch:
+    found = Launch()
+    found.run()
+    found.orders.clear()
+    return found
+
+
+def test_a_standby_is_started_once_the_job_steps() -> None:
+    launch = Launch()
+    launch.run()
+
+    assert [each.kind for each in launch.orders if isinstance(each, Start)] == [
+        "rank",
+        "rank",
+        "script",
+    ]
+
+
+def test_a_dead_rank_goes_to_the_standby_and_the_survivor_parks(launch: Launch) -> None:
+    launch.say("a-3", "hello")
+    launch.park("a-3", generation=1, fresh=True)
+    launch.orders.clear()
+    launch.say("a-2", "exited", code=-9, text="SIGKILL")
+    assert launch.told("regroup") == ["a-1"]
+    launch.park("a-1", generation=2)
+
+    assert launch.told("form") == ["a-1", "a-3"]
+
+
+def test_a_park_for_an_older_generation_does_not_count(launch: Launch) -> None:
+    launch.say("a-2", "exited", code=-9, text="SIGKILL")
+    launch.say("a-3", "hello")
+    launch.park("a-3", generation=2, fresh=True)
+    launch.park("a-1", generation=1)
+
+    assert launch.told("form") == []
+
+
+def test_silence_is_asked_about_and_who_does_not_answer_is_killed(launch: Launch) -> None:
+    launch.pass_time(1.2, 3)
+    assert sorted(launch.told("ping")) == ["a-1", "a-2"]
+    launch.say("a-1", "pong", stack=[])
+    launch.pass_time(1.2, 3)
+
+    assert [each.uid for each in launch.orders if isinstance(each, Kill)] == ["a-2"]
+
+
+def test_a_rank_that_answers_is_given_time_and_then_blamed_by_where_it_is(launch: Launch) -> None:
+    """One rank saves a checkpoint, or sleeps for ever; the other waits for its gradients."""
+    killed: list[Kill] = []
+    while not killed:
+        launch.pass_time(2.0, 3, arrived="a-1")
+        for uid in ("a-1", "a-2"):
+            launch.say(uid, "pong", stack=["train.py:3 load"])
+        killed = [each for each in launch.orders if isinstance(each, Kill)]
+
+    assert 30 < launch.now_s < 40
+    assert [each.uid for each in killed] == ["a-2"]
+    assert "train.py:3 load" in killed[0].why
+
+
+def test_a_lost_peer_is_told_from_an_error_of_the_script(launch: Launch) -> None:
+    launch.say("a-1", "failed", generation=1, error="Connection closed by peer [127.0.0.1]:1")
+    launch.pass_time(1.1, 3)
+    assert launch.told("regroup") == ["a-1", "a-2"]
+    launch.say("a-1", "failed", generation=1, error="too late: of a generation that is over")
+
+    other = Launch()
+    other.run()
+    other.say("a-1", "failed", generation=1, error="mat1 and mat2 shapes cannot be multiplied")
+    other.pass_time(1.1, 3)
+    assert (other.told("raise"), other.told("save")) == (["a-1"], [])
+
+
+def test_too_few_nodes_end_the_launch_in_time() -> None:
+    coordinator = Coordinator(Plan(min_nodes=2, max_nodes=2, join_timeout_s=30.0), launched=1)
+    coordinator.node_joined(Node("a", "127.0.0.1", 1), 0.0)
+    coordinator.tick(29.0)
+    assert not any(isinstance(each, End) for each in coordinator.take())
+    coordinator.tick(31.0)
+
+    (end,) = (each for each in coordinator.take() if isinstance(each, End))
+    assert (end.code, end.text) == (1, "1 of 2 nodes joined in 30 s")
+
+
+def test_standbys_that_cannot_start_are_given_up_with_a_reason(launch: Launch) -> None:
+    for number in range(3, 6):
+        launch.say(f"a-{number}", "exited", code=1, text="exit code 1")
+
+    assert launch.coordinator.stage is Stage.RUNNING
+    assert sum(isinstance(each, Start) for each in launch.orders) == 2
+    assert any("must not need its rank" in str(each) for each in launch.orders)
+
+
+def test_a_script_that_asks_for_no_rank_is_started_again_in_warm_processes() -> None:
+    launch = Launch(standbys=2, max_restarts=1)
+    launch.pass_time(25.0, 0)
+    for uid in ("a-3", "a-4"):
+        launch.say(uid, "warm")
+    launch.orders.clear()
+    launch.say("a-2", "exited", code=1, text="exit code 1")
+
+    assert [each.uid for each in launch.orders if isinstance(each, Kill)] == ["a-1"]
+    assert launch.told("go") == ["a-3", "a-4"]
+    told = [each.message["environment"] for each in launch.orders if isinstance(each, Tell)]
+    assert [each["RANK"] for each in told] == ["0", "1"]
+    assert {each["TORCHELASTIC_RESTART_COUNT"] for each in told} == {"1"}
+
+
+def test_an_action_is_done_once_for_its_key(launch: Launch) -> None:
+    operators = Operators(launch.coordinator)
+    answers = [operators.act(Asked("k", "restart_rank", "1"), 1.0) for _ in range(2)]
+
+    assert [each["ok"] for each in answers] == [True, True]
+    assert [each.uid for each in launch.coordinator.take() if isinstance(each, Kill)] == ["a-2"]
+
+
+def test_an_action_that_would_lose_the_state_is_refused_and_may_be_asked_again(
+    launch: Launch,
+) -> None:
+    answer = Operators(launch.coordinator).act(Asked("k", "swap_node", "a"), 1.0)
+
+    assert answer == {"ok": False, "text": "no other node has the state", "later": False}
+    launch.coordinator.stage = Stage.FORMING
+    assert Operators(launch.coordinator).act(Asked("k", "swap_node", "a"), 1.0)["later"]
+
+
+def test_a_restart_gives_each_rank_to_another_process(launch: Launch) -> None:
+    Operators(launch.coordinator).act(Asked("k", "restart"), 1.0)
+
+    orders = launch.coordinator.take()
+    assert [each.uid for each in orders if isinstance(each, Kill)] == ["a-1", "a-2"]
+    assert {seat.uid for seat in launch.coordinator.seats}.isdisjoint({"a-1", "a-2"})
+    assert launch.coordinator.restarts == 0  # the operator's, not one of those that are counted
+
+
+def test_a_node_that_is_held_is_given_no_ranks_until_it_is_released(launch: Launch) -> None:
+    operators, coordinator = Operators(launch.coordinator), launch.coordinator
+    coordinator.node_joined(Node("b", "127.0.0.1", 2), 0.0)
+    operators.act(Asked("k1", "hold", "b", by="ada", why="fan"), 1.0)
+    coordinator.node_lost("b", 1.0)
+    coordinator.node_joined(Node("b", "127.0.0.1", 2), 2.0)  # it comes back, and is held still
+
+    assert coordinator.spares() == {}
+    assert not operators.act(Asked("k2", "hold", "b", by="gpumedic"), 2.0)["ok"]
+    operators.act(Asked("k3", "release", "b"), 3.0)
+    assert [*coordinator.spares()] == ["b"]
+
+
+def test_ranks_are_released_only_when_all_have_done_all(launch: Launch) -> None:
+    launch.say("a-1", "finished", generation=1, step=9)
+    assert launch.told("release") == []
+    launch.say("a-2", "finished", generation=1, step=9)
+
+    assert launch.told("release") == ["a-1", "a-2"]
+
+
+def test_a_silence_is_measured_by_the_jobs_own_pace() -> None:
+    slow = Watching(1.0, 300.0)
+    member = Member("u", "a", "rank", 0.0, stand=Stand.IN, hooked=True)
+    slow.begin(0.0)
+    for step in range(5):
+        member.beat = Beat(1, step, Phase.STARTED, 1)
+        assert slow.look([member], 60.0 * step, Stage.RUNNING).ask == []
+
+    assert slow.look([member], 240.0 + 290.0, Stage.RUNNING).ask == []
+    assert slow.look([member], 240.0 + 310.0, Stage.RUNNING).ask == ["u"]
+
+
+@pytest.mark.parametrize(("first", "has_stepped"), [(5, False), (6, True), (15, True)])
+def test_a_first_step_is_noticed_even_if_the_first_beat_seen_is_of_a_later_one(
+    first: int, has_stepped: bool
+) -> None:
+    watching = Watching(1.0, 300.0)
+    member = Member("u", "a", "rank", 0.0, stand=Stand.IN, hooked=True)
+    watching.begin(0.0, 5)
+    member.beat = Beat(1, first, Phase.STARTED, 1)
+    watching.look([member], 1.0, Stage.RUNNING)
+
+    assert watching.has_stepped is has_stepped
+
+
+def test_a_rank_on_another_node_is_seen_to_wait_for_the_others() -> None:
+    """Who computes while others wait is slow, or stuck: the phase must survive the line."""
+    beat = Beat(1, 7, Phase.ARRIVED, 1)
+
+    found = beat_of(json.loads(json.dumps(tuple_of(beat))))
+
+    assert (found, found.phase is Phase.ARRIVED) == (beat, True)
+
+
+async def test_a_wait_for_a_key_ends_with_the_key_or_with_the_generation() -> None:
+    stores = Stores()
+    waits = [
+        asyncio.ensure_future(stores.ask({"op": "get", "generation": 1, "key": key}))
+        for key in "ab"
+    ]
+    await asyncio.sleep(0)
+    await stores.ask({"op": "set", "generation": 1, "key": "a", "value": "x"})
+    stores.over(2)
+
+    assert [await wait for wait in waits] == [{"value": "x"}, {"over": True}]
+    assert await stores.ask({"op": "get", "generation": 1, "key": "a"}) == {"over": True}
+
+
+@pytest.mark.parametrize("text", ["0", "3:2", "two", "1:x"])
+def test_a_bad_number_of_nodes_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(InputError, match=r"N or MIN:MAX"):
+        arguments.node_counts(text)
+
+
+def test_torchruns_arguments_are_read() -> None:
+    assert arguments.node_counts("1:4") == (1, 4)
+    assert arguments.endpoint("head:29400") == arguments.endpoint("head")
+    waits = arguments.with_waits(Plan(), "join_timeout=5,last_call_timeout=1,keep_alive_interval=1")
+    assert (waits.join_timeout_s, waits.last_call_s) == (5.0, 1.0)
+    with pytest.raises(InputError, match="etcd"):
+        arguments.backend("etcd")
+
+
+async def test_the_control_endpoint_answers_and_refuses(tmp_path: Path) -> None:
+    control = Control(
+        tmp_path / "c",
+        lambda since: {"since": since},
+        lambda asked: {"ok": False, "text": f"not now: {asked.kind}"},
+    )
+    await control.open()
+    try:
+        where = tmp_path / "c"
+        assert (await asyncio.to_thread(ask, where, "GET", "/v1/status"))["since"] < 0
+        assert await asyncio.to_thread(launches, tmp_path, since={where: 7}) == [
+            {"control": str(where), "since": 7}
+        ]
+        assert (await asyncio.to_thread(act, where, Asked("k", "x")))["text"] == "not now: x"
+        assert "key" in (await asyncio.to_thread(ask, where, "POST", "/v1/actions", {}))["text"]
+        assert where.stat().st_mode & 0o077 == 0
+    finally:
+        control.leave({"code": 1})
+        control.close()
+    assert ended(tmp_path) == [{"control": str(where), "code": 1}]
+    assert launches(tmp_path) == []
+    with pytest.raises(SourceUnavailable):
+        ask(tmp_path / "c", "GET", "/v1/status")
