@@ -2,13 +2,18 @@
 
 import asyncio
 import contextlib
+import os
+import signal
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import IO
 
 from core.errors import ActionFailed
 from core.types import Action
 
 EXCERPT = 300
+_TAIL_BYTES = 16 * EXCERPT  # characters of several bytes, and white space that is left out
 # Action kind -> what of the action its program may be given, in braces; {key} besides.
 MAY_BE: Mapping[str, tuple[str, ...]] = {
     "validate_node": ("node",),
@@ -44,14 +49,27 @@ class Programs:
         return kind in self.argv_of
 
     async def run(self, action: Action) -> Ending:
-        """Run the program of the action's kind to its end, within the action's deadline."""
+        """Run the program of the action's kind to its end, within the action's deadline.
+
+        What it leaves running on purpose, such as a job, goes on; where it is late, all of it ends.
+        """
         argv = [filled(word, action) for word in self.argv_of[action.kind]]
+        # A file and not a pipe, whose end would only come with that of all that was left running.
+        with tempfile.TemporaryFile() as out:
+            code = await self._code(argv, action, out)
+            out.seek(max(0, out.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            said = " ".join(out.read().decode("utf-8", "replace").split())[-EXCERPT:]
+        return Ending(code, said)
+
+    async def _code(self, argv: Sequence[str], action: Action, out: IO[bytes]) -> int:
+        """Return the exit code; ActionFailed where it cannot be run, or does not end in time."""
         try:
             process = await asyncio.create_subprocess_exec(
                 *argv,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
+                stdout=out,
                 stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,
             )
         except OSError as error:
             raise ActionFailed(
@@ -60,19 +78,17 @@ class Programs:
             ) from error
         try:
             async with asyncio.timeout(action.deadline_s):
-                out, _ = await process.communicate()
+                return await process.wait()
         except TimeoutError:
             raise ActionFailed(
                 f"{action.kind} {action.target}: {argv[0]} has not ended in "
                 f"{action.deadline_s:g} s and was stopped."
             ) from None
         finally:
+            # Not waited for: one that hangs in a driver ends when the driver lets it.
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
-                    process.kill()
-                await process.wait()
-        said = " ".join(out.decode("utf-8", "replace").split())[-EXCERPT:]
-        return Ending(process.returncode or 0, said)
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
 def filled(word: str, action: Action) -> str:
