@@ -3,11 +3,16 @@
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
+
+from agent.collect.patience import begun
 
 T = TypeVar("T")
 
 DEADLINE_S = 5.0  # a file system that hangs must not hold up a cycle
+# Threads that may hang in one: our own, for the loop's few are everybody's.
+MOST_AT_ONCE = 16
 
 
 @dataclass(slots=True)
@@ -20,6 +25,7 @@ class Paths(Generic[T]):
     look: Callable[[str], T]
     _known: dict[str, T] = field(default_factory=dict)
     _looking: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
+    _free: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MOST_AT_ONCE))
 
     async def known(self, paths: Iterable[str]) -> Mapping[str, T]:
         """Return what is known of each path; nothing of one that has not yet been seen."""
@@ -33,6 +39,8 @@ class Paths(Generic[T]):
 
     async def _one(self, path: str) -> None:
         try:
-            self._known[path] = await asyncio.to_thread(self.look, path)
+            async with self._free:
+                looking = begun(partial(self.look, path))
+                self._known[path] = await asyncio.wrap_future(looking)
         finally:
             self._looking.pop(path, None)

@@ -43,7 +43,7 @@ class Patience(Generic[T]):
         return {name: self._taken(name) for name in calls}
 
     def _start(self, calls: Mapping[str, Callable[[], T]]) -> None:
-        self._running |= {name: _started(work) for name, work in calls.items()}
+        self._running |= {name: begun(work) for name, work in calls.items()}
 
     def _wait(self, names: Iterable[str]) -> None:
         began_s = time.monotonic()
@@ -59,9 +59,10 @@ class Patience(Generic[T]):
         return error if isinstance(error, Exception) else future.result()
 
 
-def _started(work: Callable[[], T]) -> Future[T]:
+def begun(work: Callable[[], T]) -> Future[T]:
     """Call it in a daemon thread: one that hangs must not keep the process from ending."""
     future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # whoever waits may give up, the call cannot
 
     def run() -> None:
         try:
