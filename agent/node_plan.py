@@ -15,6 +15,7 @@ class NodePlan:
     volumes:    mount points to watch; empty: every file system on a disk or a file server
     interval_s: time between two readings
     dcgm_names: whether the page has dcgm-exporter's names beside ours
+    kernel_log: whether this machine's kernel log is read
     orders_token: file with the token that orders must bring; empty: none are taken
     state_dir:  where the kernel's log is read on from after a restart; empty: not kept
     duration_s: how long it runs; 0: until it is stopped
@@ -25,6 +26,7 @@ class NodePlan:
     volumes: tuple[str, ...] = ()
     interval_s: float = 15.0
     dcgm_names: bool = False
+    kernel_log: bool = True
     orders_token: str = ""
     checks: Wanted = field(default_factory=Wanted)
     checks_interval_s: float = 60.0

@@ -23,7 +23,7 @@ from agent.collect.nvml import NvmlReader, XidEvents
 from agent.collect.reading import Reader
 from agent.kernel.recent import Heard
 from agent.kernel.wiring import kernel_log_of
-from agent.local_jobs.holders import LocalJobs
+from agent.local_jobs.jobs import GpusWithJobs, LocalJobs
 from agent.log import start_logging
 from agent.node import NodeService
 from agent.node_orders import routes_of
@@ -70,8 +70,14 @@ def parts_of(plan: NodePlan, clock: Clock, readers: Sequence[Reader] = ()) -> Pa
     nvml = NvmlReader(plan.node, clock=clock)
     kept = Path(plan.state_dir) if plan.state_dir else None
     xids = XidEvents(plan.node, clock=clock)
-    kernel = kernel_log_of(plan.node, nvml, xids, state_dir=kept, clock=clock)
-    jobs = LocalJobs(plan.node, lambda: nvml.gpus)
+    jobs = LocalJobs(plan.node, lambda: nvml.gpus, clock)
+    kernel = kernel_log_of(
+        *(plan.node, nvml, xids),
+        state_dir=kept,
+        clock=clock,
+        read=plan.kernel_log,
+        hit_at=jobs.hit_at,
+    )
 
     def heard() -> Heard:
         _, problems = kernel.poll()
@@ -85,9 +91,9 @@ def parts_of(plan: NodePlan, clock: Clock, readers: Sequence[Reader] = ()) -> Pa
     logs = LogReader(jobs.all, lambda: {record.job for record in ranks()}, clock)
     pulse = PulseReader(plan.node, lambda: nvml.gpus)
     page = NodeService(
-        (host, nvml, kernel, progress, logs, pulse, *readers),
+        (host, GpusWithJobs(nvml, jobs), kernel, progress, logs, pulse, *readers),
         clock=clock,
-        texts=(rounds.text, jobs.text, kernel.text),
+        texts=(rounds.text, kernel.text),
         routes=(
             Route("/v1/checks", rounds.answer),
             *kernel.routes(),

@@ -81,6 +81,7 @@ _ROWS: Mapping[TargetKind, tuple[tuple[str, str], ...]] = {
         ("gpu_fabric_health", "0 unknown, 1 healthy, 2 unhealthy, 3 limited"),
         ("gpu_recovery_action", "what the driver says would mend it, 0 for nothing"),
         ("gpu_processes", "processes on the GPU"),
+        ("gpu_job_processes", "processes of a job on the GPU"),
         ("gpu_power_period_s", "time in which its work repeats itself, by its power"),
         ("gpu_mig_enabled", "1 while the GPU is divided into instances"),
         ("gpu_instance_memory_total_bytes", "memory of a MIG instance"),

@@ -11,10 +11,12 @@ from starlette.requests import Request
 
 from agent.checks.check import Finding, Health, State, state_of, worst
 from agent.checks.kernel import Kernel
-from agent.checks.once import check_once
+from agent.checks.once import check_once, wanted
 from agent.checks.rounds import Rounds
 from agent.checks.suite import Suite
 from agent.config import Settings
+from agent.config.node import Node
+from agent.config.node_checks import Checks
 from agent.kernel.recent import Heard
 from agent.node import NodeService
 from core.clock import ManualClock
@@ -97,7 +99,14 @@ async def test_this_machine_is_checked_and_every_check_has_a_reason(tmp_path: Pa
 
 def test_a_check_that_does_not_exist_is_told_with_those_that_do() -> None:
     with pytest.raises(InputError, match=r"'fridge'.*infiniband"):
-        check_once(Settings(), only=["fridge"])
+        check_once(Settings(), "n1", only=["fridge"])
+
+
+def test_a_kernel_log_that_is_not_to_be_read_is_not_checked() -> None:
+    checks = Checks(skip=("gpu",))
+
+    assert wanted(Settings(checks=checks)).skip == ("gpu",)
+    assert wanted(Settings(checks=checks, host=Node(kernel_log=False))).skip == ("gpu", "kernel")
 
 
 async def test_a_service_shows_its_last_round(clock: ManualClock) -> None:
@@ -139,20 +148,20 @@ async def test_a_service_shows_its_last_round(clock: ManualClock) -> None:
 async def test_the_kernels_last_hour_is_judged(
     clock: ManualClock, severities: list[str], health: int
 ) -> None:
-    """With whose work it hits; an hour later it is over."""
+    """An hour later it is over."""
     gpu = Target(node="n1", gpu="GPU-1")
     events = [Event(gpu, clock.now_s(), "check_failed", "gpu", "", Severity.CRITICAL)]
     events += [
         Event(gpu, clock.now_s(), "xid", "79", f"Xid {word}", Severity(word)) for word in severities
     ]
-    check = Kernel(lambda: Heard(tuple(events), ()), clock, lambda gpu: f"; it hits {gpu}")
+    check = Kernel(lambda: Heard(tuple(events), ()), clock)
 
     state = check.run()
     await clock.advance(3601)
 
     assert state.health == health
     if health:
-        assert state.reason == f"n1/GPU-1: Xid {severities[-1]}; it hits GPU-1"
+        assert state.reason == f"n1/GPU-1: Xid {severities[-1]}"
         assert "gpumedic xid 79" in state.remedy
     assert check.run().health is Health.HEALTHY
 
@@ -160,6 +169,6 @@ async def test_the_kernels_last_hour_is_judged(
 def test_a_log_that_cannot_be_read_is_unknown(clock: ManualClock) -> None:
     problem = Problem("kernel", "kmsg", "/dev/kmsg may not be read")
 
-    state = Kernel(lambda: Heard((), (problem,)), clock, lambda _: "").run()
+    state = Kernel(lambda: Heard((), (problem,)), clock).run()
 
     assert (state.health, state.reason) == (Health.UNKNOWN, problem.text)

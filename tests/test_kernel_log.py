@@ -10,12 +10,16 @@ import pytest
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from agent.checks.once import check_once
+from agent.collect.nvml import NvmlReader
+from agent.config import Settings
 from agent.kernel.cursor import FILE, Cursor, boot_id, read_cursor, write_cursor
 from agent.kernel.following import Following
 from agent.kernel.kmsg import KMSG, Kmsg
 from agent.kernel.log import KernelLog
 from agent.kernel.recent import recent
 from agent.kernel.tally import MOST_EVENTS, Tally
+from agent.kernel.wiring import kernel_log_of
 from core.clock import Clock, ManualClock, RealClock
 from core.codec import from_json
 from core.target import Target
@@ -189,6 +193,25 @@ def test_no_flood_of_names_fills_the_page(clock: ManualClock) -> None:
     assert tally.after(MOST_EVENTS + 49)[1] == tuple(events[-1:])
 
 
+def test_an_event_says_which_jobs_it_hit_when_it_came(clock: ManualClock) -> None:
+    """In its text, and in a label of when it was last; not of the count, which goes on."""
+    jobs = {1.0: "Slurm job 9 of ann", 7.0: "Slurm job 12 of bob"}
+    tally = Tally(lambda gpu, time_s: jobs.get(time_s, "") if gpu == UUID else "")
+    xids = [Event(GPU, time_s, "xid", "94", "Xid 94", Severity.WARNING) for time_s in (1, 2, 7)]
+    down = Event(Target(node="n1"), 1.0, "thermal", "", "hot", Severity.WARNING)
+
+    (first,) = tally.take(xids[:2])
+    before = tally.text()
+    (second, other) = tally.take([xids[2], down])[::-1]
+    labels = f'node="n1",gpu="{UUID}",kind="xid",code="94",severity="warning"'
+
+    assert first.text == "Xid 94 (2 times); it hits Slurm job 9 of ann"
+    assert f"timestamp_seconds{{{labels}}} 2.0" in before
+    assert (second.text, other.text) == ("Xid 94; it hits Slurm job 12 of bob", "hot")
+    assert f'timestamp_seconds{{{labels},hits="Slurm job 12 of bob"}} 7.0' in tally.text()
+    assert f"total{{{labels}}} 3.0" in tally.text()
+
+
 def test_a_log_that_cannot_be_read_is_said_and_tried_again(
     tmp_path: Path, clock: ManualClock
 ) -> None:
@@ -269,6 +292,16 @@ def kmsg() -> Iterator[int]:
     os.close(to)
 
 
+def test_a_log_that_is_not_to_be_read_is_not_opened(clock: ManualClock) -> None:
+    told = [Event(GPU, clock.now_s(), "xid", "79", "NVML: Xid 79", Severity.WARNING)]
+    nvml = NvmlReader("n1", clock=clock)
+    log = kernel_log_of("n1", nvml, None, state_dir=None, clock=clock, read=False)
+
+    assert replace(log, more=(lambda: told,)).poll()[0][0].code == "79"
+    assert log.poll() == ((), ())
+    assert log.following.lines == 0
+
+
 def test_a_line_in_the_kernels_own_buffer_is_an_event(kmsg: int, tmp_path: Path) -> None:
     first = log_of(KMSG, RealClock(), state=tmp_path)
     first.poll()
@@ -300,6 +333,8 @@ def test_a_check_reads_what_was_said_of_late(kmsg: int) -> None:
     os.write(kmsg, HARMLESS.encode())
 
     heard = recent("n1", since_s=60.0, clock=RealClock())
+    (state,) = check_once(Settings(), "n1", only=["kernel"])
 
     assert heard.problems == ()
     assert any("gpumedic-test" in event.text for event in heard.events)
+    assert state.reason.startswith("n1")

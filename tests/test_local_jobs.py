@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.collect.nvml import Gpu, GpuProcess
-from agent.local_jobs.holders import LocalJobs, holder_of
+from agent.collect.nvml import Gpu, GpuProcess, NvmlReader
+from agent.collect.reading import exposition
+from agent.local_jobs.holders import holder_of
+from agent.local_jobs.jobs import GpusWithJobs, LocalJobs
 from agent.local_jobs.owners import NOBODY, Owner, Scheduler, owner_of
-from core.target import Target
-from core.types import Event, Severity
+from core.clock import ManualClock
 
 POD = "0a1b2c3d-1111-2222-3333-444455556666"
 HASH = "e" * 64
+SLURM = "0::/system.slice/slurmstepd.scope"
 
 
 @pytest.mark.parametrize(
@@ -69,42 +71,73 @@ def on(gpu: str, *pids: int, trouble: str = "") -> Gpu:
     return Gpu(gpu, 0, processes=processes, trouble=trouble)
 
 
-def fault(gpu: str) -> Event:
-    target = Target(node="n1", gpu=gpu)
-    return Event(target, 0.0, "xid", "79", "Xid 79", Severity.CRITICAL)
-
-
-def test_a_fault_names_the_job_also_when_the_driver_no_longer_does(tmp_path: Path) -> None:
-    play(tmp_path, 7, cgroup="0::/system.slice/slurmstepd.scope/job_9/step_0/user/task_1\n")
-    play(tmp_path, 8, cgroup="0::/system.slice/slurmstepd.scope/job_9/step_0/user/task_1\n")
+async def test_trouble_names_the_job_also_when_the_driver_no_longer_does(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    play(tmp_path, 7, cgroup=f"{SLURM}/job_9/step_0/user/task_1\n")
+    play(tmp_path, 8, cgroup=f"{SLURM}/job_9/step_0/user/task_1\n")
     gpus = [on("GPU-1", 7, 8, 999), on("GPU-2")]
-    jobs = LocalJobs("n1", lambda: gpus, tmp_path)
+    jobs = LocalJobs("n1", lambda: gpus, clock, tmp_path)
 
     jobs.look()
-    said = [event.text for event in jobs.named([fault("GPU-1"), fault("GPU-2"), fault("")])]
+    said = [jobs.hit(gpu) for gpu in ("GPU-1", "GPU-2", "")]
     gpus[0] = on("GPU-1", trouble="GPU is lost")
     jobs.look()
-    lost = jobs.named([fault("GPU-1")])[0].text
+    lost = jobs.hit("GPU-1")
     play(tmp_path, 7, started=5000)  # others by now
     play(tmp_path, 8, started=5000)
     jobs.look()
 
-    hits = "Xid 79; it hits Slurm job 9 of 4242 (python3 train.py, PID 7)"
-    assert said == [hits, "Xid 79", "Xid 79"]
+    hits = "; it hits Slurm job 9 of 4242 (python3 train.py, PID 7)"
+    assert said == [hits, "", ""]
     assert lost == hits
-    assert jobs.named([fault("GPU-1")])[0].text == "Xid 79"
+    assert jobs.hit("GPU-1") == ""
 
 
-def test_processes_are_counted_by_job(tmp_path: Path) -> None:
+async def test_a_fault_hits_who_was_there_when_it_came_not_who_is_told_of_it(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    gpus = [on("GPU-1")]
+    jobs = LocalJobs("n1", lambda: gpus, clock, tmp_path)
+    start_s = clock.now_s()
+    for job in (5, 6):
+        play(tmp_path, job, cgroup=f"{SLURM}/job_{job}/step_0\n")
+
+    for pids in ((), (), (5,), (), (6, 6), ()):  # a look every 100 s
+        gpus[0] = on("GPU-1", *pids)
+        jobs.look()
+        await clock.advance(100.0)
+
+    def hit_at(after_s: float) -> str:
+        return jobs.hit_at("GPU-1", start_s + after_s)
+
+    assert hit_at(201.0) == hit_at(299.0) == "Slurm job 5 of 4242"
+    assert hit_at(450.0) == "Slurm job 6 of 4242"
+    # Nobody was there, but for who came soon after: at the next look that is seen.
+    assert [hit_at(-900.0), hit_at(100.0), hit_at(301.0), hit_at(9e9)] == [""] * 4
+    assert [hit_at(150.0), hit_at(350.0)] == ["Slurm job 5 of 4242", "Slurm job 6 of 4242"]
+
+
+def test_what_belongs_to_no_job_is_none_that_is_hit(tmp_path: Path, clock: ManualClock) -> None:
+    play(tmp_path, 7, cgroup="0::/\n")
+    jobs = LocalJobs("n1", lambda: [on("GPU-1", 7)], clock, tmp_path)
+
+    jobs.look()
+
+    assert jobs.hit_at("GPU-1", clock.now_s()) == ""
+
+
+def test_processes_are_counted_by_job(tmp_path: Path, clock: ManualClock) -> None:
     play(tmp_path, 7, cgroup=f"0::/kubepods/pod{POD}/{HASH}\n")
     play(tmp_path, 8, cgroup=f"0::/kubepods/pod{POD}/{HASH}\n")
-    jobs = LocalJobs("n1", lambda: [on("GPU-1", 7, 8)], tmp_path)
+    jobs = LocalJobs("n1", lambda: [on("GPU-1", 7, 8)], clock, tmp_path)
+
+    page = exposition(GpusWithJobs(NvmlReader("n1"), jobs).snapshot().readings)
 
     assert (
         f'gpumedic_gpu_job_processes{{node="n1",gpu="GPU-1",scheduler="kubernetes",'
         f'job_id="{POD}",user="4242"}} 2.0\n'
-    ) in jobs.text()
-    assert LocalJobs("n1", list, tmp_path).text() == ""
+    ) in page
 
 
 @pytest.mark.parametrize(
@@ -112,6 +145,8 @@ def test_processes_are_counted_by_job(tmp_path: Path) -> None:
     [
         ("SLURM_JOB_ID=3\0RANK=12\0", "Slurm job 3", "12"),
         ("SLURM_JOB_ID=3\0SLURM_PROCID=1\0", "Slurm job 3", "1"),
+        ("RANK=1\0TORCHELASTIC_RUN_ID=llama\0", "launch llama", "1"),
+        ("RANK=1\0TORCHELASTIC_RUN_ID=none\0", "no job", ""),
         ("RANK=1\0", "no job", ""),
         ("", "no job", ""),
     ],

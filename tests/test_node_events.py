@@ -43,7 +43,7 @@ async def asked(*documents: Any, clock: ManualClock) -> list[list[Event]]:
 
 
 async def test_an_event_is_told_once_and_again_when_it_comes_again(clock: ManualClock) -> None:
-    first = said("xid", NOW_S - 30, code="31", node="n1", gpu="GPU-1", severity="warning")
+    first = said("xid", NOW_S - 30, code="31", node="n1", gpu="GPU-1", severity="warning", hits="J")
     again = (first[0], [NOW_S, str(NOW_S - 5)])
 
     told = await asked(
@@ -60,6 +60,7 @@ async def test_an_event_is_told_once_and_again_when_it_comes_again(clock: Manual
     (event,) = told[0]
     assert event.target == Target(node="n1", gpu="GPU-1")
     assert (event.kind, event.code, event.severity) == ("xid", "31", Severity.WARNING)
+    assert event.text == "xid (31) on n1/GPU-1, by its kernel or driver; it hits J"
 
 
 async def test_a_series_says_who_and_how_bad_or_is_taken_with_care(clock: ManualClock) -> None:

@@ -19,7 +19,7 @@ from agent.kernel.recent import Heard
 from core.clock import Clock
 from core.types import Event, Severity
 
-MOST_TEXT = 200
+NAME = "kernel"
 _BY_SEVERITY = {Severity.CRITICAL: unhealthy, Severity.WARNING: degraded}
 
 
@@ -28,13 +28,11 @@ class Kernel:
     """Each event of the last hour that is worth a look.
 
     heard: what was said of late
-    hit:   the end of a sentence on a GPU: whose work its trouble hits, see ``LocalJobs.hit``
     """
 
     heard: Callable[[], Heard]
     clock: Clock
-    hit: Callable[[str], str]
-    name: str = "kernel"
+    name: str = NAME
     deadline_s: float = 15.0
 
     def run(self) -> State:
@@ -52,8 +50,7 @@ class Kernel:
         for event in reversed(events):
             say = _BY_SEVERITY.get(event.severity)
             if say is not None:
-                reason = f"{event.target}: {event.text[:MOST_TEXT]}{self.hit(event.target.gpu)}"
-                yield say(reason, _remedy(event))
+                yield say(f"{event.target}: {event.text}", _remedy(event))
 
 
 def _remedy(event: Event) -> str:

@@ -95,7 +95,7 @@ def suite_of(
         Infiniband(at, wanted.infiniband),
         ClockSync(),
         Gpus(at, gpus, hit),
-        Kernel(heard or log, at.clock, hit),
+        Kernel(heard or log, at.clock),
         Progress(partial(records, tuple(map(Path, wanted.progress))), at.clock),
     )
     plugins = Plugins(wanted.plugins, wanted.limit_s, wanted.parallel)

@@ -14,7 +14,7 @@ from agent.collect.labels import without_port
 from agent.collect.prometheus_cut import Cut
 from agent.collect.prometheus_lines import Lines
 from agent.collect.prometheus_settings import Answer, Failed, PrometheusAccess
-from agent.kernel.tally import TIMESTAMP
+from agent.kernel.tally import HITS, TIMESTAMP, hitting
 from core.clock import Clock
 from core.errors import SourceUnavailable
 from core.target import Target
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 LOOK_BACK_S = 900.0
 # A storm on 100 nodes at once; what is more has no news in it.
 MOST_EVENTS = 20_000
-_MAX_NAME = 64
+_MAX_NAME, _MAX_JOBS = 64, 256
 _PARTS = tuple(part.name for part in fields(Target))
 _OWN_LABEL = {"job": "job_id"}
 
@@ -94,12 +94,13 @@ def _event(labels: Mapping[str, str], time_s: float) -> Event:
     target = Target(**named)
     kind, code = (_plain(labels.get(name, "")) for name in ("kind", "code"))
     said = f"{kind.replace('_', ' ')}{f' ({code})' if code else ''}"
-    text = f"{said} on {target}, by its kernel or driver"
+    hits = _plain(labels.get(HITS, ""), _MAX_JOBS)
+    text = hitting(f"{said} on {target}, by its kernel or driver", hits)
     return Event(target, time_s, kind, code, text, _severity(labels.get("severity", "")))
 
 
-def _plain(text: str) -> str:
-    return "".join(c for c in text[:_MAX_NAME] if c.isprintable())
+def _plain(text: str, most: int = _MAX_NAME) -> str:
+    return "".join(c for c in text[:most] if c.isprintable())
 
 
 def _severity(word: str) -> Severity:

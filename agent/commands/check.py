@@ -32,8 +32,10 @@ def check(
     from agent.checks.check import Health, worst
     from agent.checks.once import check_once
     from agent.checks.rounds import plain
+    from agent.start import node_name
 
-    states = check_once(load_settings(config).settings, only=only or ())
+    settings = load_settings(config).settings
+    states = check_once(settings, node_name(settings), only=only or ())
     health = Health(worst(state.health for state in states))
     if as_json:
         checks = [plain(state) for state in states]

@@ -18,9 +18,7 @@ class Node(Section):
     interval: OneSecondOrMore = Field(
         default=duration("15s"), description="time between two readings of the node service"
     )
-    kernel_log: bool = Field(
-        default=True, description="whether `gpumedic run` hears what this machine's kernel says"
-    )
+    kernel_log: bool = Field(default=True, description="whether this machine's kernel log is read")
     dcgm_names: bool = Field(
         default=False, description="whether its page has dcgm-exporter's names beside ours"
     )

@@ -23,6 +23,7 @@ LOOK_BACK_S = 900.0
 class Following:
     """The lines of the first source that can be opened, each once, with the time of each.
 
+    sources:   where the log may be; none: it is not read
     state_dir: where the cursor is kept; None: it is not
     lost:      lines that were overwritten or left out, and 1 for each cursor that was no use
     """
@@ -89,7 +90,7 @@ class Following:
 
     def _opened(self, problems: list[Problem]) -> Kmsg | Journal | None:
         """Return the open source, or open the first that lets itself be."""
-        if self._source is not None:
+        if self._source is not None or not self.sources:
             return self._source
         found = []
         for source in self.sources:

@@ -1,7 +1,7 @@
 """How often what was said on this node: counts for a scrape, the newest events for who asks."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.collect.labels import own_labels
@@ -16,23 +16,39 @@ MOST_KEYS = 256
 MOST_EVENTS = 1000
 OTHER = "other"
 TIMESTAMP = f"{OWN_PREFIX}node_event_timestamp_seconds"
+# Label of the jobs that an event hit; not of the total, whose series would break with each job.
+HITS = "hits"
 TOTAL = f"{OWN_PREFIX}node_events_total"
 
 Key = tuple[Target, str, str]
+# A GPU's UUID and a moment -> the jobs that its trouble hit then, see ``LocalJobs.hit_at``.
+HitAt = Callable[[str, float], str]
+
+
+def nobody(_gpu: str, _time_s: float) -> str:
+    """Say that nobody knows of jobs here."""
+    return ""
 
 
 @dataclass(slots=True)
 class Count:
-    """How often a kind and code of event was on a target, and the newest."""
+    """How often a kind and code of event was on a target, the newest, and the jobs that it hit."""
 
     times: int
     newest: Event
+    jobs: str = ""
+
+    @property
+    def hits(self) -> Mapping[str, str]:
+        """Return the label of the jobs hit, where there are any."""
+        return {HITS: self.jobs} if self.jobs else {}
 
 
 @dataclass(slots=True)
 class Tally:
-    """Counts events by target, kind and code, and keeps the newest for who asks."""
+    """Counts events by target, kind and code, names the jobs hit, keeps the newest for who asks."""
 
+    hit_at: HitAt = nobody
     most_keys: int = MOST_KEYS
     counts: dict[Key, Count] = field(default_factory=dict)
     _events: deque[Event] = field(default_factory=lambda: deque(maxlen=MOST_EVENTS))
@@ -45,8 +61,8 @@ class Tally:
             fresh.setdefault((event.target, event.kind, event.code), []).append(event)
         told = []
         for key, same in fresh.items():
+            told.append(self._as_one(same))
             self._count(key, same)
-            told.append(_as_one(same))
         told.sort(key=lambda event: event.time_s)
         self._first += max(0, len(self._events) + len(told) - MOST_EVENTS)
         self._events.extend(told)
@@ -77,7 +93,10 @@ class Tally:
             *(sample(TOTAL, labels, count.times) for labels, count in self._rows()),
             f"# HELP {TIMESTAMP} when such an event was last",
             f"# TYPE {TIMESTAMP} gauge",
-            *(sample(TIMESTAMP, labels, count.newest.time_s) for labels, count in self._rows()),
+            *(
+                sample(TIMESTAMP, {**labels, **count.hits}, count.newest.time_s)
+                for labels, count in self._rows()
+            ),
         ]
         return "\n".join(lines) + "\n"
 
@@ -87,15 +106,23 @@ class Tally:
         newest = max(same, key=lambda event: event.time_s)
         count = self.counts.setdefault(key, Count(0, newest))
         count.times += len(same)
-        count.newest = newest
+        count.newest, count.jobs = newest, self._hits(newest)
 
     def _rows(self) -> Iterator[tuple[Mapping[str, str], Count]]:
         for (target, kind, code), count in self.counts.items():
             severity = str(count.newest.severity)
             yield own_labels(target) | {"kind": kind, "code": code, "severity": severity}, count
 
+    def _as_one(self, same: list[Event]) -> Event:
+        """Return events of one target, kind and code as one, at the first one's time."""
+        first = min(same, key=lambda event: event.time_s)
+        often = f" ({len(same)} times)" if len(same) > 1 else ""
+        return replace(first, text=hitting(f"{first.text}{often}", self._hits(first)))
 
-def _as_one(same: list[Event]) -> Event:
-    """Return events of one target, kind and code as one, at the first one's time."""
-    first = min(same, key=lambda event: event.time_s)
-    return first if len(same) == 1 else replace(first, text=f"{first.text} ({len(same)} times)")
+    def _hits(self, event: Event) -> str:
+        return self.hit_at(event.target.gpu, event.time_s)
+
+
+def hitting(text: str, jobs: str) -> str:
+    """Return what was said, and the jobs that it hits, where there are any."""
+    return f"{text}; it hits {jobs}" if jobs else text

@@ -8,6 +8,7 @@ from agent.kernel.following import Following
 from agent.kernel.hearing import driver_gpus
 from agent.kernel.lines import pci_of
 from agent.kernel.log import KernelLog
+from agent.kernel.tally import HitAt, Tally, nobody
 from core.clock import Clock
 from detectors.faults.recovery import RECOVERY_ACTIONS
 
@@ -19,10 +20,14 @@ def kernel_log_of(
     *,
     state_dir: Path | None,
     clock: Clock,
+    read: bool = True,
+    hit_at: HitAt = nobody,
 ) -> KernelLog:
     """Return the log of this machine, joined with what NVML says.
 
     state_dir: where the cursor is kept; None: it is not
+    read:      whether the log is read; else there is only what NVML says
+    hit_at:    whose work a GPU's trouble hits
     """
 
     def gpus() -> Mapping[str, str]:
@@ -37,8 +42,9 @@ def kernel_log_of(
 
     return KernelLog(
         node,
-        Following(clock, state_dir),
+        Following(clock, state_dir) if read else Following(clock, sources=()),
         gpus=gpus,
         recovery=recovery,
         more=(events.events,) if events else (),
+        tally=Tally(hit_at),
     )

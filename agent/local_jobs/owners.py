@@ -1,6 +1,7 @@
-"""Whom a process belongs to, by the control group that its scheduler put it in."""
+"""Whom a process belongs to, by the control group that its scheduler put it in, or its marks."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -16,6 +17,8 @@ _POD = re.compile(
 _CONTAINER = re.compile(
     r"/(?:(?:docker|libpod|cri-containerd|crio|nerdctl)-)?([0-9a-f]{64})(?:\.scope)?(?=/|$)"
 )
+# What torchrun calls a run that was given no ``--rdzv-id``.
+_UNNAMED = "none"
 _UNIT = re.compile(r"/([^/]+\.(?:service|scope))(?=/|$)")
 
 
@@ -26,6 +29,7 @@ class Scheduler(StrEnum):
     KUBERNETES = "kubernetes"
     CONTAINER = "container"
     SYSTEMD = "systemd"
+    TORCHRUN = "torchrun"
     NONE = ""
 
 
@@ -33,7 +37,8 @@ class Scheduler(StrEnum):
 class Owner:
     """A job as its scheduler names it.
 
-    job:  Slurm's job id, a pod's uid, a container's id, a systemd unit; "" where nobody owns it
+    job:  Slurm's job id, a pod's uid, a container's id, a systemd unit, a launch's ``--rdzv-id``;
+          "" where nobody owns it
     part: Slurm's step or a pod's container; "" for none
     """
 
@@ -42,7 +47,7 @@ class Owner:
     part: str = ""
 
     def __str__(self) -> str:
-        """Read as ``Slurm job 88213``, ``pod 3f2c...``, ``container ...``, ``session-3.scope``."""
+        """Read as ``Slurm job 88213``, ``pod 3f2c...``, ``session-3.scope``, ``launch train``."""
         match self.scheduler:
             case Scheduler.SLURM:
                 return f"Slurm job {self.job}"
@@ -52,6 +57,8 @@ class Owner:
                 return f"container {self.job[:12]}"
             case Scheduler.SYSTEMD:
                 return self.job
+            case Scheduler.TORCHRUN:
+                return f"launch {self.job}"
             case _:
                 return "no job"
 
@@ -83,3 +90,17 @@ def owner_of(cgroups: str) -> Owner:
         if units := _UNIT.findall(path):
             return Owner(Scheduler.SYSTEMD, units[-1])
     return NOBODY
+
+
+def closer(owner: Owner, environ: Mapping[str, str]) -> Owner:
+    """Return whom the environment names, where that says more than the control group.
+
+    Slurm without control groups (proctrack/linuxproc) leaves its mark there alone; so do torchrun
+    and ``gpumedic launch``, whose ranks are in the session or the unit of who started them.
+    """
+    if owner.scheduler is not Scheduler.SLURM and (job := environ.get("SLURM_JOB_ID", "")):
+        return Owner(Scheduler.SLURM, job, environ.get("SLURM_STEP_ID", ""))
+    run = environ.get("TORCHELASTIC_RUN_ID", _UNNAMED)
+    if owner.scheduler in (Scheduler.SYSTEMD, Scheduler.NONE) and run != _UNNAMED:
+        return Owner(Scheduler.TORCHRUN, run)
+    return owner
