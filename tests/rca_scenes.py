@@ -205,6 +205,12 @@ def slow_gpu(raw: Readings, rng: np.random.Generator, state: ClusterState) -> tu
     return target_of_gpu(node, gpu), "gpu_slow"
 
 
+def slow_node(raw: Readings, rng: np.random.Generator, state: ClusterState) -> tuple[Target, str]:
+    node, _ = _somewhere(rng, state)
+    raw.slow[node * 8 : node * 8 + 8] += 1.2 * ramp(0.5)
+    return target_of_node(node), "gpu_slow"
+
+
 def port_errors(raw: Readings, rng: np.random.Generator, state: ClusterState) -> tuple[Target, str]:
     node, _ = _somewhere(rng, state)
     raw.errors[node] += rng.poisson(20 * ramp(1.0) + 1e-9)

@@ -20,6 +20,7 @@ from tests.rca_scenes import (
     port_errors,
     scene,
     slow_gpu,
+    slow_node,
     target_of_gpu,
     target_of_node,
 )
@@ -63,6 +64,22 @@ def stopped(case: Scene, phase: JobPhase) -> Scene:
         if name.startswith("rank_"):
             window.value[:, -8:] = np.nan
     return replace(case, state=replace(case.state, jobs=jobs))
+
+
+def young(case: Scene, age_s: float) -> Scene:
+    """Return the scene with its job begun so long ago, and nothing read of it before."""
+    since_s = NOW_S - age_s
+    for name, window in case.windows.items():
+        if name.startswith(("rank_", "job_")):
+            window.value[:, window.time_s < since_s] = np.nan
+    jobs = tuple(replace(job, since_s=since_s) for job in case.state.jobs)
+    return replace(case, state=replace(case.state, jobs=jobs))
+
+
+def ranks_alone(case: Scene) -> Scene:
+    """Return the scene as a launch reports it: its ranks' own times, and nothing of machines."""
+    kept = {name: w for name, w in case.windows.items() if name.startswith(("rank_", "job_"))}
+    return replace(case, windows=kept)
 
 
 def silenced(case: Scene, node: str) -> Scene:
@@ -203,6 +220,33 @@ def test_a_straggler_is_its_gpu() -> None:
     best = asked(case).causes[0]
 
     assert (best.target, best.fault) == (case.truth, "gpu_slow")
+
+
+@pytest.mark.parametrize("whole_node", [False, True])
+@pytest.mark.parametrize("seed", range(2))
+def test_a_straggler_of_a_job_that_began_lately_is_its_hardware(
+    seed: int, whole_node: bool
+) -> None:
+    """That a job began explains what all its ranks do, and no rank behind the others."""
+    case = young(ranks_alone(scene(slow_node if whole_node else slow_gpu, seed)), age_s=900.0)
+    ranks = case.windows["rank_step_time_s"].targets
+    (slow,) = {case.truth} if whole_node else {r for r in ranks if r.gpu == case.truth.gpu}
+    behind = replace(anomaly("rank_step_time_s", slow), detector="straggler")
+    slower = seen_by("slow-step", "job_step_time_s")
+    found = asked(replace(case, incident=incident_of(anomalies=(behind, slower))))
+
+    assert (found.causes[0].target, found.causes[0].fault) == (case.truth, "gpu_slow")
+    assert found.causes[0].probability > 0.9
+    assert found.no_fault < 0.05
+
+
+def test_a_job_that_began_lately_and_is_slower_on_all_ranks_does_something_else() -> None:
+    case = young(scene(nothing, 3), age_s=900.0)
+    slower = seen_by("band", "job_step_time_s")
+    found = asked(replace(case, incident=incident_of(anomalies=(slower,))))
+
+    assert found.calm == "the job does something else now"
+    assert found.no_fault > 0.9
 
 
 def test_what_a_stopped_job_leaves_idle_is_not_slow() -> None:

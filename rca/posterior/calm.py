@@ -4,7 +4,7 @@ import numpy as np
 
 from core.cluster import JobPhase, JobState, NodeCondition
 from core.target import Target, TargetKind
-from core.types import Floats, Severity
+from core.types import Anomaly, Floats, Severity
 from core.units import CATALOG
 from rca.faults.catalogue import NO_FAULTS
 from rca.posterior.case import Case
@@ -13,7 +13,7 @@ from rca.posterior.hypothesis import Hypothesis, Kind
 from rca.posterior.readings import weight_of
 from rca.posterior.silence import from_stillness
 from rca.posterior.standing import ODD_Z
-from rca.posterior.turns import FOLLOW_LOAD
+from rca.posterior.turns import FOLLOW_LOAD, STRAGGLER
 from rca.words import say_target
 
 NOTHING = "nothing_broken"
@@ -111,10 +111,7 @@ def _loaded(case: Case, turned: Floats) -> list[Hypothesis]:
     begun = {job.id for job in case.state.jobs if _orderly(case, job)} if case.state else set()
     begun |= {e.target.job for e in case.told if e.kind in _ORDERLY and e.target.job}
     nodes = {n for job in begun for n in case.nodes_of(Target(job=job)).tolist()}
-    follows = [
-        anomaly.metric in FOLLOW_LOAD and _is_on(case, anomaly.target, nodes, turned)
-        for anomaly in case.incident.anomalies
-    ]
+    follows = [_follows(case, each, nodes, turned) for each in case.incident.anomalies]
     if not follows or not all(follows):
         return []
     found = Hypothesis(Target(), "load_change")
@@ -125,6 +122,12 @@ def _loaded(case: Case, turned: Floats) -> list[Hypothesis]:
 def _orderly(case: Case, job: JobState) -> bool:
     lately = case.spans.onset_s - case.spans.guard_s <= job.since_s <= case.spans.now_s
     return lately and job.phase in (JobPhase.RUNNING, JobPhase.STARTING, JobPhase.COMPLETED)
+
+
+def _follows(case: Case, anomaly: Anomaly, nodes: set[int], turned: Floats) -> bool:
+    """Say whether a reading moves with what the jobs of these nodes do."""
+    moves = anomaly.metric in FOLLOW_LOAD and anomaly.detector != STRAGGLER
+    return moves and _is_on(case, anomaly.target, nodes, turned)
 
 
 def _is_on(case: Case, target: Target, nodes: set[int], turned: Floats) -> bool:

@@ -6,9 +6,10 @@ import numpy as np
 
 from core.cluster import JobPhase
 from core.target import Target
-from core.types import Floats
+from core.types import Floats, Ints
 from rca.posterior.case import Case
 from rca.posterior.hypothesis import Hypothesis, Kind
+from rca.posterior.standing import Bools
 from rca.words import say_duration
 
 _RANKS = ("rank_step_time_s", "rank_collective_time_s", "rank_data_wait_s")
@@ -16,6 +17,9 @@ _NEWEST = 3  # columns without a reading after which a rank is gone
 _FOLLOWS = 4.0  # nats at least
 _FROM_READINGS = (Kind.RESIDUAL, Kind.PEERS, Kind.GROUP, Kind.ONSET)
 _SLACK_S = 60.0  # of readings and of what the scheduler says, one against the other
+# The detector of ranks behind the others of their job. Those do the same: no start or end of the
+# job, nor anything else that it does, sets one apart from them.
+STRAGGLER = "straggler"
 # What a job's start or end moves by itself. The others (errors, links, the air at the inlet, space
 # in use) do not care whether a job runs.
 FOLLOW_LOAD = frozenset(
@@ -107,7 +111,7 @@ def mark_aftermath(case: Case, found: Hypothesis, turned: Floats) -> None:
         return
     names = [case.graph.metrics[m] for m in case.graph.metric[found.variables].tolist()]
     follows = np.array([name in FOLLOW_LOAD for name in names])
-    if not follows.all():
+    if not follows.all() or _is_behind(case, found.variables):
         return
     node = case.graph.place.node[found.variables]
     at_s = np.where(node >= 0, turned[np.maximum(node, 0)], _of_jobs(case, found, turned))
@@ -122,6 +126,21 @@ def mark_aftermath(case: Case, found: Hypothesis, turned: Floats) -> None:
             f"a job there started or ended {ago} ago: it follows from that",
             -max(_FOLLOWS, found.value(*_FROM_READINGS)) * share,
         )
+
+
+def _is_behind(case: Case, variables: Ints) -> bool:
+    """Say whether any of these is read of a rank that is behind the others of its job."""
+    seen = [each.target for each in case.incident.anomalies if each.detector == STRAGGLER]
+    return any(_of_ranks(case, target, variables).any() for target in seen)
+
+
+def _of_ranks(case: Case, target: Target, variables: Ints) -> Bools:
+    """(variables,) which of these are read of that rank, or of any rank on that node."""
+    if target.rank:
+        return np.isin(variables, case.graph.variables_of(target))
+    place = case.graph.place
+    there = np.isin(place.node[variables], case.nodes_of(target))
+    return np.asarray(there & (place.job[variables] >= 0))
 
 
 def _of_jobs(case: Case, found: Hypothesis, turned: Floats) -> Floats:
