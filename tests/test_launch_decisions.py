@@ -2,24 +2,20 @@
 
 import asyncio
 import json
-from pathlib import Path
-from typing import Any
 
 import pytest
 
 from agent.launch import arguments
 from agent.launch.agreeing import agree
-from agent.launch.asking import act, ask, ended, launches
 from agent.launch.cluster import beat_of, tuple_of
-from agent.launch.control import Control
 from agent.launch.coordinator import Coordinator
 from agent.launch.jobside.gpumedic_job.layout import Beat, Phase
 from agent.launch.members import Holdings, Member, Node, Seat, Stage, Stand
-from agent.launch.operating import Operators
-from agent.launch.plan import Asked, End, Kill, Plan, Start, Tell
+from agent.launch.plan import End, Kill, Plan, Start, Tell
 from agent.launch.store import Stores
 from agent.launch.watching import Watching
-from core.errors import InputError, SourceUnavailable
+from core.errors import InputError
+from tests.coordinating import Launch, stepping
 
 
 def seats(nodes: str) -> list[Seat]:
@@ -129,55 +125,9 @@ def test_a_rank_keeps_its_own_state_when_ranks_are_numbered_anew() -> None:
     ]
 
 
-class Launch:
-    """A coordinator of one node with two ranks that ask for their place, up to its first group."""
-
-    def __init__(self, **plan: Any) -> None:
-        self.coordinator = Coordinator(Plan(per_node=2, **plan), launched=1)
-        self.coordinator.node_joined(Node("a", "127.0.0.1", 1), 0.0)
-        self.orders = self.coordinator.take()
-        self.now_s = 0.0
-
-    def say(self, uid: str, kind: str, **fields: Any) -> None:
-        self.coordinator.on({"kind": kind, "uid": uid, **fields}, self.now_s)
-        self.orders += self.coordinator.take()
-
-    def run(self) -> None:
-        for uid in ("a-1", "a-2"):
-            self.say(uid, "hello")
-            self.park(uid, generation=1, fresh=True)
-        for uid in ("a-1", "a-2"):
-            self.say(uid, "formed", generation=1)
-        for step in range(4):
-            self.pass_time(0.1, step)
-
-    def park(self, uid: str, *, generation: int, fresh: bool = False) -> None:
-        self.say(uid, "parked", generation=generation, step=0, valid=True, fresh=fresh, loaded=True)
-
-    def pass_time(self, seconds: float, step: int, arrived: str = "") -> None:
-        """Let time pass, all ranks being in this step; one may wait for the others already."""
-        self.now_s += seconds
-        for each in self.coordinator.members.values():
-            if each.rank is not None:
-                phase = Phase.ARRIVED if each.uid == arrived else Phase.STARTED
-                each.beat = Beat(1, step, phase, 1)
-        self.coordinator.tick(self.now_s)
-        self.orders += self.coordinator.take()
-
-    def told(self, kind: str) -> list[str]:
-        return [
-            each.uid
-            for each in self.orders
-            if isinstance(each, Tell) and each.message["kind"] == kind
-        ]
-
-
 @pytest.fixture
 def launch() -> Launch:
-    found = Launch()
-    found.run()
-    found.orders.clear()
-    return found
+    return stepping()
 
 
 def test_a_standby_is_started_once_the_job_steps() -> None:
@@ -282,46 +232,6 @@ def test_a_script_that_asks_for_no_rank_is_started_again_in_warm_processes() -> 
     assert {each["TORCHELASTIC_RESTART_COUNT"] for each in told} == {"1"}
 
 
-def test_an_action_is_done_once_for_its_key(launch: Launch) -> None:
-    operators = Operators(launch.coordinator)
-    answers = [operators.act(Asked("k", "restart_rank", "1"), 1.0) for _ in range(2)]
-
-    assert [each["ok"] for each in answers] == [True, True]
-    assert [each.uid for each in launch.coordinator.take() if isinstance(each, Kill)] == ["a-2"]
-
-
-def test_an_action_that_would_lose_the_state_is_refused_and_may_be_asked_again(
-    launch: Launch,
-) -> None:
-    answer = Operators(launch.coordinator).act(Asked("k", "swap_node", "a"), 1.0)
-
-    assert answer == {"ok": False, "text": "no other node has the state", "later": False}
-    launch.coordinator.stage = Stage.FORMING
-    assert Operators(launch.coordinator).act(Asked("k", "swap_node", "a"), 1.0)["later"]
-
-
-def test_a_restart_gives_each_rank_to_another_process(launch: Launch) -> None:
-    Operators(launch.coordinator).act(Asked("k", "restart"), 1.0)
-
-    orders = launch.coordinator.take()
-    assert [each.uid for each in orders if isinstance(each, Kill)] == ["a-1", "a-2"]
-    assert {seat.uid for seat in launch.coordinator.seats}.isdisjoint({"a-1", "a-2"})
-    assert launch.coordinator.restarts == 0  # the operator's, not one of those that are counted
-
-
-def test_a_node_that_is_held_is_given_no_ranks_until_it_is_released(launch: Launch) -> None:
-    operators, coordinator = Operators(launch.coordinator), launch.coordinator
-    coordinator.node_joined(Node("b", "127.0.0.1", 2), 0.0)
-    operators.act(Asked("k1", "hold", "b", by="ada", why="fan"), 1.0)
-    coordinator.node_lost("b", 1.0)
-    coordinator.node_joined(Node("b", "127.0.0.1", 2), 2.0)  # it comes back, and is held still
-
-    assert coordinator.spares() == {}
-    assert not operators.act(Asked("k2", "hold", "b", by="gpumedic"), 2.0)["ok"]
-    operators.act(Asked("k3", "release", "b"), 3.0)
-    assert [*coordinator.spares()] == ["b"]
-
-
 def test_ranks_are_released_only_when_all_have_done_all(launch: Launch) -> None:
     launch.say("a-1", "finished", generation=1, step=9)
     assert launch.told("release") == []
@@ -391,28 +301,3 @@ def test_torchruns_arguments_are_read() -> None:
     assert (waits.join_timeout_s, waits.last_call_s) == (5.0, 1.0)
     with pytest.raises(InputError, match="etcd"):
         arguments.backend("etcd")
-
-
-async def test_the_control_endpoint_answers_and_refuses(tmp_path: Path) -> None:
-    control = Control(
-        tmp_path / "c",
-        lambda since: {"since": since},
-        lambda asked: {"ok": False, "text": f"not now: {asked.kind}"},
-    )
-    await control.open()
-    try:
-        where = tmp_path / "c"
-        assert (await asyncio.to_thread(ask, where, "GET", "/v1/status"))["since"] < 0
-        assert await asyncio.to_thread(launches, tmp_path, since={where: 7}) == [
-            {"control": str(where), "since": 7}
-        ]
-        assert (await asyncio.to_thread(act, where, Asked("k", "x")))["text"] == "not now: x"
-        assert "key" in (await asyncio.to_thread(ask, where, "POST", "/v1/actions", {}))["text"]
-        assert where.stat().st_mode & 0o077 == 0
-    finally:
-        control.leave({"code": 1})
-        control.close()
-    assert ended(tmp_path) == [{"control": str(where), "code": 1}]
-    assert launches(tmp_path) == []
-    with pytest.raises(SourceUnavailable):
-        ask(tmp_path / "c", "GET", "/v1/status")

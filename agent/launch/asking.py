@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from agent.launch.control import ENDED, control_folder
+from agent.launch.control import ENDED, control_folder, is_own
 from agent.launch.plan import Asked, Message
 from core.errors import SourceUnavailable
 
@@ -24,7 +24,7 @@ def launches(
             None: the newest few
     """
     found: list[Message] = []
-    for path in _sockets(folder or control_folder()):
+    for path in (path for path in _within(folder) if not path.name.endswith(ENDED)):
         where = "/v1/status" if since is None else f"/v1/status?since={since.get(path, 0)}"
         try:
             found.append({"control": str(path), **ask(path, "GET", where)})
@@ -37,7 +37,7 @@ def launches(
 def ended(folder: Path | None = None) -> list[Message]:
     """Return the last word of each launch that ended lately: its status, ``code`` and ``text``."""
     found: list[Message] = []
-    for path in sorted((folder or control_folder()).glob(f"*{ENDED}")):
+    for path in (path for path in _within(folder) if path.name.endswith(ENDED)):
         with contextlib.suppress(OSError, ValueError):
             found.append({"control": str(path).removesuffix(ENDED), **json.loads(path.read_text())})
     return found
@@ -64,5 +64,7 @@ def ask(path: Path, method: str, where: str, body: Message | None = None) -> Mes
     return found
 
 
-def _sockets(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if not path.name.endswith(ENDED))
+def _within(folder: Path | None) -> list[Path]:
+    """Return what lies in a folder; None: in this user's, where nobody else may write."""
+    place = folder or control_folder()
+    return sorted(place.glob("*")) if folder is not None or is_own(place) else []

@@ -40,10 +40,9 @@ class Line:
         with contextlib.suppress(TimeoutError):
             try:
                 line = await asyncio.wait_for(self._reader.readline(), timeout_s)
-            except ConnectionError:
+            except (ConnectionError, ValueError):  # it is gone, or its line longer than any is
                 line = b""
-            if line.endswith(b"\n"):
-                found: Message = json.loads(line)
+            if line.endswith(b"\n") and (found := _message(line)) is not None:
                 return found
             self.ended = True
         return None
@@ -51,6 +50,19 @@ class Line:
     def close(self) -> None:
         """Close the connection."""
         self._writer.close()
+
+
+def _message(line: bytes) -> Message | None:
+    """Read a message; None where it is none of ours."""
+    with contextlib.suppress(ValueError, RecursionError):
+        found = json.loads(line)
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def _secret(token: object) -> bytes:
+    """Return a token as bytes: it may have any letters."""
+    return str(token).encode(errors="surrogatepass")
 
 
 class FarNode:
@@ -83,7 +95,7 @@ class Meeting:
     """Where nodes turn to; ``answer`` talks with one that has said its first word."""
 
     def __init__(self, token: str, answer: Answer) -> None:
-        self._token, self._answer = token, answer
+        self._token, self._answer = _secret(token), answer
         self._server: asyncio.Server | None = None
         self._lines: set[Line] = set()
 
@@ -118,7 +130,7 @@ class Meeting:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = Line(reader, writer)
         first = await line.receive(SILENT_S)
-        if first is not None and hmac.compare_digest(str(first.get("token")), self._token):
+        if first is not None and hmac.compare_digest(_secret(first.get("token")), self._token):
             self._lines.add(line)
             with contextlib.suppress(asyncio.CancelledError):
                 await self._answer(line, first)

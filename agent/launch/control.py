@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from dataclasses import fields
@@ -11,8 +12,10 @@ from pathlib import Path
 
 from agent.launch.plan import Asked, Message
 from core.clock import RealClock
+from core.errors import InputError
 
 _BODY_BYTES = 1 << 16
+_PATIENCE_S = 10.0
 _NEWEST_LINES = 20
 ENDED = ".ended"
 _FORGOTTEN_S = 86_400.0
@@ -24,10 +27,24 @@ def control_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"gpumedic-launch-{os.getuid()}"
 
 
+def is_own(folder: Path) -> bool:
+    """Say whether only this user may write in a folder: anybody can make one of that name."""
+    with contextlib.suppress(OSError):
+        found = folder.lstat()
+        mine = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid()
+        return mine and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return False
+
+
 def control_path(run_id: str) -> Path:
     """Return the socket of a launch of this process."""
     folder = control_folder()
     folder.mkdir(mode=0o700, exist_ok=True)
+    if not is_own(folder):
+        raise InputError(
+            f"Making the control socket in {folder}: others made it, or may write there, and could "
+            "give this launch's answers. Remove it, or set TMPDIR to a folder of your own."
+        )
     name = "".join(letter if letter.isalnum() else "-" for letter in run_id)[:40]
     return folder / f"{name}.{os.getpid()}"
 
@@ -66,21 +83,27 @@ class Control:
         self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, ValueError):
-            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
-            length = next(
-                (int(line[15:]) for line in head if line.lower().startswith("content-length:")), 0
-            )
-            body = await reader.readexactly(min(length, _BODY_BYTES))
-            code, answer = self._answer(head[0], body)
-            text = json.dumps(answer).encode()
-            writer.write(
-                f"HTTP/1.1 {code} {_TEXTS[code]}\r\nContent-Type: application/json\r\n"
-                f"Content-Length: {len(text)}\r\nConnection: close\r\n\r\n".encode()
-            )
-            writer.write(text)
-            await writer.drain()
-        writer.close()
+        try:
+            async with asyncio.timeout(_PATIENCE_S):
+                code, answer = await self._answered(reader)
+                text = json.dumps(answer).encode()
+                writer.write(
+                    f"HTTP/1.1 {code} {_TEXTS[code]}\r\nContent-Type: application/json\r\n"
+                    f"Content-Length: {len(text)}\r\nConnection: close\r\n\r\n".encode()
+                )
+                writer.write(text)
+                await writer.drain()
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
+            pass  # it has gone, is silent for too long, or speaks no HTTP
+        finally:
+            writer.close()
+
+    async def _answered(self, reader: asyncio.StreamReader) -> tuple[int, Message]:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        length = next(
+            (int(line[15:]) for line in head if line.lower().startswith("content-length:")), 0
+        )
+        return self._answer(head[0], await reader.readexactly(min(length, _BODY_BYTES)))
 
     def _answer(self, request: str, body: bytes) -> tuple[int, Message]:
         match request.split(" ")[:2]:

@@ -181,7 +181,7 @@ class NodeAgent:
 
     def kept_bytes(self) -> int:
         """Return how much memory the kept states take."""
-        return sum(path.stat().st_blocks * 512 for path in self.folder.iterdir())
+        return sum(_taken_bytes(path) for path in self.folder.iterdir())
 
     async def stop(self, number: int = signal.SIGTERM, grace_s: float = 10.0) -> None:
         """End all workers: a signal, then SIGKILL; remove what they left in memory."""
@@ -228,24 +228,31 @@ class NodeAgent:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         uid = ""
-        with contextlib.suppress(ConnectionError):
-            while line := await reader.readline():
+        try:
+            # The last line of one that was killed may be half a line.
+            while (line := await reader.readline()).endswith(b"\n"):
                 message = json.loads(line)
                 if message["kind"] == "kv":
                     writer.write(json.dumps(await self._ask(message)).encode() + b"\n")
                     continue
                 uid = message["uid"]
                 self._writers[uid] = writer
-                if message["kind"] == "parked":
-                    message["held"] = self.holdings()
-                    if message["fresh"] and uid in self.processes:
-                        message["memory_bytes"] = memory_bytes(self.processes[uid].pid)
-                if uid in self._known:
-                    _learn(self._known[uid], message)
-                self._emit(message)
-        if self._writers.get(uid) is writer:
-            del self._writers[uid]
-        writer.close()
+                self._heard(uid, message)
+        except ConnectionError:
+            pass  # it has gone
+        finally:
+            if self._writers.get(uid) is writer:
+                del self._writers[uid]
+            writer.close()
+
+    def _heard(self, uid: str, message: Message) -> None:
+        if message["kind"] == "parked":
+            message["held"] = self.holdings()
+            if message["fresh"] and uid in self.processes:
+                message["memory_bytes"] = memory_bytes(self.processes[uid].pid)
+        if uid in self._known:
+            _learn(self._known[uid], message)
+        self._emit(message)
 
 
 def _environment() -> dict[str, str]:
@@ -253,6 +260,13 @@ def _environment() -> dict[str, str]:
     found = {k: v for k, v in os.environ.items() if k not in _NOT_INHERITED}
     paths = [str(JOBSIDE), *filter(None, [found.get("PYTHONPATH")])]
     return found | {"PYTHONPATH": os.pathsep.join(paths)}
+
+
+def _taken_bytes(path: Path) -> int:
+    """Return how much a file takes, 0 where it has gone meanwhile."""
+    with contextlib.suppress(OSError):
+        return path.stat().st_blocks * 512
+    return 0
 
 
 def _learn(known: Message, message: Message) -> None:
@@ -280,7 +294,11 @@ def _folder() -> tuple[Path, int]:
             os.close(_locked(lock))
             shutil.rmtree(lock.parent, ignore_errors=True)
     folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
-    return folder, _locked(folder / "lock")
+    # It has its name, by which others look for it, only once it is locked.
+    new = folder / "lock.new"
+    descriptor = _locked(new)
+    new.rename(folder / "lock")
+    return folder, descriptor
 
 
 def _locked(path: Path) -> int:

@@ -1,11 +1,12 @@
 """What an operator or the daemon may ask of a launch; each key is answered once, done once."""
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agent.launch.jobside.gpumedic_job.rhythm import LEAST_S
-from agent.launch.members import Hold, Stage
+from agent.launch.members import Hold, Member, Stage
 from agent.launch.plan import Asked, Message
 
 if TYPE_CHECKING:
@@ -59,18 +60,18 @@ class Operators:
             case _ if launch.stage is not Stage.RUNNING:
                 said = self._later
             case "restart_rank" if target in {str(seat.rank) for seat in launch.seats}:
-                launch.kill(launch.members[launch.seats[int(target)].uid or ""], "asked for")
+                said = self._with_rank(int(target), lambda rank: launch.kill(rank, "asked for"))
             case "restart":
                 self._restart(now_s)
             case "checkpoint" | "checkpoint_interval" if launch.checkpoint is None:
                 said = "the script writes no checkpoints: Training(..., checkpoint=FOLDER)"
             case "checkpoint":
-                launch.tell(launch.members[launch.seats[0].uid or ""], kind="save")
+                said = self._with_rank(0, lambda rank: launch.tell(rank, kind="save"))
             case "checkpoint_interval":
                 said = self._interval(target)
             case "swap_node":
                 said = self._swap(target, asked.spare, now_s)
-            case "resize" if target.isdigit() and int(target) >= launch.plan.min_nodes:
+            case "resize" if target.isdecimal() and int(target) >= launch.plan.min_nodes:
                 said = self._resize(int(target), asked.leave, now_s)
             case _:
                 said = f"there is no {asked.kind} {target!r} here"
@@ -98,14 +99,25 @@ class Operators:
             interval_s = 0.0
         if not LEAST_S <= interval_s < math.inf:
             return f"{seconds!r} is no number of seconds from {LEAST_S:g} on"
-        first = self._launch.members[self._launch.seats[0].uid or ""]
-        self._launch.tell(first, kind="interval", seconds=interval_s)
+        launch = self._launch
+        return self._with_rank(
+            0, lambda rank: launch.tell(rank, kind="interval", seconds=interval_s)
+        )
+
+    def _with_rank(self, rank: int, do: Callable[[Member], object]) -> str:
+        """Do it to the process of a rank, if that still steps."""
+        member = self._launch.members.get(self._launch.seats[rank].uid or "")
+        if member is None:
+            return f"rank {rank} has done all its steps"
+        do(member)
         return ""
 
     def _swap(self, name: str, spare: str, now_s: float) -> str:
         launch = self._launch
         if not launch.hooked or launch.seating.nodes() == [name]:
             return "no other node has the state"
+        if not launch.seating.uses(name):
+            return f"{name} has no ranks here"
         spares = launch.spares()
         if spare and spare not in spares:
             return f"{spare} is no spare node"
@@ -119,8 +131,11 @@ class Operators:
         launch = self._launch
         if not launch.hooked:
             return "the script does not ask for its place"
+        fewer = len(launch.seating.nodes()) > nodes
+        if fewer and leave and not launch.seating.uses(leave):
+            return f"{leave} has no ranks here"
         launch.plan = replace(launch.plan, max_nodes=nodes)
-        if leave and len(launch.seating.nodes()) > nodes:
+        if fewer and leave:
             launch.seating.drop(leave)
         while len(launch.seating.nodes()) > nodes:
             launch.seating.drop(launch.seating.nodes()[-1])

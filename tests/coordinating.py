@@ -1,0 +1,59 @@
+"""A coordinator with no process: events go in, orders come out."""
+
+from typing import Any
+
+from agent.launch.coordinator import Coordinator
+from agent.launch.jobside.gpumedic_job.layout import Beat, Phase
+from agent.launch.members import Node
+from agent.launch.plan import Plan, Tell
+
+
+class Launch:
+    """A coordinator of one node with two ranks that ask for their place, up to its first group."""
+
+    def __init__(self, **plan: Any) -> None:
+        self.coordinator = Coordinator(Plan(per_node=2, **plan), launched=1)
+        self.coordinator.node_joined(Node("a", "127.0.0.1", 1), 0.0)
+        self.orders = self.coordinator.take()
+        self.now_s = 0.0
+
+    def say(self, uid: str, kind: str, **fields: Any) -> None:
+        self.coordinator.on({"kind": kind, "uid": uid, **fields}, self.now_s)
+        self.orders += self.coordinator.take()
+
+    def run(self) -> None:
+        for uid in ("a-1", "a-2"):
+            self.say(uid, "hello")
+            self.park(uid, generation=1, fresh=True)
+        for uid in ("a-1", "a-2"):
+            self.say(uid, "formed", generation=1)
+        for step in range(4):
+            self.pass_time(0.1, step)
+
+    def park(self, uid: str, *, generation: int, fresh: bool = False) -> None:
+        self.say(uid, "parked", generation=generation, step=0, valid=True, fresh=fresh, loaded=True)
+
+    def pass_time(self, seconds: float, step: int, arrived: str = "") -> None:
+        """Let time pass, all ranks being in this step; one may wait for the others already."""
+        self.now_s += seconds
+        for each in self.coordinator.members.values():
+            if each.rank is not None:
+                phase = Phase.ARRIVED if each.uid == arrived else Phase.STARTED
+                each.beat = Beat(1, step, phase, 1)
+        self.coordinator.tick(self.now_s)
+        self.orders += self.coordinator.take()
+
+    def told(self, kind: str) -> list[str]:
+        return [
+            each.uid
+            for each in self.orders
+            if isinstance(each, Tell) and each.message["kind"] == kind
+        ]
+
+
+def stepping() -> Launch:
+    """Return a launch whose ranks step, and whose orders till then are forgotten."""
+    found = Launch()
+    found.run()
+    found.orders.clear()
+    return found
