@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import json
 import math
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,13 +15,13 @@ from pathlib import Path
 from typing import Any
 
 from agent.answer import in_short
-from agent.assembly import Assembly, assemble
+from agent.assembly import Assembly, Inputs, assemble
 from agent.config import Settings
 from agent.lab.real import RealCluster, Step, end_after, steps
 from agent.lab.slurm_training import SlurmTraining
 from agent.lab.torchrun import TorchrunTraining
 from agent.log import start_logging
-from agent.start import inputs_of
+from agent.start import discover, inputs_of
 from core.choice import Choice
 from core.clock import Clock, RealClock
 from core.codec import to_json
@@ -36,6 +37,7 @@ SAME = 1e-6
 # So many steps more, after the healing was verified.
 AFTER_STEPS = 10
 LOOK_S = 0.1
+ENDING = (signal.SIGTERM, signal.SIGINT)
 _LOOP: Mapping[str, Any] = {
     "cluster": "demo",
     "autonomy": ({"mode": "auto"},),
@@ -115,14 +117,17 @@ async def demo_real(
 ) -> RealDemo:
     """Start it, break it, wait until the healing is verified, and compare its losses.
 
-    at: an empty folder; limit_s: the longest wait for that; InputError where nothing starts
+    at: an empty folder; limit_s: the longest wait for that; InputError where nothing starts,
+    CancelledError where a signal has ended it
     """
     clock = RealClock()
     start_logging(level="warning", form="auto", clock=clock, stream=sys.stderr)
+    _end_by_signal()
     await asyncio.to_thread(warm, tell)
+    tell(f"Starting {cluster.name} and its training ...")
+    starting = asyncio.create_task(asyncio.to_thread(cluster.start))
     try:
-        tell(f"Starting {cluster.name} and its training ...")
-        await asyncio.to_thread(cluster.start)
+        await asyncio.shield(starting)
         async with _receiving() as (port, messages):
             settings = _settings(cluster, at, port)
             async with _controlled(settings, clock, tell) as app:
@@ -139,6 +144,8 @@ async def demo_real(
                 await _some_steps_more(cluster)
         losses = steps(cluster.folder)
     finally:
+        # A thread cannot be ended: what it still starts would be left behind.
+        await asyncio.gather(starting, return_exceptions=True)
         await asyncio.to_thread(cluster.stop)
     tell("Running it undisturbed ...")
     undisturbed = await asyncio.to_thread(_undisturbed, at / "undisturbed", losses)
@@ -158,6 +165,20 @@ def cluster_of(name: str, fault: str, at: Path) -> RealCluster:
 def scratch() -> "tempfile.TemporaryDirectory[str]":
     """Return a folder for everything of a demonstration; sockets bear no long paths."""
     return tempfile.TemporaryDirectory(prefix="gm-demo-", dir="/tmp")
+
+
+def _end_by_signal() -> None:
+    """Have a signal cancel the task that asks for this; a second one ends the process."""
+    loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+    def end() -> None:
+        for number in ENDING:
+            loop.remove_signal_handler(number)
+        if task is not None:
+            task.cancel()
+
+    for number in ENDING:
+        loop.add_signal_handler(number, end)
 
 
 def _settings(cluster: RealCluster, at: Path, port: int) -> Settings:
@@ -187,14 +208,23 @@ async def _receiving() -> AsyncIterator[tuple[int, list[str]]]:
         server.close()
 
 
+async def _inputs(settings: Settings, clock: Clock) -> Inputs:
+    """Return what the controller reads: the scheduler, and a Prometheus of the cluster's own."""
+    if not settings.prometheus.url:
+        return inputs_of(settings, (), clock=clock)
+    found = await discover(settings, clock=clock, with_host=False)
+    return inputs_of(settings, found.sources, clock=clock, events=found.event_sources)
+
+
 @asynccontextmanager
 async def _controlled(
     settings: Settings, clock: Clock, tell: Callable[[str], None]
 ) -> AsyncIterator[Assembly]:
     """Run a controller as a process of its own would be."""
-    app = await assemble(settings, inputs_of(settings, (), clock=clock), clock=clock)
+    app = await assemble(settings, await _inputs(settings, clock), clock=clock)
     app.controller.tell_person = tell
     service = app.service()
+    service.ended_by = ()
     running = asyncio.create_task(service.run())
     try:
         yield app

@@ -39,6 +39,7 @@ class Service:
     status:  the sentence for ``systemctl status``
     healthy: whether the watchdog may be fed
     close:   what to do last, after the work has come to rest
+    ended_by: signals that begin the orderly end; none where whoever runs it hears them
     """
 
     systemd: Systemd
@@ -49,6 +50,7 @@ class Service:
     reload: Callable[[], Awaitable[None]]
     close: Callable[[], Awaitable[None]]
     duration_s: float = 0.0
+    ended_by: Sequence[signal.Signals] = (signal.SIGTERM, signal.SIGINT)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
     _running: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -82,7 +84,7 @@ class Service:
 
     def _listen_to_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in self.ended_by:
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._start(self._reload, "reload"))
 

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, lasting, out, print_json, say, tell
+from agent.commands.console import AsJson, ExitCode, lasting, out, print_json, say, tell
 from agent.commands.options import ConfigFiles, Duration, listen_address, load_settings
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def demo(
     """Break and heal a cluster: a simulated one with its page, or a real one with a training.
 
     Exit code 1 where the real one was not healed, or its training's losses are not what they would
-    have been (docs/real-jobs.md).
+    have been (docs/real-jobs.md); 130 where it was ended before that.
     """
     if cluster is not None:
         raise typer.Exit(_real(cluster, fault, limit_s=duration or REAL_LIMIT_S, as_json=as_json))
@@ -177,7 +177,10 @@ def _real(kind: RealKind, fault: str, *, limit_s: float, as_json: bool) -> int:
     with scratch() as folder:
         at = Path(folder)
         made = cluster_of(kind.value, fault, at)
-        result = asyncio.run(demo_real(made, fault, at=at, limit_s=limit_s, tell=tell))
+        try:
+            result = asyncio.run(demo_real(made, fault, at=at, limit_s=limit_s, tell=tell))
+        except asyncio.CancelledError:
+            return ExitCode.INTERRUPTED
     plain = as_plain(result)
     print_json(plain) if as_json else print_result(as_plain(result, short=True))
     return 0 if result.healed else 1
