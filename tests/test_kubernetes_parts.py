@@ -182,6 +182,34 @@ async def test_what_is_not_installed_is_none_and_what_is_forgotten_is_listed_aga
     await followed.close()
 
 
+async def test_an_object_that_is_not_understood_is_said_and_the_rest_followed_on() -> None:
+    there = {"metadata": {"name": "p", "resourceVersion": "9"}}
+    strange = {"metadata": {"name": "strange", "resourceVersion": "10"}}
+    change = httpx2.Response(200, text=json.dumps({"type": "ADDED", "object": strange}) + "\n")
+    listed = gives(metadata={"resourceVersion": "9"}, items=[there])
+
+    def name(pod: Any) -> str:
+        if pod.metadata.name == "strange":
+            raise KeyError("a field that nobody thought of")
+        return str(pod.metadata.name)
+
+    followed = Watched(
+        client_to(Server([listed, change, listed, None])), Pod, "*", name, RealClock()
+    )
+    said = set()
+    async with asyncio.timeout(10):
+        while followed.lists < 2:
+            try:
+                await followed.up_to_date(within_s=5)
+            except SourceUnavailable as error:
+                said.add(str(error))
+            await RealClock().sleep(0)
+
+    assert said == {"following Pod: 'a field that nobody thought of'."}
+    assert followed.all() == ("p",)
+    await followed.close()
+
+
 def test_where_a_job_is_wanted_is_said_beside_what_its_owner_wants() -> None:
     first = node_affinity(OWN, Placed(), Placed(("n1", "n2"), ("n3",)))
     second = node_affinity(first, Placed(("n1", "n2"), ("n3",)), Placed(("n4",)))

@@ -100,6 +100,10 @@ class Watched(Generic[T]):
                 wait_s = self._refused(error)
             except (httpx2.HTTPError, OSError, msgspec.MsgspecError, TimeoutError) as error:
                 wait_s = self._lost(error)
+            except Exception as error:  # an object of a form that nobody thought of
+                log.exception("an object is not understood", kind=self.kind.__name__)
+                wait_s = self._lost(error)
+                self._version = ""  # what came with it is listed again
             pause_s = min(2 * pause_s, PAUSE_S)
             await self.clock.sleep(wait_s or pause_s)
             if self._version:
