@@ -1,6 +1,7 @@
 """Orders to a launch beyond the contract, what it says of itself, and what it mends by itself."""
 
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from agent.act.programs import Programs
 from agent.act.torchrun.cluster import TorchrunCluster, TorchrunSettings
 from agent.act.torchrun.lines import Story
-from agent.launch.control import ENDED
-from core.clock import RealClock
+from agent.launch.asking import ended
+from agent.launch.control import ENDED, FORGOTTEN_S
+from core.clock import ManualClock, RealClock
 from core.cluster import OWNER, JobPhase, NodeCondition
 from core.errors import ActionFailed
 from core.target import Target
@@ -158,6 +160,31 @@ async def test_a_coordinator_that_is_gone_without_a_word_has_stopped_its_job() -
 
     assert found.phase is JobPhase.STOPPED
     assert "gone" in event.text
+
+
+async def test_a_launch_that_is_gone_is_forgotten_after_a_day() -> None:
+    with pretended() as (launch, _):
+        clock = ManualClock(RealClock().now_s())
+        cluster = TorchrunCluster(clock=clock, settings=TorchrunSettings(launch.folder))
+        await cluster.state()
+        (launch.folder / f"{JOB}.1").unlink()
+        (gone,) = (await cluster.state()).jobs
+
+        clock.step(FORGOTTEN_S + 1.0)
+
+        assert gone.phase is JobPhase.STOPPED
+        assert (await cluster.state()).jobs == ()
+
+
+def test_the_last_word_of_a_launch_counts_for_a_day(tmp_path: Path) -> None:
+    word = tmp_path / f"{JOB}.1{ENDED}"
+    word.write_text('{"code": 1}')
+    assert [each["code"] for each in ended(tmp_path)] == [1]
+
+    long_ago_s = RealClock().now_s() - FORGOTTEN_S - 1.0
+    os.utime(word, (long_ago_s, long_ago_s))
+
+    assert ended(tmp_path) == []
 
 
 def test_what_was_asked_for_is_no_trouble_and_is_not_mended() -> None:

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from agent.launch.control import ENDED, control_folder, is_own
+from agent.launch.control import ENDED, FORGOTTEN_S, control_folder, is_own
 from agent.launch.plan import Asked, Message
+from core.clock import RealClock
 from core.errors import SourceUnavailable
 
 _TIMEOUT_S = 5.0
@@ -35,10 +36,13 @@ def launches(
 
 
 def ended(folder: Path | None = None) -> list[Message]:
-    """Return the last word of each launch that ended lately: its status, ``code`` and ``text``."""
+    """Return the last word of each launch that ended within a day: its status and ``code``."""
     found: list[Message] = []
+    since_s = RealClock().now_s() - FORGOTTEN_S
     for path in (path for path in _within(folder) if path.name.endswith(ENDED)):
         with contextlib.suppress(OSError, ValueError):
+            if path.stat().st_mtime < since_s:
+                continue
             found.append({"control": str(path).removesuffix(ENDED), **json.loads(path.read_text())})
     return found
 

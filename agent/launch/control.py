@@ -18,7 +18,7 @@ _BODY_BYTES = 1 << 16
 _PATIENCE_S = 10.0
 _NEWEST_LINES = 20
 ENDED = ".ended"
-_FORGOTTEN_S = 86_400.0
+FORGOTTEN_S = 86_400.0
 _TEXTS = {200: "OK", 400: "Bad Request", 404: "Not Found", 409: "Conflict"}
 
 
@@ -130,5 +130,5 @@ def _forget(path: Path) -> None:
     for left in path.parent.glob(f"*{ENDED}"):
         with contextlib.suppress(FileNotFoundError):
             same = left.name.rsplit(".", 2)[0] == name
-            if same or now_s - left.stat().st_mtime > _FORGOTTEN_S:
+            if same or now_s - left.stat().st_mtime > FORGOTTEN_S:
                 left.unlink()

@@ -18,6 +18,7 @@ from agent.act.torchrun.picture import Look, gpu_name, phase_of, picture
 from agent.act.torchrun.records import Launch, launch_of
 from agent.collect.reading import Reading, windows_of
 from agent.launch.asking import ended, launches
+from agent.launch.control import FORGOTTEN_S
 from core.clock import Clock
 from core.cluster import ClusterState, JobPhase
 from core.errors import ActionFailed
@@ -145,10 +146,12 @@ class TorchrunCluster:
         for path, known in [*self._known.items()]:
             if path in there or known.last is None:
                 continue
-            if known.last.code is not None or known.last.job in renewed:
-                del self._known[path]  # forgotten, or begun again
+            last = self._given_up(known, known.last)
+            forgotten = known.last.code is not None or now_s - last.since_s > FORGOTTEN_S
+            if forgotten or last.job in renewed:
+                del self._known[path]
             else:
-                gone.append(self._given_up(known, known.last))
+                gone.append(last)
         over = [launch for launch in over if launch.job not in renewed]
         self._last = Look(now_s, (*alive, *over), tuple(gone))
         return self._last
