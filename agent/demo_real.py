@@ -62,6 +62,7 @@ class Line:
 class RealDemo:
     """What came of it; times are seconds since the fault.
 
+    jobs:       that the incident touches
     verify:     how long it must have been well to count as verified
     detected_s: the incident was open; verified_s: what was done is known to have helped
     stood_s:    the longest time without a step since the fault
@@ -79,6 +80,7 @@ class RealDemo:
     hit: str
     verify: Sequence[str]
     incident: str
+    jobs: Sequence[str]
     cause: str
     detected_s: float | None
     verified_s: float | None
@@ -328,6 +330,7 @@ def _result(
         hit=str(case.hit),
         verify=[f"{key} {value:g} s" for key, value in case.verify.items()],
         incident="" if incident is None else incident.title,
+        jobs=() if incident is None else incident.jobs,
         cause=cause,
         detected_s=None if incident is None else _first(case) - case.fault_s,
         verified_s=None if plan is None else plan.since_s - case.fault_s,

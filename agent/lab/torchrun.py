@@ -19,6 +19,7 @@ from threading import Event, Thread
 from typing import Any
 
 from agent.lab.mounts import mount_small, unmount
+from agent.lab.node_services import NodeServices
 from agent.lab.real import steps
 from agent.launch.asking import launches
 from agent.launch.jobside.gpumedic_job.checkpoints import found
@@ -77,6 +78,8 @@ FAULTS: Mapping[str, str] = {
     "alarm says, after the second save that failed",
     "two-nodes": "both nodes with ranks are killed at once",
     "node-returns": "a node is killed, there is no spare, and it comes back after a while",
+    "gpu-error": "the driver of a node with a rank tells that its GPU has fallen off the bus "
+    "(Xid 79), and answers for it no more; the driver is the test library, read by a node service",
 }
 
 
@@ -100,6 +103,7 @@ class TorchrunTraining:
         self._memories: set[Path] = set()
         self._over = Event()
         self._helpers: list[Thread] = []
+        self._gpus = NodeServices(at / "nodes", {MARK: str(at)}) if fault == "gpu-error" else None
 
     def start(self) -> None:
         """Start all supervisors; return once all ranks step, and every standby waits."""
@@ -113,11 +117,14 @@ class TorchrunTraining:
             self._wait(partial(self._has, number), f"node {number}")
         self.job = JOB
         self._wait(self._is_settled, "steps, a checkpoint and standbys")
+        if self._gpus is not None:
+            self._gpus.start({node: self._rank_pid(node) for node in self._used()})
 
     def settings(self) -> Mapping[str, Any]:
         """Return the controller's settings."""
         watched = {"job": JOB, "path": str(self._checkpoints), "loss_budget": "1h"}
-        return {
+        read = {} if self._gpus is None else {"prometheus": {"url": self._gpus.url}}
+        return read | {
             "scheduler": {"backend": "torchrun"},
             "torchrun": {"folder": str(self._sockets)},
             "cycle": {"interval": "1s"},
@@ -129,7 +136,7 @@ class TorchrunTraining:
 
     def inject(self, fault: str) -> Target:
         """Break it; return what was hit."""
-        used = [each["name"] for each in self._answer()["nodes"] if each["used"]]
+        used = self._used()
         node, rank = used[-1], Target(node=used[-1], job=JOB, rank=str(len(used) - 1))
         match fault:
             case "kill-rank" | "hang":
@@ -154,13 +161,15 @@ class TorchrunTraining:
                 self._help(lambda: self._return(node))
         if fault == "kill-node":
             self._kill(node)
-        return Target(node=node)
+        return Target(node=node) if self._gpus is None else self._gpus.lose(node)
 
     def stop(self) -> None:
         """End every process of it and remove what they kept in memory."""
         self._over.set()
         for thread in self._helpers:
             thread.join()
+        if self._gpus is not None:
+            self._gpus.stop()
         self._note_memories()
         for process in self._supervisors.values():
             process.terminate()
@@ -186,6 +195,10 @@ class TorchrunTraining:
     @property
     def _sockets(self) -> Path:
         return self._at / f"gpumedic-launch-{os.getuid()}"
+
+    def _used(self) -> list[str]:
+        """Return the nodes with ranks."""
+        return [each["name"] for each in self._answer()["nodes"] if each["used"]]
 
     def _has(self, nodes: int) -> bool:
         return len(self._status().get("nodes", ())) == nodes
