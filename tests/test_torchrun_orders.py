@@ -109,8 +109,7 @@ async def test_a_dead_nodes_ranks_are_seen_where_the_launch_has_put_them() -> No
 async def test_two_nodes_lost_at_once_are_mended_together() -> None:
     with pretended(4) as (launch, cluster):
         await cluster.events()
-        launch.lose("n1")
-        launch.lose("n2")
+        launch.lose("n1", "n2")
 
         _, (done,) = await until_mended(cluster)
 

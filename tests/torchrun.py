@@ -83,9 +83,9 @@ class PretendedLaunch:
         self._thread.join()
         self._loop.close()
 
-    def lose(self, node: str) -> None:
-        """Let a node be gone."""
-        self._loop.call_soon_threadsafe(self.launcher.leave, node)
+    def lose(self, *nodes: str) -> None:
+        """Let nodes be gone, with nothing in between."""
+        self._loop.call_soon_threadsafe(lambda: [*map(self.launcher.leave, nodes)])
 
     def die(self, uid: str) -> None:
         """Let a worker be killed by somebody."""
