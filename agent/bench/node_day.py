@@ -1,32 +1,44 @@
-"""A day of the node service in a child: ``python -P -m agent.bench.node_day CYCLES``."""
+"""A day of the node service in a child: ``python -P -m agent.bench.node_day HOURS``."""
 
 import asyncio
 import gc
 import json
+import os
 import sys
 from pathlib import Path
 
+from agent.lab.nvml.scenario import VARIABLE, Scenario
 from agent.node_plan import NodePlan
 from agent.node_process import Parts, parts_of
 from core.clock import ManualClock
 
-EVERY_S = 60.0
+HOUR_S = 3600.0
+LOOKS = 24
+GPUS = 8
+CONTAINED = 94  # an Xid that ends one program
 
 
-async def day(parts: Parts, clock: ManualClock, cycles: int) -> tuple[float, float]:
-    """Read, show and check so many times; return MiB at half of the way and at the end.
-
-    The first hours fill what is kept: an hour's history of checks, events, paces.
-    """
-    early = 0.0
-    for cycle in range(cycles):
+async def day(
+    parts: Parts, clock: ManualClock, plan: NodePlan, driver: Scenario, hours: float
+) -> list[float]:
+    """Read, show and check as the service does, with an Xid an hour; return MiB at each look."""
+    readings = round(hours * HOUR_S / plan.interval_s)
+    checks_every, hour, look_every = (
+        max(1, round(each_s / plan.interval_s))
+        for each_s in (plan.checks_interval_s, HOUR_S, hours * HOUR_S / LOOKS)
+    )
+    held_mib = []
+    for reading in range(readings):
         await parts.page.snapshot()
         await parts.page.page()
-        await parts.rounds.go()
-        await clock.advance(EVERY_S)
-        if cycle == cycles // 2:
-            early = _rss_mib()
-    return early, _rss_mib()
+        if reading % checks_every == 0:
+            await parts.rounds.go()
+        if reading % hour == 0:
+            driver.xid(reading // hour % GPUS, CONTAINED)
+        await clock.advance(plan.interval_s)
+        if reading % look_every == look_every - 1:
+            held_mib.append(_rss_mib())
+    return held_mib
 
 
 def _rss_mib() -> float:
@@ -36,11 +48,10 @@ def _rss_mib() -> float:
 
 
 def main() -> None:
-    """Print the two figures as JSON."""
-    clock = ManualClock()
-    parts = parts_of(NodePlan("n1", ""), clock)
-    early, late = asyncio.run(day(parts, clock, int(sys.argv[1])))
-    sys.stdout.write(json.dumps({"early_mib": early, "late_mib": late}))
+    """Print the figures as JSON."""
+    clock, plan = ManualClock(), NodePlan("n1", "")
+    parts, driver = parts_of(plan, clock), Scenario(Path(os.environ[VARIABLE]))
+    sys.stdout.write(json.dumps(asyncio.run(day(parts, clock, plan, driver, float(sys.argv[1])))))
 
 
 if __name__ == "__main__":
