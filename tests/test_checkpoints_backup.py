@@ -2,10 +2,9 @@
 
 import asyncio
 import os
-import signal
+import re
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -226,14 +225,17 @@ def test_a_killed_backup_leaves_no_copy_and_the_next_one_ends_it(tmp_path: Path)
     copies = tmp_path / "copies"
     words = ["checkpoints", "backup", str(tmp_path / "step_1.pt"), "--to", str(copies)]
     command = [sys.executable, "-m", "agent.cli", *words]
-    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"}
     half = copies / PARTIAL / "step_1.pt"
-    with subprocess.Popen([*command, "--limit", "4MB"], cwd=tmp_path, env=env) as process:
-        try:
-            while process.poll() is None and not (half.exists() and half.stat().st_size):
-                time.sleep(0.02)
-        finally:
-            process.send_signal(signal.SIGKILL)
+    screen, terminal = os.openpty()
+    limited = [*command, "--limit", "4MB"]
+    with subprocess.Popen(limited, cwd=tmp_path, env=env, stderr=terminal) as process:
+        os.close(terminal)
+        shown = b""
+        while not re.search(rb"Copying step_1\.pt: [1-9]", shown):
+            shown += os.read(screen, 4096)
+        process.kill()
+    os.close(screen)
     begun = half.stat().st_size
     before = Place(str(copies)).copies()
     subprocess.run(command, cwd=tmp_path, env=env, check=True, capture_output=True)

@@ -72,7 +72,7 @@ class Sending:
             return
         out = await asyncio.to_thread(self.place.open, target, append=start > 0)
         try:
-            with source.open("rb") as file:
+            with await asyncio.to_thread(source.open, "rb") as file:
                 await self._send_blocks(file, out, start, wanted)
         finally:
             await asyncio.to_thread(self.place.close, out)
@@ -84,7 +84,7 @@ class Sending:
         size = BLOCK_BYTES
         for number in range(start // size, len(wanted.sha256)):
             begin, end = max(start, number * size), min((number + 1) * size, wanted.size)
-            file.seek(number * size)
+            await asyncio.to_thread(file.seek, number * size)
             before = await asyncio.to_thread(file.read, begin - number * size)
             if await self._send_span(file, out, end - begin, before) != wanted.sha256[number]:
                 raise ActionFailed(

@@ -208,7 +208,8 @@ def _checkpoint_of(path: str) -> str | None:
     """Return the name of the checkpoint whose manifest a path is, None where it is none."""
     if path.endswith(f"/{OF_FOLDER}"):
         return path.removesuffix(f"/{OF_FOLDER}")
-    return path.removesuffix(SUFFIX) if path.endswith(SUFFIX) else None
+    # A name that is nothing but the ending would stand for the whole place.
+    return path.removesuffix(SUFFIX) or None if path.endswith(SUFFIX) else None
 
 
 def _opened(url: str) -> tuple[Any, str]:

@@ -107,7 +107,7 @@ class Fetching:
         half = root / _HALF / copy.name
         await asyncio.to_thread(shutil.rmtree, root / _HALF, ignore_errors=True)
         await asyncio.to_thread(half.parent.mkdir, parents=True, exist_ok=True)
-        room(half.parent, copy.manifest.size_bytes)
+        await asyncio.to_thread(room, half.parent, copy.manifest.size_bytes)
         self._done = 0
         for file in copy.manifest.files:
             target = half / file.path if copy.folder else half
@@ -120,7 +120,7 @@ class Fetching:
         await asyncio.to_thread(target.parent.mkdir, parents=True, exist_ok=True)
         block = copy.manifest.block_bytes
         try:
-            with target.open("wb") as out:
+            with await asyncio.to_thread(target.open, "wb") as out:
                 for number, wanted in enumerate(file.sha256):
                     begin, end = number * block, min((number + 1) * block, file.size)
                     found = hashlib.sha256()
@@ -135,7 +135,7 @@ class Fetching:
                             f"{end:,} of {file.path} are damaged in the copy. Choose another copy; "
                             "nothing was changed here."
                         )
-                out.flush()
+                await asyncio.to_thread(out.flush)
                 await asyncio.to_thread(os.fsync, out.fileno())
         except OSError as error:
             raise ActionFailed(
