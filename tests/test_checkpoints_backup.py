@@ -1,6 +1,7 @@
 """Copies at a second place: whole or not at all, at a pace, kept as told, good to go back to."""
 
 import asyncio
+import gc
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import fsspec
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.spec import AbstractBufferedFile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -185,6 +187,42 @@ async def test_a_copy_that_was_cut_short_is_none_and_is_gone_on_with(tmp_path: P
     assert [each.name for each in done.sent] == ["checkpoint-2"]
     assert place.copies()[0].whole
     assert place.partial() == {}
+
+
+class Away(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """A store that cannot be reached, or takes what is written, as s3 does, in large parts."""
+
+    protocol = "away"
+    away = True
+
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        return Part(self, path, mode=mode, block_size=1000)
+
+
+class Part(AbstractBufferedFile):  # type: ignore[misc]
+    taken = 0
+
+    def _upload_chunk(self, final: bool = False) -> bool:
+        if Away.away:
+            raise OSError(111, "Connection refused")
+        Part.taken += 1
+        return True
+
+
+def test_a_write_that_failed_is_not_tried_again_when_its_file_is_forgotten() -> None:
+    """Fsspec's files do that by themselves: with s3, at the end of the process and for ever."""
+    fsspec.register_implementation("away", Away, clobber=True)
+    place = Place("away://copies")
+    file = place.open("a")
+
+    with pytest.raises(ActionFailed, match=r"Writing at away://copies: .*refused"):
+        place.write(file, b"x" * 2000)
+    Away.away = False
+    place.close(file)
+    del file
+    gc.collect()
+
+    assert Part.taken == 0
 
 
 async def test_what_an_earlier_try_left_counts_only_where_it_is_the_same(
@@ -385,7 +423,7 @@ async def test_a_damaged_copy_is_not_brought_back(tmp_path: Path, memory: Place)
     with pytest.raises(ActionFailed, match=r"damaged in the copy\. Choose another copy"):
         await brought_back(tmp_path, memory)
 
-    assert not path.exists()
+    assert contents(tmp_path) == {}
 
 
 async def test_a_disk_without_room_is_told_before_anything_is_copied(tmp_path: Path) -> None:
@@ -409,6 +447,26 @@ def test_an_address_that_cannot_be_used_says_what_can(url: str, said: str) -> No
         Place(url)
 
     assert "secret" not in str(found.value)
+
+
+async def test_a_place_to_read_from_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    for name, found in (("nowhere", "there is no such folder"), ("file", "it is a file")):
+        with pytest.raises(InputError, match=found):
+            await brought_back(tmp_path / "new", Place(str(tmp_path / name)))
+
+    assert not (tmp_path / "new").exists()
+
+
+async def test_a_copy_is_not_brought_back_to_where_no_folder_can_be(
+    tmp_path: Path, memory: Place
+) -> None:
+    save(tmp_path / "step_1.pt", 1)
+    await copied(tmp_path, memory)
+    (tmp_path / "file").write_text("no folder")
+
+    with pytest.raises(InputError, match=r"Not a directory.*Name a folder"):
+        await brought_back(tmp_path / "file", memory)
 
 
 async def test_a_sealed_checkpoint_keeps_its_word_in_the_copy(

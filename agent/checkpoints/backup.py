@@ -119,8 +119,9 @@ class Sending:
         return True
 
     def _fits(self, manifest: Manifest) -> None:
-        """Refuse to begin what a folder's disk has no room for."""
+        """Refuse to begin what a folder's disk has no room for, or a store no bucket."""
         if self.place.local is None:
+            self.place.see_bucket()
             return
         try:
             self.place.local.mkdir(parents=True, exist_ok=True)

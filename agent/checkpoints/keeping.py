@@ -1,6 +1,7 @@
 """Back up what is whole and new, drop what is not to be kept, and bring back what was lost."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -173,7 +174,7 @@ async def bring_back(
 
 async def _listing_of(looker: Looker, root: Path, *, clock: Clock) -> Listing:
     """Return what is in a folder, read in full as far as it matters; nothing where it is not."""
-    if not await asyncio.to_thread(root.exists):
+    if not await asyncio.to_thread(os.path.exists, root):  # no where this user may not look
         return Listing(str(root), clock.now_s(), ())
     newest = await newest_whole(looker, root, clock=clock)
     headers = await looker.look(root, Look(read_bytes=0), now_s=clock.now_s())

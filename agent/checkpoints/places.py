@@ -6,7 +6,9 @@ the file system, as in a folder, the copy appears whole; in an object store it i
 """
 
 import os
+import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +19,8 @@ from agent.launch.jobside.gpumedic_job.manifest import OF_FOLDER, SUFFIX, Manife
 from core.errors import ActionFailed, InputError
 
 PARTIAL = ".gpumedic-partial"
+# Stores whose addresses begin with a bucket, and in which there are no folders to make.
+_WITH_BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +62,27 @@ class Place:
     @property
     def local(self) -> Path | None:
         """Return the folder, where it is one of this machine."""
-        protocols = self._files.protocol
-        names = (protocols,) if isinstance(protocols, str) else tuple(protocols)
-        return Path(self._root or "/") if "file" in names else None
+        return Path(self._root or "/") if "file" in self._protocols else None
+
+    def see_folder(self) -> None:
+        """Refuse a place without a folder, or bucket, that can be read; InputError says so."""
+        local = self.local
+        if local is None:
+            self.see_bucket()
+        elif not local.is_dir():
+            found = "it is a file" if local.exists() else "there is no such folder"
+            raise self._not_there(found, "Name the folder that the copies went to.")
+        elif not os.access(local, os.R_OK | os.X_OK):
+            raise self._not_there("this user may not read it", "Ask as one who may.")
+
+    def see_bucket(self) -> None:
+        """Refuse a store whose bucket is not there: a slip of the pen must not make one."""
+        bucket = self._root.partition("/")[0]
+        if self._has_bucket and not self._sizes("") and not self._files.exists(bucket):
+            raise self._not_there(
+                f"there is no bucket {bucket}, or the keys do not open it",
+                "Make it first, or name another.",
+            )
 
     def copies(self) -> tuple[Copy, ...]:
         """Return the copies that have a manifest, the newest first; damaged manifests are none."""
@@ -106,25 +128,29 @@ class Place:
         """Open a file for writing, at its end or from the beginning; folders are made."""
         full = self._at(path)
         try:
-            self._files.makedirs(full.rpartition("/")[0], exist_ok=True)
+            self._make_folder(full)
             return self._files.open(full, "ab" if append else "wb")  # type: ignore[no-any-return]
         except Exception as error:
             raise self._failed(f"Writing {path}", error) from error
 
     def write(self, file: IO[bytes], data: bytes) -> None:
-        """Write to an open file."""
+        """Write to an open file; where that fails it is closed."""
         try:
             file.write(data)
         except Exception as error:
+            _leave(file)
             raise self._failed("Writing", error) from error
 
     def close(self, file: IO[bytes]) -> None:
-        """Close a file that was written, with all of it on its disk."""
+        """Close a file that was written, with all of it on its disk, once."""
+        if file.closed:
+            return
         try:
             file.flush()
             self._sync(file)
             file.close()
         except Exception as error:
+            _leave(file)
             raise self._failed("Writing", error) from error
 
     def _sync(self, file: IO[bytes]) -> None:
@@ -139,7 +165,7 @@ class Place:
         and no renaming, each file is copied within the store, and then the old ones are removed.
         """
         try:
-            self._files.makedirs(self._at(to).rpartition("/")[0], exist_ok=True)
+            self._make_folder(self._at(to))
             if self.local is not None:
                 self._files.mv(self._at(path), self._at(to))
                 return
@@ -188,15 +214,47 @@ class Place:
         start = len(self._root) + 1
         return {str(path)[start:]: int(info["size"]) for path, info in found.items()}
 
+    @property
+    def _protocols(self) -> tuple[str, ...]:
+        protocols = self._files.protocol
+        return (protocols,) if isinstance(protocols, str) else tuple(protocols)
+
+    @property
+    def _has_bucket(self) -> bool:
+        return not _WITH_BUCKETS.isdisjoint(self._protocols)
+
+    def _make_folder(self, full: str) -> None:
+        if not self._has_bucket:
+            self._files.makedirs(full.rpartition("/")[0], exist_ok=True)
+
     def _at(self, path: str) -> str:
         return f"{self._root}/{path}" if path else self._root or "/"
 
     def _failed(self, what: str, error: Exception) -> ActionFailed:
         found = f"{type(error).__name__}: {error}".replace("\n", " ")
         return ActionFailed(
-            f"{what} at {self.url}: {found}. See that the place is there, has room and lets this "
-            "user write; what was copied so far is kept and gone on with."
+            f"{what} at {self.url}: {found.rstrip('.')}. See that the place is there, has room and "
+            "lets this user in (a store takes its keys from its own environment or files); what "
+            "was copied so far is kept and gone on with."
         )
+
+    def _not_there(self, found: str, remedy: str) -> InputError:
+        return InputError(f"Looking for the place {self.url}: {found}. {remedy}")
+
+
+def _leave(file: IO[bytes]) -> None:
+    """Give up a file that could not be written.
+
+    A file of fsspec that sends parts writes what it still holds when it is closed or forgotten: at
+    the end of the process, where that never returns, or much later, over what was sent since.
+    """
+    from fsspec.spec import AbstractBufferedFile  # noqa: PLC0415 - not in the base install
+
+    if isinstance(file, AbstractBufferedFile):
+        file.closed = True
+    else:
+        with suppress(OSError):
+            file.close()
 
 
 def _manifest_path(copy: Copy) -> str:
@@ -230,14 +288,18 @@ def _opened(url: str) -> tuple[Any, str]:
     try:
         files, root = fsspec.core.url_to_fs(url)
     except ImportError as error:
-        package = str(error).removeprefix("Install ").partition(" ")[0]
         raise InputError(
-            f"Opening the place {url}: it needs a Python package that is not installed here "
-            f"({error}). pip install {package}, or name a folder."
+            f"Opening the place {url}: it needs a Python package that is not installed here. Have "
+            f"`{sys.executable} -m pip` install what fsspec names ({error}), or name a folder."
         ) from None
     except (ValueError, OSError) as error:
         raise InputError(
             f"Opening the place {url}: {error}. Name a folder, or an address that fsspec knows, "
             "such as s3://bucket/folder."
         ) from None
+    if not root:
+        raise InputError(
+            f"Opening the place {url}: it names no bucket. Write one behind it, and a folder, "
+            "such as s3://bucket/folder."
+        )
     return files, root

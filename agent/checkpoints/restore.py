@@ -39,6 +39,7 @@ class Restored:
 
 def chosen(place: Place, name: str | None) -> Copy:
     """Return the copy of that name, or the newest whole one; InputError says what there is."""
+    place.see_folder()
     copies = place.copies()
     if name is not None:
         found = next((each for each in copies if each.name == name), None)
@@ -106,14 +107,15 @@ class Fetching:
         path = root / copy.name
         half = root / _HALF / copy.name
         await asyncio.to_thread(shutil.rmtree, root / _HALF, ignore_errors=True)
-        await asyncio.to_thread(half.parent.mkdir, parents=True, exist_ok=True)
-        await asyncio.to_thread(room, half.parent, copy.manifest.size_bytes)
+        await asyncio.to_thread(_make_room, half.parent, copy.manifest.size_bytes)
         self._done = 0
-        for file in copy.manifest.files:
-            target = half / file.path if copy.folder else half
-            await self._fetch_file(copy, file, target)
-        aside = await asyncio.to_thread(_into_place, copy, half, path)
-        await asyncio.to_thread(shutil.rmtree, root / _HALF, ignore_errors=True)
+        try:
+            for file in copy.manifest.files:
+                target = half / file.path if copy.folder else half
+                await self._fetch_file(copy, file, target)
+            aside = await asyncio.to_thread(_into_place, copy, half, path)
+        finally:
+            await asyncio.to_thread(shutil.rmtree, root / _HALF, ignore_errors=True)
         return Restored(copy, path, done=True, aside=aside)
 
     async def _fetch_file(self, copy: Copy, file: FileSum, target: Path) -> None:
@@ -157,6 +159,18 @@ def is_it(path: Path, copy: Copy) -> bool:
     if manifests.misfits(copy.manifest, folder):
         return False
     return not manifests.flips(copy.manifest, folder)
+
+
+def _make_room(folder: Path, size_bytes: int) -> None:
+    """Make a folder for so many bytes; InputError says why there can be none."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"Bringing a copy back to {folder.parent}: it cannot be written to ({error.strerror}). "
+            "Name a folder that this user may write to, or one to be made."
+        ) from None
+    room(folder, size_bytes)
 
 
 def _into_place(copy: Copy, half: Path, path: Path) -> Path | None:

@@ -87,4 +87,10 @@ def seal_it(checkpoint: Checkpoint) -> None:
     """Write a manifest beside a checkpoint that was found whole."""
     saved = Saved(checkpoint.saved_s, checkpoint.step)
     path = Path(checkpoint.path)
-    seal(path, saved, form=checkpoint.format, threads=idle_threads())
+    try:
+        seal(path, saved, form=checkpoint.format, threads=idle_threads())
+    except OSError as error:
+        raise InputError(
+            f"Writing a manifest beside {path}: {error.strerror}. The checkpoint is whole; seal it "
+            "as a user who may write there, or leave --seal out."
+        ) from None

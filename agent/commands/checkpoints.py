@@ -265,6 +265,7 @@ def copies(
 
     there = Place(place)
     with err.status(f"Looking at {there.url} ..."):
+        there.see_folder()
         found, halves = there.copies(), there.partial()
     if as_json:
         rows = [
@@ -283,11 +284,11 @@ def copies(
     for each in found:
         step = "" if each.manifest.step is None else str(each.manifest.step)
         size = _short(each.manifest.size_bytes)
-        whole = "yes" if each.whole else f"NO: {len(each.missing)} files missing"
+        whole = "yes" if each.whole else f"NO: {_files(len(each.missing))} missing"
         grid.add_row(*map(Text, (each.name, step, at(each.manifest.saved_s), size, whole)))
     out.print(grid if found else f"No copy is at {there.url}.")
     if halves:
-        say(f"{len(halves)} files of a copy that was not finished: backup goes on with it.")
+        say(f"{_files(len(halves))} of a copy that was not finished: backup goes on with it.")
     return None
 
 
@@ -373,6 +374,10 @@ def _size(text: str, option: str) -> int:
         return parse_size(text)
     except ValueError as error:
         raise typer.BadParameter(f"{text!r} {error}", param_hint=option) from None
+
+
+def _files(number: int) -> str:
+    return f"{number} file{'' if number == 1 else 's'}"
 
 
 def _short(size: int) -> str:
