@@ -52,9 +52,9 @@ class Worker:
 
 
 @contextmanager
-def worker() -> Iterator[Worker]:
-    """Start a process of job 7 that does nothing, and end it."""
-    with subprocess.Popen(["sleep", "600"]) as process:
+def worker(program: str | bytes = "sleep") -> Iterator[Worker]:
+    """Start a process of job 7 that does nothing, and end it; program: sleep, by any name."""
+    with subprocess.Popen([program, "600"]) as process:
         try:
             since = started(process.pid)
             yield Worker(process, {"job": "7", "pid": process.pid, "started": since})

@@ -179,6 +179,21 @@ def test_each_file_system_with_data_is_watched_once(
     assert watched(snapshot) == {str(tmp_path), str(spaced)}
 
 
+def test_a_file_system_may_be_mounted_at_any_bytes(
+    machine: Path, tmp_path: Path, clock: ManualClock
+) -> None:
+    """Whoever may mount one names its folder: the others are watched all the same."""
+    strange = b"/dev/sdb1 /mnt/\xff ext4 rw 0 0\n"
+    (machine / "proc/self/mounts").write_bytes(
+        strange + f"/dev/sda1 {tmp_path} ext4 rw 0 0\n".encode()
+    )
+
+    snapshot = source_of(machine, clock).snapshot()
+
+    assert codes(snapshot) == ["volume_unreadable"]
+    assert watched(snapshot) == {str(tmp_path)}
+
+
 def test_a_tmpfs_is_watched_when_it_is_named(machine: Path, clock: ManualClock) -> None:
     used = os.statvfs("/dev/shm")
 

@@ -3,12 +3,15 @@
 import asyncio
 import os
 import shutil
+import subprocess
 import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 from agent.launch.node import Command, NodeAgent, _folder
 from agent.launch.plan import Message
+from agent.launch.processes import Worker
 from agent.launch.store import Stores
 
 
@@ -62,3 +65,14 @@ async def test_a_file_that_goes_while_it_is_counted_is_not_counted() -> None:
         assert agent.kept_bytes() >= 1 << 16
     finally:
         await agent.stop()
+
+
+def test_a_rank_may_have_any_name(tmp_path: Path) -> None:
+    """Trainers name their processes, and the kernel cuts a name in the middle of a letter."""
+    named = os.fsencode(tmp_path) + b"/train\xc3"
+    Path(os.fsdecode(named)).symlink_to(shutil.which("sleep") or "")
+    rank = Worker(lambda code: None)
+    with subprocess.Popen([named, "600"], start_new_session=True) as process:
+        rank.pid = process.pid
+        assert not rank.is_stopped()
+        rank.kill()

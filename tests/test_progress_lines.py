@@ -81,6 +81,11 @@ def test_every_form_has_a_step_and_comes_to_an_end_on_a_line_that_is_none() -> N
         assert form.said("iteration 1 | " * 140) is None
 
 
+def test_a_number_that_no_training_reaches_is_no_step() -> None:
+    """One job's log must not take the readings of all."""
+    assert newest("step 7 loss 2\nstep " + "9" * 400 + " loss 1\n") == Said(7, loss=2.0)
+
+
 async def test_a_jobs_log_is_found_by_its_process(tmp_path: Path, clock: ManualClock) -> None:
     """Steps, loss and the time of a step by what comes to it between two looks."""
     log, streams = tmp_path / "slurm-7.out", tmp_path / "proc/41/fd"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,17 @@ def test_a_job_may_read_how_many_loaders_would_do(tmp_path: Path) -> None:
     assert not hint.exists()
     assert ask(desk, "loader_hint", "c", job="7", loaders=1000)["code"] == "out_of_bounds"
     assert ask(desk, "loader_hint", "d", job="../etc", loaders=1)["code"] == "input"
+
+
+def test_a_process_may_have_any_name(tmp_path: Path) -> None:
+    """The kernel cuts a name after 15 bytes, be that in the middle of a letter."""
+    named = os.fsencode(tmp_path) + b"/\xff) S 1"
+    Path(os.fsdecode(named)).symlink_to(shutil.which("sleep") or "")
+    with worker(named) as mine:
+        done = ask(desk_at(tmp_path), "signal", "a", signal="TERM", **mine.named)
+
+        assert done["ok"], done
+        assert mine.process.wait(60) == -15
 
 
 def test_a_reboot_is_off_until_it_is_named(tmp_path: Path) -> None:

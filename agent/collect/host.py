@@ -52,7 +52,9 @@ class Volume:
 
 def mounts(proc: Path) -> tuple[Mount, ...]:
     """Return what this process sees mounted; OSError where that cannot be read."""
-    lines = (line.split() for line in (proc / "self/mounts").read_text().splitlines())
+    # Whoever mounts a file system names its folder, in any bytes.
+    text = (proc / "self/mounts").read_text(errors="replace")
+    lines = (line.split() for line in text.splitlines())
     return tuple(
         Mount(device, _unescaped(path), kind, frozenset(options.split(",")))
         for device, path, kind, options, *_ in lines

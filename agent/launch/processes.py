@@ -114,9 +114,9 @@ def _opened(log: Path | None, name: str, stack: ExitStack) -> BinaryIO | None:
 
 
 def _status(pid: int) -> dict[str, str]:
-    """Read what the kernel says of a process; empty where it is gone."""
+    """Read what the kernel says of a process, whose name may hold any bytes; empty: it is gone."""
     with contextlib.suppress(OSError):
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
     return {}
 

@@ -11,6 +11,8 @@ from pathlib import Path
 FORMS = Path(__file__).with_name("lines.toml")
 # A number as %f, %e and repr write it, and what a loss is when it is none.
 _NUMBER = r"[-+]?(?:\d[\d.]*(?:[eE][-+]?\d+)?|nan|NaN|inf|Infinity)"
+# A step is no longer than this; what is would be no number to anybody.
+MOST_DIGITS = 15
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 # A line of a log that is longer is not a step's; a pattern is not tried on it.
 MOST_CHARACTERS = 2000
@@ -39,6 +41,8 @@ class Form:
         if found is None:
             return None
         told = {name: text for name, text in found.groupdict().items() if text is not None}
+        if any(len(told.get(name, "")) > MOST_DIGITS for name in ("step", "epoch", "of")):
+            return None
         steps = (
             int(told["step"]) + 1 - self.first + int(told.get("epoch", 0)) * int(told.get("of", 0))
         )

@@ -50,14 +50,18 @@ def alive(pidfd: int) -> bool:
 
 def started(pid: int) -> int:
     """Return when a process started, in clock ticks since boot, as /proc/PID/stat has it."""
-    after_name = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2]
+    after_name = _said(pid, "stat").rpartition(")")[2]
     return int(after_name.split()[19])  # field 22 of proc(5); the third is the first after the name
+
+
+def _said(pid: int, what: str) -> str:
+    """Return what the kernel says of a process, whose name may hold any bytes."""
+    return (_PROC / str(pid) / what).read_text(errors="replace")
 
 
 def _check(order: Order, settings: HelperSettings, pid: int, job: str) -> None:
     try:
-        since, cgroups = started(pid), (_PROC / str(pid) / "cgroup").read_text()
-        status = (_PROC / str(pid) / "status").read_text()
+        since, cgroups, status = started(pid), _said(pid, "cgroup"), _said(pid, "status")
     except (OSError, ValueError, IndexError):
         raise _gone(order, "it has ended") from None
     if since != order.number("started"):
