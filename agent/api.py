@@ -21,6 +21,7 @@ from core.codec import to_json
 from core.errors import InputError
 from core.types import Incident, IncidentState, PlanRecord, PlanState
 from rca.explain import explain
+from remediation.deciding import decided
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -87,7 +88,10 @@ class Api:
                 "diagnosis": diagnosis and to_json(diagnosis),
                 "explanation": said and to_json(said),
                 "plans": [to_json(each) for each in plans_of(view, incident.id)],
-                "timeline": to_json(await self.controls.timeline(incident.id)),
+                "timeline": [
+                    {**to_json(line), "words": decided.in_words(line)}
+                    for line in await self.controls.timeline(incident.id)
+                ],
             }
         )
 

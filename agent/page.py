@@ -32,6 +32,7 @@ from rca.explain import explain, say_moved, say_plain
 from rca.hops import HopSeries
 from rca.verdict import blamed
 from rca.words import metric_words, say_clock, say_kind, say_short, say_target
+from remediation.deciding import decided
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -189,6 +190,7 @@ def _templates() -> "Environment":
         moved=say_moved,
         clock=say_clock,
         plain=say_plain,
+        entry=decided.in_words,
     )
     environment.globals.update(
         by_whom=by_whom, plot=_plot, demand_plot=_demand_plot, spark=_spark, isnan=math.isnan

@@ -11,7 +11,7 @@ from core.errors import InputError
 from core.situation import Fact
 from core.types import JournalEntry
 from remediation.deciding.choosing import ChoosingPolicy
-from remediation.deciding.decided import KIND, Decided, entry, read
+from remediation.deciding.decided import KIND, Decided, entry, in_words, read
 from remediation.deciding.policy import Decision
 from remediation.policies.thumb import THUMBS
 from tests.fakes import FakeCluster
@@ -44,6 +44,20 @@ def test_a_decision_is_read_back_as_it_was_written() -> None:
 def test_a_line_that_is_torn_is_named() -> None:
     with pytest.raises(InputError, match="Decided lacks the field"):
         read([JournalEntry(1.0, "i1", "", KIND, '{"time_s": 1.0}')])
+
+
+def test_people_read_a_decision_as_a_sentence_and_other_lines_as_they_are() -> None:
+    alone = made(note="twin took longer than 5 s (policy.time_limit)")
+    beside = made(choice=5, shadow_choice=0, shadow="learned")
+    other = JournalEntry(2.0, "i1", "p1", "plan.done", "verified")
+    torn = JournalEntry(1.0, "i1", "", KIND, '{"time_s": 1.0}')
+
+    assert [in_words(line) for line in (entry(alone), entry(beside), other, torn)] == [
+        "runbook chose to swap, because twin took longer than 5 s (policy.time_limit)",
+        "runbook chose to swap and repair; learned would wait",
+        "verified",
+        "a policy decided (written by another version of gpumedic)",
+    ]
 
 
 def test_the_chance_of_a_choice_is_the_policys_own() -> None:

@@ -28,7 +28,14 @@ from core.codec import from_json
 from core.errors import ConfigError, StoreError
 from core.types import Diagnosis, Incident, PlanRecord, PlanState
 from tests.page_controls import FakeControls
-from tests.page_views import NOW_S, busy_view, empty_view, gpu_diagnosis, gpu_incident
+from tests.page_views import (
+    NOW_S,
+    busy_view,
+    empty_view,
+    gpu_diagnosis,
+    gpu_incident,
+    gpu_timeline,
+)
 from tests.real import free_port
 from tests.test_outbox import GIVE_UP, Scripted, news
 
@@ -150,7 +157,7 @@ async def test_incidents_read_back_as_what_they_are() -> None:
     assert from_json(Incident, shown["incident"]) == gpu_incident()
     assert from_json(Diagnosis, shown["diagnosis"]) == gpu_diagnosis()
     assert [from_json(PlanRecord, each).plan.id for each in shown["plans"]] == ["plan-17"]
-    assert len(shown["timeline"]) == 5
+    assert [each["words"] for each in shown["timeline"]] == [each.text for each in gpu_timeline()]
 
 
 async def test_a_plan_is_approved_with_the_token() -> None:

@@ -74,7 +74,7 @@ def show(
     for record in found["plans"]:
         _print_plan(record)
     for entry in found["timeline"]:
-        say(f"{at(entry['time_s'])}  {entry['text']}")
+        say(f"{at(entry['time_s'])}  {entry['words']}")
     return None
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from core.choice import Choice
 from core.codec import from_json, to_json
+from core.errors import InputError
 from core.types import Diagnosis, Incident, JournalEntry
 from remediation.deciding.chooser import Thought
 from remediation.deciding.policy import Decision
@@ -86,3 +87,20 @@ def entry(made: Decided) -> JournalEntry:
 def read(entries: Iterable[JournalEntry]) -> tuple[Decided, ...]:
     """Return the decisions among the lines, in their order; InputError for one that is torn."""
     return tuple(from_json(Decided, json.loads(line.text)) for line in entries if line.kind == KIND)
+
+
+def in_words(line: JournalEntry) -> str:
+    """Return a line of the journal for people: a decision in a sentence, any other as it is."""
+    if line.kind != KIND:
+        return line.text
+    try:
+        (made,) = read([line])
+    except (InputError, ValueError):
+        return "a policy decided (written by another version of gpumedic)"
+    beside = f"; {made.shadow} would {_chosen(made.shadow_choice)}" if made.shadow else ""
+    why = f", because {made.note}" if made.note else ""
+    return f"{made.policy} chose to {_chosen(made.choice)}{why}{beside}"
+
+
+def _chosen(choice: int | None) -> str:
+    return "" if choice is None else Choice(choice).name.lower().replace("_", " ")
