@@ -11,6 +11,7 @@ import pytest
 from agent.act.programs import Programs
 from agent.act.slurm.calls import SlurmAccess
 from agent.act.slurm.cluster import SlurmCluster, SlurmSettings
+from agent.act.slurm.kept import Return
 from agent.lab.slurm import SlurmLab, SlurmLabSettings
 from agent.launch.node import JOBSIDE
 from core.clock import RealClock
@@ -117,6 +118,38 @@ async def test_a_job_that_fails_as_it_begins_again_is_begun_once_more() -> None:
         assert started.job(job)[0] == "RUNNING"
         begun = started.folder / "starts"
         started.wait_for(lambda: begun.read_text().split() == ["0", "1", "2"], within_s=60)
+
+
+async def test_a_returning_job_that_lost_its_size_is_told_again_and_a_held_one_is_not() -> None:
+    with lab() as started:
+        started.run("scontrol", "update", "NodeName=n4", "State=DRAIN", "Reason=ada: fan")
+        held, lost = (
+            started.submit("#!/bin/bash\nsleep 600\n", "-N2", "--begin=now+1hour") for _ in range(2)
+        )
+        cluster = cluster_of(started)
+        await cluster.state()
+
+        def returns(job: str, node: str) -> None:
+            back = Return(int(job), job, RealClock().now_s(), nodes=(node,), size=(1, 1, 1))
+            cluster._returning.begin(back)
+
+        def asks(job: str) -> str:
+            return started.run("squeue", "-h", f"--jobs={job}", "-o", "%D %r").strip()
+
+        returns(held, "n4")
+        while not asks(held).startswith("1 ReqNodeNotAvail"):
+            await cluster.state()
+        started.run("scontrol", "hold", held)
+
+        returns(lost, "n1")
+        while not asks(lost).startswith("1 "):
+            await cluster.state()
+        started.run("scontrol", "update", f"JobId={lost}", "NumNodes=4-4")
+        while started.job(lost)[0] != "RUNNING":
+            await cluster.state()
+        assert started.job(lost)[1] == ("n1",)
+        assert asks(held) == "1 JobHeldAdmin"
+        await cluster.close()
 
 
 async def test_restarts_one_after_another_never_lose_the_job() -> None:

@@ -27,12 +27,14 @@ log = structlog.get_logger()
 SETTLED_S = 2.0  # two of four restarts within the same second failed on 22.05.8; none after 0.5 s
 LOOK_S = 0.5
 SLOW_LOOK_S = 3.0  # once a job has kept us waiting for a while
+TELL_AGAIN_S = 4.0  # longer than the second or two that Slurm needs to start what it can
 PATIENCE_S = 60.0  # so long a job may wait for the nodes named; then any will do
 AT_ONCE_S = 3.0
 GIVE_UP_S = 3600.0
 _BEGUN = {"RUNNING", "CONFIGURING"}
 _OVER = {"FAILED", "COMPLETED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY"}
 _HELD = {"BeginTime"}
+_BY_PEOPLE = {"JobHeldUser", "JobHeldAdmin"}
 _HELD_BY_SLURM = {"JobHeldAdmin", "launch failed requeued held", "JobLaunchFailure"}
 
 
@@ -160,9 +162,10 @@ class Returning:
         await self._update(back, "StartTime=now")  # the queue is gone through once more
         if await self._begun(back, within_s=PATIENCE_S):
             return
-        log.warning("a job does not get its nodes", job=back.job, nodes=",".join(back.nodes))
+        waits = {"job": back.job, "nodes": ",".join(back.nodes), "why": (await self._look(back))[1]}
+        log.warning("a job does not get its nodes", **waits)
         await self._update(back, "ReqNodeList=")
-        await self._begun(back, within_s=GIVE_UP_S)
+        await self._begun(replace(back, nodes=()), within_s=GIVE_UP_S)
 
     async def _failed_at_once(self, back: Return) -> bool:
         """Say whether a job has failed before its script can have done anything.
@@ -254,14 +257,23 @@ class Returning:
             await self._update(back, "StartTime=now")
 
     async def _begun(self, back: Return, *, within_s: float) -> bool:
-        began_s = self.clock.monotonic_s()
-        while (waited_s := self.clock.monotonic_s() - began_s) < within_s:
+        """Wait until a job has begun.
+
+        One that still waits is told all again: it may be held anew, as it could not be launched,
+        or have lost what it was told when Slurm itself put it back into the queue. One that
+        somebody holds is left to them: a priority would release it.
+        """
+        began_s = told_s = self.clock.monotonic_s()
+        while (now_s := self.clock.monotonic_s()) - began_s < within_s:
             state, why = await self._look(back)
             if state != "PENDING":
                 return True
-            if why in _HELD and waited_s > SETTLED_S:  # held anew: it could not be launched
-                await self._update(back, "StartTime=now")
-            await self.clock.sleep(LOOK_S if waited_s < PATIENCE_S else SLOW_LOOK_S)
+            lately = now_s - began_s < PATIENCE_S
+            if now_s - told_s >= (TELL_AGAIN_S if lately else PATIENCE_S) and why not in _BY_PEOPLE:
+                told_s = now_s
+                await self._prepare(back)
+                await self._let_start(back)
+            await self.clock.sleep(LOOK_S if lately else SLOW_LOOK_S)
         return False
 
     async def _look(self, back: Return) -> tuple[str, str]:
