@@ -8,6 +8,7 @@ from pathlib import Path
 from agent.access import TOKEN_FILE, ensure_token
 from agent.config import Settings
 from agent.staging import Stage, StageSettings, compile_all, drive, stage
+from agent.words import duration
 from core.clock import ManualClock, RealClock, ScaledClock
 from core.types import OutcomeStatus, PlanState
 from sim.baseline import run_unhealed
@@ -62,10 +63,11 @@ class DemoResult:
 
 async def demo(wanted: DemoSettings, *, tell: Tell = lambda line: None) -> DemoResult:
     """Run a scenario in scaled time behind the page; return what came of it."""
+    script = scenario(wanted.scenario)
     compile_all()
     start_s = RealClock().now_s()
     clock = ScaledClock(start_s=start_s, speed=wanted.speed)
-    script = scenario(wanted.scenario).starting_at(start_s)
+    script = script.starting_at(start_s)
     with tempfile.TemporaryDirectory(prefix="gpumedic-demo-") as folder:
         _let_user_command(Path(folder))
         settings = StageSettings(
@@ -77,6 +79,10 @@ async def demo(wanted: DemoSettings, *, tell: Tell = lambda line: None) -> DemoR
         )
         staged = await stage(script, settings, clock=clock)
         staged.app.controller.tell_person = tell
+        ending = (
+            f"ends after {duration(wanted.duration_s)}" if wanted.duration_s else "Ctrl-C ends it"
+        )
+        tell(f"Simulated cluster at http://{wanted.listen} ({ending}) ...")
         await staged.app.service(duration_s=wanted.duration_s).run()
         return _result(staged, wanted.seed)
 

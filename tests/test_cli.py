@@ -68,6 +68,7 @@ def test_every_verb_has_json(verb: str) -> None:
         "demo --duration 5m5",
         "demo --duration=-5",
         "demo --speed 0",
+        "demo --fault kill-node",
         "simulate --duration soon",
         "status --url nonsense",
         "status --url http://[::1",

@@ -15,6 +15,7 @@ from agent.commands.options import ConfigFiles, Duration, listen_address, load_s
 
 if TYPE_CHECKING:
     from agent.config import Loaded
+    from agent.demo import DemoResult
 
 PANEL = "Start here"
 Prometheus = Annotated[
@@ -49,6 +50,7 @@ class RealKind(StrEnum):
 NODE_LISTEN = "127.0.0.1:9642"
 # A verified healing takes seconds under the launcher and minutes under Slurm; machines are slow.
 REAL_LIMIT_S = 300.0
+HOUR_S = 3600.0
 
 
 def run(
@@ -137,8 +139,9 @@ def demo(
         RealKind | None, typer.Option(help="Break and heal a real one on this machine instead.")
     ] = None,
     fault: Annotated[
-        str, typer.Option(help="What is broken of the real one; `?` lists what can be.")
-    ] = "kill-node",
+        str | None,
+        typer.Option(help="What is broken of the real one (kill-node); `?` lists what can be."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Break and heal a cluster: a simulated one with its page, or a real one with a training.
@@ -146,8 +149,14 @@ def demo(
     Exit code 1 where the real one was not healed, or its training's losses are not what they would
     have been (docs/real-jobs.md); 130 where it was ended before that.
     """
+    if cluster is not None and fault == "?":
+        return _list_faults(cluster, as_json=as_json)
     if cluster is not None:
-        raise typer.Exit(_real(cluster, fault, limit_s=duration or REAL_LIMIT_S, as_json=as_json))
+        limit_s = duration or REAL_LIMIT_S
+        raise typer.Exit(_real(cluster, fault or "kill-node", limit_s=limit_s, as_json=as_json))
+    if fault is not None:
+        text = "is of a real cluster: give --cluster torchrun or --cluster slurm too"
+        raise typer.BadParameter(text, param_hint="--fault")
     from agent.demo import DemoSettings
     from agent.demo import demo as run_demo
     from core.codec import to_json
@@ -161,10 +170,38 @@ def demo(
         log_level="info" if verbose else "warning",
         mode=mode,
     )
-    ending = f"ends after {lasting(duration)}" if duration else "Ctrl-C ends it"
-    tell(f"Simulated cluster at http://{listen} ({ending}) ...")
     result = asyncio.run(run_demo(wanted, tell=tell))
-    print_json(to_json(result)) if as_json else print_result(to_json(result))
+    if as_json:
+        return print_json(to_json(result))
+    print_result(_in_short(result))
+    return say(
+        f"Healed, the GPUs gave {result.goodput_ratio:.0%} of their best, left alone "
+        f"{result.baseline_goodput_ratio:.0%}: {result.lost_gpu_s / HOUR_S:.1f} GPU-hours were "
+        f"lost instead of {result.baseline_lost_gpu_s / HOUR_S:.1f}."
+    )
+
+
+def _in_short(result: "DemoResult") -> dict[str, Any]:
+    """Return what came of a simulated cluster for people; its worth is said in a sentence."""
+    first_s = result.first_verified_s
+    return {
+        "scenario": f"{result.scenario}, seed {result.seed}",
+        "simulated": lasting(result.simulated_s),
+        "faults": list(result.faults),
+        "incidents": f"{result.incidents}, {result.diagnosed} of them with a cause",
+        "actions": result.actions,
+        "plans that helped": result.verified,
+        "first helped after": "none has yet" if first_s is None else lasting(first_s),
+        "plans": list(result.plans),
+    }
+
+
+def _list_faults(kind: RealKind, *, as_json: bool) -> None:
+    from agent.lab.slurm_training import SlurmTraining
+    from agent.lab.torchrun import TorchrunTraining
+
+    faults = (SlurmTraining if kind is RealKind.SLURM else TorchrunTraining).faults
+    print_json(dict(faults)) if as_json else print_result(dict(faults), title="What can be broken")
 
 
 def _real(kind: RealKind, fault: str, *, limit_s: float, as_json: bool) -> int:
@@ -186,9 +223,9 @@ def _real(kind: RealKind, fault: str, *, limit_s: float, as_json: bool) -> int:
     return 0 if result.healed else 1
 
 
-def print_result(result: dict[str, Any]) -> None:
-    """Lay what came of a simulated cluster out as a table."""
-    grid = Table(title="What came of it", title_justify="left", show_header=False)
+def print_result(result: dict[str, Any], *, title: str = "What came of it") -> None:
+    """Lay what came of a cluster out as a table."""
+    grid = Table(title=title, title_justify="left", show_header=False)
     for key, value in result.items():
         text = "\n".join(map(str, value)) if isinstance(value, list) else str(value)
         grid.add_row(
