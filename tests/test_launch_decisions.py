@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
@@ -301,3 +302,18 @@ def test_torchruns_arguments_are_read() -> None:
     assert (waits.join_timeout_s, waits.last_call_s) == (5.0, 1.0)
     with pytest.raises(InputError, match="etcd"):
         arguments.backend("etcd")
+
+
+def test_what_a_launch_cannot_use_is_refused_before_a_process_starts(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(
+        InputError, match=r"Starting nosuch\.py: there is no such file in .*-m starts"
+    ):
+        arguments.files(["nosuch.py", "--epochs"], None, None)
+    with pytest.raises(InputError, match="with a port up to 65535"):
+        arguments.endpoint("head:70000")
+    with pytest.raises(InputError, match=r"nowhere/journal: No such file.*--journal takes"):
+        arguments.files(None, tmp_path / "nowhere" / "journal", None)
+    with pytest.raises(InputError, match=r"file: File exists.*--log-dir a folder"):
+        arguments.files(None, None, tmp_path / "file")

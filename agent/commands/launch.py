@@ -15,12 +15,12 @@ PANEL = "Start here"
 _MIB = 1 << 20
 
 
-def _named(name: str, text: str, *more: str) -> typer.models.OptionInfo:
+def _named(name: str, text: str, *more: str, least: float | None = None) -> typer.models.OptionInfo:
     """Declare an option as torchrun has it: with dashes or underscores, or as PET_NAME."""
     underscored = name.replace("-", "_")
     names = [f"--{name}", *([f"--{underscored}"] if "-" in name else []), *more]
     option: typer.models.OptionInfo = typer.Option(
-        *names, envvar=f"PET_{underscored.upper()}", help=text, show_envvar=False
+        *names, envvar=f"PET_{underscored.upper()}", help=text, show_envvar=False, min=least
     )
     return option
 
@@ -31,14 +31,16 @@ Script = Annotated[
 Nnodes = Annotated[str, _named("nnodes", "How many nodes: N or MIN:MAX.")]
 PerNode = Annotated[str, _named("nproc-per-node", "Ranks on each node, or auto, cpu or gpu.")]
 MaxRestarts = Annotated[
-    int, _named("max-restarts", "Restarts of the whole group; a hand-over is none.")
+    int, _named("max-restarts", "Restarts of the whole group; a hand-over is none.", least=0)
 ]
 Standbys = Annotated[int, typer.Option(min=0, help="Warm processes kept on each node.")]
 Endpoint = Annotated[str, _named("rdzv-endpoint", "HOST[:PORT] where several nodes meet.")]
 RunId = Annotated[str, _named("rdzv-id", "The job's name.")]
 Backend = Annotated[str, _named("rdzv-backend", "static or c10d; ours stands in for both.")]
 Conf = Annotated[str, _named("rdzv-conf", "join_timeout=S, last_call_timeout=S.")]
-NodeRank = Annotated[int, _named("node-rank", "With --master-addr: node 0 is where all meet.")]
+NodeRank = Annotated[
+    int, _named("node-rank", "With --master-addr: node 0 is where all meet.", least=0)
+]
 MasterAddr = Annotated[str, _named("master-addr", "As --rdzv-endpoint, without its port.")]
 MasterPort = Annotated[int, _named("master-port", "Its port.")]
 LocalAddr = Annotated[str, _named("local-addr", "Address by which others reach this node.")]
@@ -48,7 +50,9 @@ NoPython = Annotated[bool, _named("no-python", "SCRIPT is a program of its own."
 LogDir = Annotated[Path | None, _named("log-dir", "A folder for the workers' output.")]
 Standalone = Annotated[bool, _named("standalone", "This node alone.")]
 Monitor = Annotated[float, _named("monitor-interval", "Does not apply: the kernel tells at once.")]
-Hang = Annotated[float, typer.Option(help="Least seconds without a step that are looked into.")]
+Hang = Annotated[
+    float, typer.Option(min=0, help="Least seconds without a step that are looked into.")
+]
 Coordinate = Annotated[
     bool, typer.Option("--coordinate", help="Only coordinate: this machine gets no ranks.")
 ]
@@ -100,6 +104,7 @@ def launch(
     from agent.launch.node import Command
     from agent.launch.plan import Plan
 
+    arguments.files(None if module or no_python else script, journal, log_dir)
     arguments.backend(rdzv_backend)
     least, most = arguments.node_counts(nnodes)
     plan = Plan(

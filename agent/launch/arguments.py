@@ -2,13 +2,16 @@
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from agent.launch.plan import Plan
 from core.errors import InputError
 
 _BACKENDS = ("static", "c10d")
 DEFAULT_PORT = 29400
+_LAST_PORT = 65535
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +46,41 @@ def ranks_per_node(text: str) -> int:
             return gpus
         case "auto":
             return gpus or os.cpu_count() or 1
-    found = f"found {gpus} GPUs" if text == "gpu" else "that is no number"
-    raise InputError(f"--nproc-per-node {text}: {found}. Write a number, auto, cpu or gpu.")
+    found = f"found {gpus} GPUs" if text == "gpu" else "that is no number of ranks"
+    raise InputError(f"--nproc-per-node {text}: {found}. Write 1 or more, auto, cpu or gpu.")
 
 
 def endpoint(text: str) -> Endpoint:
     """Read ``HOST`` or ``HOST:PORT``."""
     host, _, port = text.partition(":")
-    if not host or (port and not port.isdigit()):
-        raise InputError(f"--rdzv-endpoint {text}: write HOST or HOST:PORT.")
+    if not host or (port and not port.isdigit()) or int(port or DEFAULT_PORT) > _LAST_PORT:
+        raise InputError(
+            f"Meeting at {text}: write HOST or HOST:PORT, with a port up to {_LAST_PORT}, for "
+            "--rdzv-endpoint or for --master-addr and --master-port."
+        )
     return Endpoint(host, int(port or DEFAULT_PORT))
+
+
+def files(script: Sequence[str] | None, journal: Path | None, log_dir: Path | None) -> None:
+    """Refuse files that are not there or cannot be written, before any process is started.
+
+    script: Python's own and its arguments; None for a module or another program
+    """
+    if script and not script[0].startswith("-") and not Path(script[0]).exists():
+        raise InputError(
+            f"Starting {script[0]}: there is no such file in {Path.cwd()}. Name the script by a "
+            "path from here; -m starts a module, and --no-python a program."
+        )
+    try:
+        if journal is not None:
+            journal.open("a").close()
+        if log_dir is not None:
+            log_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(
+            f"Writing to {error.filename}: {error.strerror}. --journal takes a file in a folder "
+            "that is there, --log-dir a folder; both where this user may write."
+        ) from None
 
 
 def backend(text: str) -> None:
