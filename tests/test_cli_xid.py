@@ -70,6 +70,7 @@ def test_a_code_that_is_in_no_catalogue_is_said_to_be() -> None:
     found = plain("999")
 
     assert (found["known"], found["source"]) == (False, "")
+    assert "not known here" in found["meaning"]
     assert "lacks this code" in found["why"]
 
 

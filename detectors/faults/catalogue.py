@@ -105,7 +105,7 @@ def xid(code: int) -> Xid:
     """Return what is known of an Xid; of one that the catalogue lacks, that it is not known."""
     return xids().get(code) or Xid(
         code=code,
-        meaning="see NVIDIA's Xid catalogue",
+        meaning="a code that is not known here; see NVIDIA's Xid catalogue",
         immediate="",
         investigate="",
         severity=Severity.WARNING,

@@ -176,7 +176,8 @@ def load(path: Path) -> Trained:
             )
         trained = _trained(arrays, training)
     except _UNREADABLE as error:
-        why = getattr(error, "strerror", None) or error
+        lacks = isinstance(error, KeyError)
+        why = f"no {error} is in it" if lacks else getattr(error, "strerror", None) or error
         raise InputError(
             f"reading policy {path}: {why}. It must be a file that `gpumedic train` wrote, whole."
         ) from error
