@@ -116,6 +116,8 @@ class Thinker:
         log.info("a process thinks", policies=self.policies)
 
     def _given_up(self, policy: str, error: WorkerFailed) -> str:
+        if self._closed:
+            return f"{policy} could not be asked: the controller is ending"
         self._failed(error.reason)
         log.warning("a decision was not thought through", policy=policy, problem=str(error))
         if error.reason == "raised":  # that process is as sound as it was

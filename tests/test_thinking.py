@@ -90,6 +90,18 @@ async def test_a_process_that_is_killed_half_way_is_replaced(
     assert isinstance(await thinker.ask(str(note), await moment()), Thought)
 
 
+async def test_an_end_in_the_middle_of_a_thought_is_no_failure(
+    thinkers: list[Thinker], tmp_path: Path
+) -> None:
+    thinker, note = await ready(thinkers, LONG_S, HANGS), tmp_path / "pid"
+    asking = asyncio.create_task(thinker.ask(str(note), await moment()))
+    await pid_in(note)
+
+    await thinker.close()
+
+    assert await asking == f"{note} could not be asked: the controller is ending"
+
+
 async def test_a_thought_that_takes_too_long_is_ended_and_its_process_replaced(
     thinkers: list[Thinker], tmp_path: Path
 ) -> None:
