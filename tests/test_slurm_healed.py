@@ -26,7 +26,8 @@ async def test_a_real_trainings_losses_go_on_as_undisturbed_after_its_node_died(
             cluster, "kill-node", at=Path(folder), limit_s=300.0, tell=lambda line: None
         )
         if not found.healed:
-            pytest.fail("\n".join(f"{at.after_s:.1f} {at.kind} {at.text}" for at in found.journal))
+            told = (f"{at.after_s:.1f} {at.kind} {at.text}" for at in found.journal)
+            pytest.fail("\n".join((*told, cluster.lab.last_words())))
         assert found.hit == "n2"
         assert found.cause == "node_silent on n2"
         kinds = [did.partition(" ")[0] for did in found.done]

@@ -29,6 +29,7 @@ INSTALL = (
 LAB_NODE = "GPUMEDIC_LAB_NODE"
 START_S = 60.0
 END_S = 15.0
+LAST_LINES = 20
 # Character devices that every user may name and nobody opens: Slurm counts no other files.
 DEVICES = "/dev/tty[0-7]"
 _CONF = """ClusterName=lab
@@ -247,14 +248,22 @@ class SlurmLab:
         except OSError:  # it has ended, or is somebody else's
             return False
 
-    @staticmethod
-    def wait_for(true: Callable[[], bool], *, within_s: float) -> None:
-        """Wait until something is so; InputError where it does not come."""
+    def wait_for(self, true: Callable[[], bool], *, within_s: float) -> None:
+        """Wait until something is so; InputError, with the logs' ends, where it does not come."""
         until_s = time.monotonic() + within_s
         while not true():
             if time.monotonic() > until_s:
-                raise InputError(f"Waiting on the lab's Slurm: nothing came in {within_s:g} s.")
+                waited = f"Waiting on the lab's Slurm: nothing came in {within_s:g} s."
+                raise InputError(f"{waited}\n{self.last_words()}")
             time.sleep(0.05)
+
+    def last_words(self) -> str:
+        """Return the end of each daemon's log."""
+        logs = sorted((self.folder / "log").glob("*.log"))
+        return "\n".join(
+            "\n".join((f"{log.name}:", *log.read_text(errors="replace").splitlines()[-LAST_LINES:]))
+            for log in logs
+        )
 
     def _asked(self, *argv: str) -> str:
         """Return what a program says; nothing while slurmctld does not answer."""
