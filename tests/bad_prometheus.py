@@ -12,6 +12,8 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 Handler = BaseHTTPRequestHandler
+# Half a minute of them: who listens that long has no deadline for the whole of an answer.
+MOST_DRIPS = 1500
 Behave = Callable[[Handler, dict[str, str]], None]
 
 
@@ -152,23 +154,24 @@ def dribble(handler: Handler, asked: dict[str, str]) -> None:
     handler.send_header("Content-Type", "application/json")
     handler.send_header("Content-Length", "1000000")
     handler.end_headers()
-    gone = threading.Event()
-    with contextlib.suppress(OSError):
-        while True:
-            handler.wfile.write(b"{")
-            handler.wfile.flush()
-            gone.wait(0.02)
+    _drip(handler, b"{")
 
 
 def dribble_header(handler: Handler, asked: dict[str, str]) -> None:
     """Never come to the end of the first header."""
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    _drip(handler, b"x")
+
+
+def _drip(handler: Handler, byte: bytes) -> None:
+    """Send a byte again and again; who still listens after so many is told that it is over."""
     gone = threading.Event()
     with contextlib.suppress(OSError):
-        while True:
-            handler.wfile.write(b"x")
+        for _ in range(MOST_DRIPS):
+            handler.wfile.write(byte)
             handler.wfile.flush()
             gone.wait(0.02)
+    handler.close_connection = True
 
 
 def cut_short(handler: Handler, _: dict[str, str]) -> None:

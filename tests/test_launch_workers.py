@@ -74,5 +74,7 @@ def test_a_rank_may_have_any_name(tmp_path: Path) -> None:
     rank = Worker(lambda code: None)
     with subprocess.Popen([named, "600"], start_new_session=True) as process:
         rank.pid = process.pid
-        assert not rank.is_stopped()
-        rank.kill()
+        try:
+            assert not rank.is_stopped()
+        finally:
+            rank.kill()

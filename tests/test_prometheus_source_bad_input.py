@@ -95,7 +95,8 @@ async def test_a_password_in_the_address_stays_out_of_messages(make: Make) -> No
 
 @pytest.mark.parametrize("behave", [hang, dribble, dribble_header])
 async def test_an_answer_that_never_ends_is_cut_off(make: Make, behave: Behave) -> None:
-    """The deadline is the whole answer's, and no thread is left waiting behind it."""
+    """The deadline is the whole answer's, long before all of it is there; it is asked once, and no
+    thread is left waiting behind it."""
     with bad_prometheus(NAME, behave=behave) as server:
         source = make(server.url, timeout_s=0.3)
 
@@ -107,6 +108,7 @@ async def test_an_answer_that_never_ends_is_cut_off(make: Make, behave: Behave) 
             thread.join(1)
 
     assert not any(thread.is_alive() for thread in threads)
+    assert len(server.asked) == 1
 
 
 async def test_one_slow_metric_does_not_hide_the_others(make: Make) -> None:
