@@ -10,10 +10,12 @@ from core.target import Target
 from core.topology import Topology
 from core.types import Anomaly, Breach, Event, Incident, IncidentState, Severity
 from detectors.detector import Symptoms
+from detectors.faults.memory import SAME_S
 from detectors.places import Places
 from detectors.placing import placed
 from detectors.related import Key, Symptom, key_of
 from detectors.title import title
+from detectors.words import hitting_as
 
 # A target's parts, in the order in which targets are compared.
 PARTS = attrgetter(*(part.name for part in fields(Target)))
@@ -239,11 +241,17 @@ def _jobs(incident: Incident, targets: Sequence[Target], places: Places) -> tupl
 
 
 def _merged(before: Symptom, now: Symptom) -> Symptom:
-    """Return the newer symptom, as bad as the worse; an anomaly keeps its first start."""
+    """Return the newer symptom, as bad as the worse; an anomaly keeps its first start.
+
+    Of what a log and a gauge tell together, only the log names the jobs that it hits.
+    """
     older, newer = (before, now) if _time_s(before) <= _time_s(now) else (now, before)
     worst = max((older.severity, newer.severity), key=lambda severity: severity.rank)
     if isinstance(newer, Anomaly) and isinstance(older, Anomaly):
         return replace(newer, start_s=min(older.start_s, newer.start_s), severity=worst)
+    is_one = _time_s(newer) - _time_s(older) <= SAME_S
+    if is_one and isinstance(newer, Event) and isinstance(older, Event):
+        newer = replace(newer, text=hitting_as(newer.text, older.text))
     return newer if newer.severity is worst else replace(newer, severity=worst)
 
 

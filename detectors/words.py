@@ -3,6 +3,7 @@
 from core.units import CATALOG
 
 MINUTE_S, HOUR_S, DAY_S = 60, 3600, 86_400
+_HITS = "; it hits "
 _PREFIXES = ((2**40, "Ti"), (2**30, "Gi"), (2**20, "Mi"), (2**10, "Ki"))
 
 
@@ -40,3 +41,21 @@ def duration(seconds: float) -> str:
 def subject(metric: str) -> str:
     """Name a metric in words: its catalogue text, or the name itself."""
     return CATALOG[metric].text if metric in CATALOG else metric
+
+
+def hitting(text: str, jobs: str) -> str:
+    """Return what was said of a GPU, and the jobs that it hits, where there are any.
+
+    >>> hitting("Xid 79", "Slurm job 7 of ann"), hitting("Xid 79", "")
+    ('Xid 79; it hits Slurm job 7 of ann', 'Xid 79')
+    """
+    return f"{text}{_HITS}{jobs}" if jobs else text
+
+
+def hitting_as(text: str, other: str) -> str:
+    """Return what was said of a GPU with the jobs that another text of the same names.
+
+    >>> hitting_as("off the bus", "Xid 79; it hits Slurm job 7 of ann")
+    'off the bus; it hits Slurm job 7 of ann'
+    """
+    return text if _HITS in text else hitting(text, other.partition(_HITS)[2].partition(";")[0])

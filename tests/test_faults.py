@@ -200,6 +200,18 @@ def test_a_line_of_the_log_is_said_with_place_and_step() -> None:
     assert said == xid_event(GPU[0], NOW_S, 79)
 
 
+def test_a_line_that_names_the_job_hit_is_said_with_it() -> None:
+    hits = "; it hits Slurm job 88 of ann"
+    line = event(GPU[0], "xid", "48", severity=Severity.WARNING)
+    beside = event(GPU[0], "xid", "64", severity=Severity.WARNING)
+    lines = [replace(each, text=f"a line{hits}") for each in (line, beside)]
+
+    (said,) = HardFaults().hear(lines, topology=None, now_s=NOW_S)
+    (plain,) = HardFaults().hear([line, beside], topology=None, now_s=NOW_S)
+
+    assert said == replace(plain, text=f"{plain.text}{hits}")
+
+
 def test_other_events_pass_as_they_came() -> None:
     told = (event(nodes(1)[0], "job_failed", "oom"), event(nodes(1)[0], "link_up", ""))
 

@@ -129,6 +129,19 @@ def test_a_symptom_seen_again_is_the_same_symptom() -> None:
     assert later.updated_s == story.now_s
 
 
+def test_the_job_that_a_log_names_stays_named_when_a_gauge_tells_the_same() -> None:
+    log = replace(event(GPU[1]), text="off the bus; it hits Slurm job 88 of ann")
+    gauge = replace(log, text="off the bus", time_s=log.time_s + 1)
+    later = replace(gauge, time_s=log.time_s + 3600)
+    story = Story()
+
+    (told,) = story.look(gauge, log)
+    (again,) = story.look(later)
+
+    assert [each.text for each in told.events] == [log.text]
+    assert [each.text for each in again.events] == ["off the bus"]
+
+
 def test_related_trouble_joins_within_the_window() -> None:
     story = Story()
     story.look(anomaly(NODE[1]))

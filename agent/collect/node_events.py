@@ -14,11 +14,12 @@ from agent.collect.labels import without_port
 from agent.collect.prometheus_cut import Cut
 from agent.collect.prometheus_lines import Lines
 from agent.collect.prometheus_settings import Answer, Failed, PrometheusAccess
-from agent.kernel.tally import HITS, TIMESTAMP, hitting
+from agent.kernel.tally import HITS, TIMESTAMP
 from core.clock import Clock
 from core.errors import SourceUnavailable
 from core.target import Target
 from core.types import Event, Severity
+from detectors.words import hitting
 
 if TYPE_CHECKING:
     from agent.collect.prometheus_http import PrometheusHttp

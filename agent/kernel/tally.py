@@ -10,6 +10,7 @@ from core.exporters import OWN_PREFIX
 from core.target import Target
 from core.types import Event
 from detectors.faults.xids import KIND as XID
+from detectors.words import hitting
 
 # A node's series in Prometheus, and its last events: what is beyond is counted under "other".
 MOST_KEYS = 256
@@ -121,8 +122,3 @@ class Tally:
 
     def _hits(self, event: Event) -> str:
         return self.hit_at(event.target.gpu, event.time_s)
-
-
-def hitting(text: str, jobs: str) -> str:
-    """Return what was said, and the jobs that it hits, where there are any."""
-    return f"{text}; it hits {jobs}" if jobs else text

@@ -18,6 +18,7 @@ from detectors.faults.memory import FaultMemory, Row, key_of
 from detectors.faults.recovery import KIND as RECOVERY
 from detectors.faults.recurrence import escalated, suspected
 from detectors.faults.xids import KIND, SWITCH_KIND, code_of, recovery_event, sxid_event, xid_event
+from detectors.words import hitting_as
 
 READ_ONLY = "volume_readonly"
 # What is a fault of hardware, or may be; every other kind of event is passed on as it came.
@@ -82,7 +83,12 @@ class HardFaults:
             for event in events
             if event.kind in FAULT_KINDS
         ]
-        said = [event for event, row in self._said(faults, topology) if self._is_due(event, row)]
+        texts = {(event.target, event.kind): event.text for event in events}
+        said = [
+            replace(event, text=hitting_as(event.text, texts.get((event.target, event.kind), "")))
+            for event, row in self._said(faults, topology)
+            if self._is_due(event, row)
+        ]
         return (*(event for event in events if event.kind not in FAULT_KINDS), *said)
 
     def state(self) -> Mapping[str, Array]:
