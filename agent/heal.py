@@ -44,6 +44,8 @@ AutonomyOf = Callable[[str, str], Autonomy]
 WITNESS_S = 120.0
 # What came to nothing is not tried again for the same incident before this long.
 RETRY_AFTER_S = 600.0
+# A plan that ends in a cycle ends after what that cycle saw, by no more than a cycle takes.
+CYCLE_TAKES_S = 60.0
 KEEP_SHOWN = 100
 # New plans a cycle, the worst trouble first: each is weighed against every other plan of the hour,
 # and when a thousand nodes fail at once a cycle must still end.
@@ -416,8 +418,8 @@ def _is_beside(record: PlanRecord) -> bool:
 
 
 def _lately(record: PlanRecord, now_s: float) -> bool:
-    """Say whether a plan ended a moment ago; an end in the future means a clock set back."""
-    return 0 <= now_s - record.since_s < RETRY_AFTER_S
+    """Say whether a plan ended a moment ago; an end far ahead means a clock that was set back."""
+    return -CYCLE_TAKES_S <= now_s - record.since_s < RETRY_AFTER_S
 
 
 def _said(record: PlanRecord) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from agent.assembly import Assembly
-from agent.heal import KEEP_SHOWN, RETRY_AFTER_S
+from agent.heal import KEEP_SHOWN, RETRY_AFTER_S, _lately
 from core.clock import ManualClock
 from core.cluster import NodeCondition
 from core.types import Autonomy, OutcomeStatus, PlanRecord, PlanState
@@ -160,6 +160,21 @@ async def test_old_plans_leave_the_page_and_stay_in_the_store(
     assert made.plan.id in {record.plan.id for record in shown}
     assert len(await again.controller.store.find(PlanRecord)) == KEEP_SHOWN + 21
     await again.close()
+
+
+async def test_what_helped_in_this_very_cycle_has_ended_lately(
+    tmp_path: Path, clock: ManualClock
+) -> None:
+    app = await healing(tmp_path, clock, FakeCluster(clock), autonomy=[{"mode": "auto"}])
+    heal = app.controller.heal
+    while not any(record.state is PlanState.DONE for record in heal.recent()):
+        await cycles(app, clock, 1)
+    (done,) = (record for record in heal.recent() if record.state is PlanState.DONE)
+
+    assert _lately(done, done.since_s - 0.5)  # the cycle had looked before it ended
+    assert not _lately(done, done.since_s - 3600.0)  # the clock was set back
+    assert not _lately(done, done.since_s + 3600.0)
+    await app.close()
 
 
 async def test_a_doubtful_cause_is_refused_once_until_more_is_known(
