@@ -7,6 +7,7 @@ where the kernel lets users have namespaces.
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from core.errors import InputError
@@ -31,6 +32,15 @@ def mount_small(folder: Path, size: int) -> None:
     """Make a folder with a file system of so many bytes of memory."""
     folder.mkdir()
     _run("mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder))
+
+
+def fill(folder: Path) -> Path:
+    """Take all room that is left; return the file that has it."""
+    filler = folder / "filler"
+    with suppress(OSError), filler.open("wb", buffering=0) as file:
+        while True:
+            file.write(bytes(1 << 12))
+    return filler
 
 
 def unmount(folder: Path) -> None:

@@ -10,6 +10,7 @@ from core.target import Target
 
 LOSSES = "losses.jsonl"
 STOP_AT = "stop-at"
+SAVE_NOW = "save-now"
 
 
 class RealCluster(Protocol):

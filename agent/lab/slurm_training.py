@@ -6,11 +6,13 @@ import shlex
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from agent.lab.real import LOSSES
+from agent.lab.mounts import fill, mount_small, unmount
+from agent.lab.real import LOSSES, SAVE_NOW
 from agent.lab.slurm import SlurmLab, SlurmLabSettings, free_ports
 from agent.launch.node import JOBSIDE
 from core.errors import InputError
@@ -25,17 +27,27 @@ LEFT_S = 300.0
 # The first seen saves nothing yet, and the last may be seen a look later.
 SEEN_SAVES = KNOWN_SAVED + 2
 MOST_STARTS, EXCERPT = 50, 600
+# A save takes 30 kB, and there are thirty a minute.
+VOLUME_BYTES = 16 << 20
+# A checkpoint is due every 2 s here; so old is one only where several were not written.
+LOSS_BUDGET = "8s"
+ASKED = "asked for a checkpoint"
 ENDED = ("FAILED", "COMPLETED", "CANCELLED", "NODE_FAIL", "TIMEOUT")
 # As a site's own: one task a node, and what differs between two starts is read from Slurm. Each
 # start has a port of its own, for an orphan may hold the one from before. The step asks for no GPUs
 # of the job's, as it computes without: now and then Slurm 22.05.8 starts a step of a job that lost
-# a node with "gres/gpu: _step_get_gres_cnt node offset invalid", and the job fails.
+# a node with "gres/gpu: _step_get_gres_cnt node offset invalid", and the job fails. A shell that
+# waits hears of a signal at once, and waits again.
 _SCRIPT = """#!/bin/bash
 #SBATCH --job-name=training --gres=gpu:8 --ntasks-per-node=1 --requeue --open-mode=append
 export MASTER_ADDR=127.0.0.1 MASTER_PORT=$(({port} + ${{SLURM_RESTART_COUNT:-0}} % {starts}))
 export GLOO_SOCKET_IFNAME=lo PYTHONPATH={paths} WORLD_SIZE=$SLURM_JOB_NUM_NODES
+SAVE_NOW={save_now}
+trap 'echo {asked}; touch "$SAVE_NOW"' USR1
 srun --gres=none --nodes="$WORLD_SIZE" --ntasks="$WORLD_SIZE" --kill-on-bad-exit=1 \\
-  bash -c 'RANK=$SLURM_PROCID exec "$0" "$@"' {train}
+  bash -c 'RANK=$SLURM_PROCID exec "$0" "$@"' {train} &
+while wait $!; code=$?; [ $code -eq {by_signal} ]; do :; done
+exit $code
 """
 
 
@@ -47,6 +59,8 @@ FAULTS: Mapping[str, str] = {
     "torn-checkpoint": "half of the newest checkpoint is cut away, and a rank is killed",
     "two-nodes": "both of the job's nodes are killed at once",
     "node-returns": "the job's second node is killed, and answers again when the job has left",
+    "disk-full": "the checkpoints' file system is filled to its last byte; room is made once the "
+    "training was asked for a checkpoint",
 }
 
 
@@ -62,7 +76,7 @@ class SlurmTraining:
     def __init__(self, at: Path, fault: str = "kill-node") -> None:
         self.folder = at / "training"
         self.job = ""
-        two = fault == "two-nodes"
+        two, self._small = fault == "two-nodes", fault == "disk-full"
         self._spares = ("n3", "n4") if two else ("n3",)
         # Slurm takes both for down at one time; by their silence they are known one after the other
         self._silent_after = "30s" if two else "2s"
@@ -73,6 +87,8 @@ class SlurmTraining:
         """Start the cluster and the training; return once it steps and has a checkpoint."""
         self.folder.mkdir(parents=True)
         self.lab.folder.mkdir(parents=True)
+        if self._small:
+            mount_small(self._checkpoints, VOLUME_BYTES)
         self.lab.start()
         self.lab.run(
             *("scontrol", "create", "reservation", f"ReservationName={SPARES}"),
@@ -80,16 +96,19 @@ class SlurmTraining:
             *("Flags=IGNORE_JOBS", f"Nodes={','.join(self._spares)}"),
         )
         comment = f"gpumedic: nodes=1-4 checkpoint={self._checkpoints} steps={self.folder / LOSSES}"
-        out = f"--output={self.folder / 'out.txt'}"
+        comment += " signal=USR1" if self._small else ""
+        out = f"--output={self._out}"
         self.job = self.lab.submit(self._script(), "--nodes=2", f"--comment={comment}", out)
         self.lab.wait_for(self._stepping, within_s=STEPPING_S)
 
     def settings(self) -> Mapping[str, Any]:
         """Return the controller's settings: the scheduler's, and what makes the loop quick."""
+        watched = {"job": self.job, "path": str(self._checkpoints), "loss_budget": LOSS_BUDGET}
         return {
             "scheduler": {"backend": "slurm"},
             "slurm": {"conf": str(self.lab.conf), "silent_after": self._silent_after},
             "guards": {"max_ratio_out": 0.5},
+            "checkpoints": {"audit": "1s", "folder": (watched,) if self._small else ()},
         }
 
     def inject(self, fault: str) -> Target:
@@ -115,6 +134,10 @@ class SlurmTraining:
                 newest = max(self._checkpoints.glob("step-*.pt"), key=_step)
                 os.truncate(newest, newest.stat().st_size // 2)
                 return self._signal(hit.node, signal.SIGKILL)
+            case "disk-full":
+                filler = fill(self._checkpoints)
+                Thread(target=self._make_room, args=(filler,), daemon=True).start()
+                return Target(job=self.job)
             case _:
                 raise InputError(f"Breaking {fault!r}: know {', '.join(self.faults)}.")
         return hit
@@ -122,6 +145,8 @@ class SlurmTraining:
     def stop(self) -> None:
         """End everything that was started."""
         self.lab.stop()
+        if self._small and self._checkpoints.is_mount():
+            unmount(self._checkpoints)
 
     def _return_later(self, node: str) -> None:
         """Start a node's slurmd again once its job runs without it."""
@@ -130,6 +155,12 @@ class SlurmTraining:
             self.lab.revive(node)
         except InputError:  # it was stopped meanwhile, or never healed: the node stays away
             return
+
+    def _make_room(self, filler: Path) -> None:
+        """Do what the alarm says, once a checkpoint was asked for that finds no room."""
+        with suppress(InputError):  # it was stopped meanwhile, or nobody asked
+            self.lab.wait_for(lambda: ASKED in self._out.read_text(), within_s=LEFT_S)
+            filler.unlink()
 
     def _runs_without(self, node: str) -> bool:
         state, nodes = self.lab.job(self.job)
@@ -142,7 +173,11 @@ class SlurmTraining:
             if os.fsencode(TRAINING) in line and os.fsencode(sys.executable) in line[:1]:
                 os.kill(pid, number)
                 return Target(node=node, job=self.job)
-        raise InputError(f"Breaking a rank on {node}: there is none. See {self.folder}/out.txt.")
+        raise InputError(f"Breaking a rank on {node}: there is none. See {self._out}.")
+
+    @property
+    def _out(self) -> Path:
+        return self.folder / "out.txt"
 
     @property
     def _checkpoints(self) -> Path:
@@ -159,7 +194,7 @@ class SlurmTraining:
     def _stepping(self) -> bool:
         """Say whether there is a checkpoint; InputError where the training has ended instead."""
         if (state := self.lab.job(self.job)[0]) in ENDED:
-            said = (self.folder / "out.txt").read_text(errors="replace")[-EXCERPT:]
+            said = self._out.read_text(errors="replace")[-EXCERPT:]
             raise InputError(f"Starting the training: it is {state}. It wrote: {said}")
         return self._saves() > 0
 
@@ -170,6 +205,9 @@ class SlurmTraining:
             port=free_ports(MOST_STARTS),
             starts=MOST_STARTS,
             paths=shlex.quote(str(JOBSIDE)),
+            asked=ASKED,
+            by_signal=128 + signal.SIGUSR1,
+            save_now=shlex.quote(str(self.folder / SAVE_NOW)),
             train=shlex.join(words),
         )
 

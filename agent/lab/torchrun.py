@@ -18,7 +18,7 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from agent.lab.mounts import mount_small, unmount
+from agent.lab.mounts import fill, mount_small, unmount
 from agent.lab.node_services import NodeServices
 from agent.lab.real import steps
 from agent.launch.asking import launches
@@ -148,7 +148,7 @@ class TorchrunTraining:
                 self._help(lambda: self._slow(node))
                 return rank
             case "disk-full":
-                filler = _fill(self._checkpoints)
+                filler = fill(self._checkpoints)
                 self._help(lambda: self._make_room(filler))
                 return Target(job=JOB)
             case "torn-checkpoint" | "two-nodes":
@@ -344,12 +344,3 @@ class TorchrunTraining:
 def _signal(pid: int, number: signal.Signals) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, number)
-
-
-def _fill(folder: Path) -> Path:
-    """Take all room that is left; return the file that has it."""
-    filler = folder / "filler"
-    with suppress(OSError), filler.open("wb", buffering=0) as file:
-        while True:
-            file.write(bytes(1 << 12))
-    return filler

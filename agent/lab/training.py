@@ -5,11 +5,14 @@ are set it is a torchrun script that reads its newest whole checkpoint; else it 
 undisturbed run. The loss of a step is the mean over all shards, so that it is the same, to the last
 digits, on however many ranks: rank r has the shards r, r + world, ...
 
-DIR/losses.jsonl gets a line a step by rank 0; DIR/stop-at, once written, names the last step.
+DIR/losses.jsonl gets a line a step by rank 0; DIR/stop-at, once written, names the last step;
+where DIR/save-now is, a torchrun script saves after the step it is in. It goes on where a disk is
+full, and says so.
 """
 
 import argparse
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -60,6 +63,13 @@ class Work:
         said = {"step": step, "loss": loss, "world": world, "attempt": attempt}
         line = json.dumps({**said, "at_s": RealClock().now_s()})
         os.write(self._log, line.encode() + b"\n")
+
+    def is_asked_to_save(self) -> bool:
+        """Say once whether somebody wants a checkpoint now."""
+        with contextlib.suppress(FileNotFoundError):
+            (self.folder / "save-now").unlink()
+            return True
+        return False
 
     def _loss(self, model: torch.nn.Module, step: int, shard: int) -> torch.Tensor:
         chance = torch.Generator().manual_seed((self._seed * ENDLESS + step) * SHARDS + shard)
@@ -121,8 +131,8 @@ def restarted(work: Work, save_every: int) -> None:
         loss = work.step(model, step, rank, world)
         if rank == 0:
             work.tell(step, loss, world, attempt)
-            if save_every and (step + 1) % save_every == 0:
-                _save(work, step + 1, began)
+            if save_every and ((step + 1) % save_every == 0 or work.is_asked_to_save()):
+                _try_to_save(work, step + 1, began)
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -136,16 +146,25 @@ def _shut_out_older(work: Work, began: tuple[int, int]) -> None:
     claim(folder, began)
 
 
+def _try_to_save(work: Work, step: int, began: tuple[int, int]) -> None:
+    """Save, or go on without: the next one may succeed."""
+    try:
+        _save(work, step, began)
+    except OSError as error:
+        print(f"step {step} is not saved: {error}", flush=True)  # noqa: T201 - to the job's own log
+
+
 def _save(work: Work, step: int, began: tuple[int, int]) -> None:
     """Write a checkpoint, whole or not at all; Fenced where one saves that began later."""
     from gpumedic_job.fence import passed  # noqa: PLC0415 - only who saves needs it
 
-    folder = work.folder / "checkpoints"
+    folder, state = work.folder / "checkpoints", io.BytesIO()
+    parts = {"model": work.model.state_dict(), "optimizer": work.optimizer.state_dict()}
+    torch.save({**parts, "step": step}, state)
     part, path = folder / f"part-{os.getpid()}", folder / f"step-{step}.pt"
-    state = {"model": work.model.state_dict(), "optimizer": work.optimizer.state_dict()}
     try:
         with part.open("wb") as file:
-            torch.save({**state, "step": step}, file)
+            file.write(state.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         with passed(folder, began):
