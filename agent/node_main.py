@@ -10,8 +10,12 @@ def main() -> None:
     sys.modules["rich"] = None  # type: ignore[assignment]
     from agent.node_plan import read  # noqa: PLC0415
     from agent.node_process import run_node  # noqa: PLC0415
+    from core.errors import GpumedicError  # noqa: PLC0415
 
-    asyncio.run(run_node(read(sys.argv[1])))
+    try:
+        asyncio.run(run_node(read(sys.argv[1])))
+    except GpumedicError as error:
+        sys.exit(f"gpumedic: {error}")
 
 
 if __name__ == "__main__":

@@ -46,6 +46,22 @@ def test_the_process_that_stays_imports_no_more_than_it_needs() -> None:
     assert UNWANTED & set(done.stdout.split()) == set()
 
 
+def test_an_address_that_cannot_be_had_is_said_in_a_sentence() -> None:
+    plan = NodePlan("n1", "198.51.100.1:9642", ("/",), 1.0, kernel_log=False, checks=Wanted())
+
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "agent.node_main", written(plan)],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+
+    assert done.returncode == 1
+    assert "gpumedic: Listening at 198.51.100.1:9642: " in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def fetched(page: str, process: "subprocess.Popen[str]") -> str:
     """Return the page as soon as the process listens; it has said only that it is about to."""
     while process.poll() is None:
