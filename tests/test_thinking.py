@@ -17,10 +17,10 @@ from remediation.deciding.chooser import Moment, Thought
 from remediation.deciding.choosing import ChoosingPolicy
 from remediation.deciding.decided import Decided, read
 from remediation.policies.greedy import Greedy
+from tests.choosing import PAST
 from tests.fakes import FakeCluster
 from tests.healing import NOW_S, diagnosis, incident
 from tests.loop import ScriptedEvents, cycles, loop, xid
-from tests.test_choosing import PAST
 from tests.test_workers import pids_in
 
 QUICK = {"warm": "tests.worker_tasks:nothing", "think": "tests.worker_tasks:swap"}
