@@ -3,7 +3,7 @@
 import asyncio
 import math
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
@@ -84,11 +84,19 @@ class Gatherer:
         return World(
             now_s=now_s,
             state=state,
-            events=tuple(event for given in events for event in given),
+            events=tuple(self._as_of(now_s, event) for given in events for event in given),
             problems=tuple(problems),
             lag_s=lag_s | dict.fromkeys(down, math.nan),
             mended=mended,
         )
+
+    def _as_of(self, now_s: float, event: Event) -> Event:
+        """Date what was said while this look went on at its beginning: it is part of the look.
+
+        What lies ahead even now has another machine's clock, and stays as it is.
+        """
+        during = now_s < event.time_s <= self.clock.now_s()
+        return replace(event, time_s=now_s) if during else event
 
     async def fill(self) -> tuple[Problem, ...]:
         """Ask each source for what the history lacks, and later for what it was away for.

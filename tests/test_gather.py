@@ -164,6 +164,24 @@ async def test_the_scheduler_is_part_of_the_world(clock: ManualClock) -> None:
     assert len(world.state.nodes) == 12
 
 
+async def test_what_is_said_while_a_look_goes_on_is_not_after_it(clock: ManualClock) -> None:
+    """A diagnosis passes over what lies ahead of its moment."""
+    began_s = clock.now_s()
+
+    class Slow:
+        name = "slow"
+
+        async def events(self) -> tuple[Event, ...]:
+            await clock.advance(2.0)
+            times = (began_s - 5.0, clock.now_s(), began_s + 3600.0)
+            return tuple(xid("n1", "GPU-1", time_s=time_s) for time_s in times)
+
+    world = await gatherer(clock, events=[Slow()]).gather()
+
+    assert world.now_s == began_s
+    assert [event.time_s - began_s for event in world.events] == [-5.0, 0.0, 3600.0]
+
+
 async def test_a_source_away_from_the_start_is_down(clock: ManualClock) -> None:
     source = steady("a", "node-1")
     source.away = True
