@@ -1,5 +1,6 @@
 """A kernel's log that tests write: one record a read, as /dev/kmsg has it."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -29,6 +30,17 @@ class Buffer:
         """Write a record for each text; their numbers follow each other."""
         for number, text in enumerate(texts, first):
             self.raw(f"4,{number},{int(boot_s * 1e6)},-;{text}\n".encode())
+
+    def overrun(self, lines: int, text: str) -> None:
+        """Write so many records as fast as can be; those that find no room are lost, as in a ring.
+
+        What the kernel overwrites is the oldest; here it is the newest, and the numbers say so too.
+        """
+        os.set_blocking(self._to, False)
+        for number in range(1, lines + 1):
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._to, b"4,%d,5000000,-;%s\n" % (number, text.encode()))
+        os.set_blocking(self._to, True)
 
     def raw(self, record: bytes) -> None:
         os.write(self._to, record)

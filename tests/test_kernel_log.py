@@ -178,6 +178,19 @@ def test_a_flood_is_one_event_a_poll_and_bounded(buffer: Buffer, clock: ManualCl
     assert log.following.lines == 250
 
 
+def test_of_a_hundred_thousand_lines_a_second_each_is_read_or_counted(
+    buffer: Buffer, clock: ManualClock
+) -> None:
+    log, second = log_of(buffer.path, clock), 100_000
+    buffer.overrun(second, "a line of a flood")
+    assert log.poll() == ((), ())
+    buffer.write(XID.format(79), first=second + 1)
+
+    assert codes(log) == ["79"]
+    assert log.following.lines > 1
+    assert log.following.lines + log.following.lost == second + 1
+
+
 def test_no_flood_of_names_fills_the_page(clock: ManualClock) -> None:
     tally = Tally(most_keys=10)
     events = [
