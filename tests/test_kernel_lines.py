@@ -132,7 +132,8 @@ def test_a_gpu_is_known_by_what_the_driver_once_said() -> None:
 
 def test_a_disk_is_named_by_where_it_is_mounted(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
-    mounts.write_text("/dev/sda1 /data/deep ext4 rw 0 0\n/dev/sda1 /data ext4 rw 0 0\n")
+    lines = (b"/dev/sdb1 /d\xe9", b"/dev/sda1 /data/deep", b"/dev/sda1 /data")
+    mounts.write_bytes(b"".join(line + b" ext4 rw 0 0\n" for line in lines))
     hearing = Hearing("n1", mounts=mounts)
 
     said = hear(

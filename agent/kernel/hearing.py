@@ -76,7 +76,7 @@ class Hearing:
     def _mounted(self, device: str) -> str:
         """Return where a disk, or a part of it, is mounted: the shortest path."""
         try:
-            lines = [line.split() for line in self.mounts.read_text().splitlines()]
+            lines = [line.split() for line in self.mounts.read_text(errors="replace").splitlines()]
         except OSError:
             return ""
         name = device.replace("!", "/")
