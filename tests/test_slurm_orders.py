@@ -77,6 +77,7 @@ async def test_a_job_grows_onto_free_nodes_and_shrinks_off_the_named_one() -> No
     with scene() as (started, ward, job):
         assert await ward.shows(order("grow_job", job, nodes=3), within_s=WITHIN_S)
         assert started.job(job.job)[1] == ("n1", "n2", "n3")
+        await starts(started, ward, job, 2)  # else its script may not have begun before it leaves
 
         shrink = order("shrink_job", job, step=1, nodes=2, leave="n1")
         assert await ward.shows(shrink, within_s=WITHIN_S)
