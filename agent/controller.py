@@ -202,7 +202,7 @@ class Controller:
         """
         try:
             await self.watch.look(
-                world,
+                world.as_of_its_moment(self.clock.now_s()),
                 breaches=self.forecasting.breaches(world.now_s),
                 settled=self.heal.acted_on(world.now_s),
             )

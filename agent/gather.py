@@ -49,6 +49,20 @@ class World:
     lag_s: Mapping[str, float]
     mended: tuple[Mended, ...] = ()
 
+    def as_of_its_moment(self, until_s: float) -> "World":
+        """Return it with what was said while it was found dated at its beginning.
+
+        until_s: when it was found; what lies ahead even then has another machine's clock, and
+            stays as it is
+        """
+        return replace(
+            self,
+            events=tuple(
+                replace(event, time_s=self.now_s) if self.now_s < event.time_s <= until_s else event
+                for event in self.events
+            ),
+        )
+
 
 @dataclass(slots=True)
 class Gatherer:
@@ -84,19 +98,11 @@ class Gatherer:
         return World(
             now_s=now_s,
             state=state,
-            events=tuple(self._as_of(now_s, event) for given in events for event in given),
+            events=tuple(event for given in events for event in given),
             problems=tuple(problems),
             lag_s=lag_s | dict.fromkeys(down, math.nan),
             mended=mended,
         )
-
-    def _as_of(self, now_s: float, event: Event) -> Event:
-        """Date what was said while this look went on at its beginning: it is part of the look.
-
-        What lies ahead even now has another machine's clock, and stays as it is.
-        """
-        during = now_s < event.time_s <= self.clock.now_s()
-        return replace(event, time_s=now_s) if during else event
 
     async def fill(self) -> tuple[Problem, ...]:
         """Ask each source for what the history lacks, and later for what it was away for.

@@ -177,6 +177,7 @@ async def test_what_is_said_while_a_look_goes_on_is_not_after_it(clock: ManualCl
             return tuple(xid("n1", "GPU-1", time_s=time_s) for time_s in times)
 
     world = await gatherer(clock, events=[Slow()]).gather()
+    world = world.as_of_its_moment(clock.now_s())
 
     assert world.now_s == began_s
     assert [event.time_s - began_s for event in world.events] == [-5.0, 0.0, 3600.0]
