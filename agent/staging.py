@@ -9,8 +9,11 @@ from typing import Any
 from agent.assembly import Assembly, Inputs, assemble
 from agent.config import Settings
 from agent.log import start_logging
+from agent.thinking_child import TWIN
+from agent.thinking_child import warm as warm_policies
 from core.clock import Clock, ManualClock, ScaledClock
 from detectors.warm import warm as warm_detectors
+from sim.engine.jit import is_kept
 from sim.port import SimulatedCluster
 from sim.scenario import Scenario
 from sim.warm import warm as warm_engine
@@ -38,8 +41,15 @@ class Stage:
 
 def compile_all() -> None:
     """Compile what must be, saying so; before a clock runs that nobody stops."""
-    for warm in (warm_engine, warm_detectors):
+    for warm in (warm_engine, _warm_decisions, warm_detectors):
         warm(lambda line: print(line, file=sys.stderr))  # noqa: T201 - a person waits meanwhile
+
+
+def _warm_decisions(tell: Callable[[str], None]) -> None:
+    """Compile what looks ahead: the policy within decides until that is done."""
+    if not is_kept("remediation.twin.rolling"):
+        tell("Compiling decisions and roll-outs, once for this version: one to two minutes.")
+        warm_policies((TWIN,))
 
 
 async def stage(script: Scenario, wanted: StageSettings, *, clock: Clock) -> Stage:

@@ -1,6 +1,6 @@
 """What the process that thinks does: keeps the policies that look ahead, and chooses when asked.
 
-It is spawned by ``agent.thinking``; compiling and rolling out happen here and nowhere else.
+It is spawned by ``agent.thinking``: the controller's own process never rolls out.
 """
 
 from functools import cache

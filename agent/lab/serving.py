@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import signal
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,11 +15,11 @@ from agent.lab.logs import Logs
 from agent.lab.prometheus import QueryApi
 from agent.lab.scheduler import SchedulerApi
 from agent.serving import serve as serve_app
-from agent.staging import compile_all
 from core.clock import Clock, RealClock
 from sim.exporter import EVERY_S, Exporters
 from sim.port import SimulatedCluster
 from sim.scenario import Scenario
+from sim.warm import warm
 from sim.world import World
 
 # A Prometheus keeps a connection to each target: two exporters on each of many nodes.
@@ -74,7 +75,7 @@ async def serve(
     Its time is the time of day, one second a second: what scrapes and what looks after it is a
     real program with a clock of its own.
     """
-    compile_all()
+    warm(lambda line: print(line, file=sys.stderr))  # noqa: T201 - a person waits meanwhile
     clock = clock or RealClock()
     begun = replace(script.starting_at(clock.now_s()), telemetry="full")
     world = World.build(begun, seed=seed)
