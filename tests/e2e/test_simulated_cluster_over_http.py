@@ -60,6 +60,7 @@ history = {{step = "5s", span = "4h"}}
 prometheus = {{url = "{url}"}}
 scheduler = {{url = "{url}", token_file = "{folder}/lab/token"}}
 guards = {{max_ratio_out = 0.25, min_probability = 0.3}}
+policy = {{use = "runbook"}}  # the twin finds a save and a swap about as good
 
 [[autonomy]]
 mode = "auto"
