@@ -56,7 +56,10 @@ async def test_a_rank_killed_anywhere_in_a_step_costs_nothing(
         assert await job.code() == 0
 
     assert job.digests() == {await undisturbed.digest(world)}
-    assert went_on(job) == [0, 5, 12, 19, 26]
+    begun, first, *others = went_on(job)
+    # With a rank that dies before a step the end of the one before may not reach all the others.
+    assert first in (4, 5)
+    assert [begun, *others] == [0, 12, 19, 26]
     # Whoever had finished the step that the dead rank had not does it again, once.
     assert repeated(job) <= 2 * (world - 1)
 
