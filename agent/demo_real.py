@@ -31,6 +31,7 @@ from core.types import Diagnosis, Incident, JournalEntry, PlanRecord, PlanState
 from detectors.warm import warm
 from remediation.deciding import decided
 from remediation.running.page import is_page
+from sim.checks import nearest
 
 TRAINING = Path(__file__).parent / "lab" / "training.py"
 SAME = 1e-6
@@ -159,8 +160,11 @@ def cluster_of(name: str, fault: str, at: Path) -> RealCluster:
     """Return a real cluster, not yet started; InputError where it cannot be broken in that way."""
     made: RealCluster = (SlurmTraining if name == "slurm" else TorchrunTraining)(at, fault)
     if fault not in made.faults:
-        known = "; ".join(f"{each}: {text}" for each, text in made.faults.items())
-        raise InputError(f"Breaking {name} by {fault!r}: what can be broken is {known}.")
+        meant = nearest(fault, made.faults)
+        raise InputError(
+            f"Breaking {name} by {fault!r}: there is no such fault; {meant} `--fault ?` says what "
+            "each of them breaks."
+        )
     return made
 
 

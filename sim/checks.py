@@ -49,7 +49,7 @@ def positive(what: str, spec: object, names: Iterable[str]) -> None:
             raise InputError(f"{what}: {name} is {value:g}; it must be above 0.")
 
 
-_MOST_NAMES = 40
+_MOST_NAMES = 12
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
 _MOST_OF_A_UNIT = 1000

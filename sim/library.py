@@ -21,7 +21,8 @@ def names() -> tuple[str, ...]:
 def scenario(name: str) -> Scenario:
     """Return a scenario of the library; InputError names the nearest where there is none."""
     if name not in names():
-        raise InputError(f"no scenario {name!r}; {nearest(name, names())}")
+        meant = nearest(name, names())
+        raise InputError(f"no scenario {name!r}; {meant} `gpumedic simulate list` shows all.")
     return load(_FOLDER / f"{name}.toml")
 
 

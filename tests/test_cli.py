@@ -113,6 +113,7 @@ async def test_a_scenario_that_is_not_there_is_answered_with_those_that_are() ->
 
     assert said.code == 1
     assert "no scenario 'nope'; there are" in said.err
+    assert "`gpumedic simulate list`" in said.err
 
 
 async def test_a_policy_that_cannot_be_written_is_not_trained_first(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from agent.demo_real import SAME, RealDemo, demo_real, scratch
+from agent.demo_real import SAME, RealDemo, cluster_of, demo_real, scratch
 from agent.lab.torchrun import TorchrunTraining
+from core.errors import InputError
 
 pytest.importorskip("torch")
 pytestmark = pytest.mark.timeout(600)
@@ -43,3 +44,8 @@ async def test_what_befalls_a_training_is_healed_and_verified_and_its_losses_are
     assert found.difference <= SAME
     assert [step for step, _ in found.losses] == [step for step, _ in found.undisturbed]
     assert found.healed
+
+
+def test_a_fault_that_there_is_not_is_answered_with_the_nearest(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no such fault; did you mean 'kill-node'\?"):
+        cluster_of("torchrun", "kil-node", tmp_path)
