@@ -222,10 +222,10 @@ class SlurmCluster:
 
     async def _picture(self, look: Look) -> ClusterState:
         folders = (declared(job.comment).checkpoint for job in look.jobs)
-        saved_at, steps = await asyncio.gather(
+        saved_at, paces = await asyncio.gather(
             self._saved.within(folders), self._progress.look(look.jobs)
         )
-        seen = Seen(saved_at, steps.get)
+        seen = Seen(saved_at, paces.get)
         found = picture(look, self.kept, spares=self.settings.spares, seen=seen)
         self._readings = (*self._progress.readings(), *_ages(found))
         return replace(found, unable=tuple(_ELSEWHERE.items()))

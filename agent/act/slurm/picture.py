@@ -8,6 +8,7 @@ import numpy as np
 
 from agent.act.slurm.declared import declared
 from agent.act.slurm.kept import JobNote, Kept, NodeNote
+from agent.act.slurm.progress import Pace
 from agent.act.slurm.records import Reservation, SlurmJob, SlurmNode
 from core.cluster import OWNER, ClusterState, JobPhase, JobState, NodeCondition, NodeState
 from core.topology import Topology, flat_topology
@@ -91,11 +92,11 @@ class Seen:
     """What jobs show beside Slurm, None where they do not.
 
     saved_at: folder -> when its newest valid checkpoint was finished
-    steps_of: job id -> steps that it has done
+    pace_of: job id -> steps that it has done, and what one takes
     """
 
     saved_at: Callable[[str], float | None]
-    steps_of: Callable[[str], float | None]
+    pace_of: Callable[[str], Pace | None]
 
 
 def picture(look: Look, kept: Kept, *, spares: str, seen: Seen) -> ClusterState:
@@ -266,6 +267,7 @@ def _job_state(job: SlurmJob, note: JobNote, around: _Around, seen: Seen) -> Job
     held = sum(len(each) for each in job.gpus)
     sized = says.least > 0 and can_requeue(job)
     plain = "training" if job.batch else "interactive"
+    pace = seen.pace_of(str(job.id))
     return JobState(
         id=str(job.id),
         phase=phase,
@@ -273,7 +275,7 @@ def _job_state(job: SlurmJob, note: JobNote, around: _Around, seen: Seen) -> Job
         gpus=held or job.gpus_asked * max(len(nodes), job.least_nodes),
         since_s=_by(_since_s(job, phase), around.at_s),
         checkpoint_s=seen.saved_at(says.checkpoint) if says.checkpoint else None,
-        step=seen.steps_of(str(job.id)),
+        step=pace.steps if pace else None,
         restarts=job.restarts,
         priority=_priority(around.coming.get(str(job.id), 0) or job.priority),
         kind="elastic" if sized and says.most > says.least else plain,
@@ -282,6 +284,8 @@ def _job_state(job: SlurmJob, note: JobNote, around: _Around, seen: Seen) -> Job
         unit_nodes=says.unit,
         asked_nodes=job.least_nodes,
         interval_s=says.interval_s,
+        step_s=pace.step_s if pace else None,
+        usual_step_s=pace.usual_step_s if pace else None,
         paged_s=note.paged_s,
     )
 

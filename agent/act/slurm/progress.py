@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from agent.act.paths import Paths
 from agent.act.slurm.declared import declared
 from agent.act.slurm.records import SlurmJob
+from agent.act.usual import UsualStep
 from agent.collect.reading import Reading
 from core.target import Target
 
@@ -23,31 +24,69 @@ class Line:
     wrote_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How far a job is: steps done; seconds a step, now and usually, None where not known."""
+
+    steps: float
+    step_s: float | None = None
+    usual_step_s: float | None = None
+
+
+@dataclass(slots=True)
+class _Known:
+    """What is remembered of a job between looks; start_s: when it was started then."""
+
+    start_s: float = 0.0
+    last: Line | None = None
+    step_s: float | None = None
+    usual: UsualStep = field(default_factory=UsualStep)
+
+    def pace(self, job: SlurmJob, line: Line | None) -> Pace:
+        """Take in what a job shows now; return how far it is."""
+        if job.start_s != self.start_s:
+            self.start_s, self.last, self.step_s = job.start_s, None, None
+        if line is None or line.wrote_s < job.start_s:
+            return Pace(line.steps if line else 0.0)
+        if self.last is not None and line.steps > self.last.steps:
+            self.step_s = (line.wrote_s - self.last.wrote_s) / (line.steps - self.last.steps)
+            self.usual.note(self.step_s, nodes=len(job.nodes))
+        self.last = line
+        return Pace(line.steps, self.step_s, self.usual.step_s(nodes=len(job.nodes)))
+
+
 @dataclass(slots=True)
 class Progress:
     """Reads the ends of the files that running jobs declare."""
 
     _files: Paths[Line | None] = field(default_factory=lambda: Paths(newest_line))
+    _known: dict[str, _Known] = field(default_factory=dict)
     _readings: tuple[Reading, ...] = ()
 
-    async def look(self, jobs: Iterable[SlurmJob]) -> Mapping[str, float]:
-        """Return how many steps each running job that tells of them has done, by job id.
+    async def look(self, jobs: Iterable[SlurmJob]) -> Mapping[str, Pace]:
+        """Return how far each running job is that tells of its steps, by job id.
 
         One that has just been started again shows those of before: it has yet to make one.
         """
+        jobs = tuple(jobs)
         declares = [(job, declared(job.comment).steps) for job in jobs if "RUNNING" in job.state]
         lines = await self._files.known(path for _, path in declares if path)
-        told = [(job, lines.get(path)) for job, path in declares if path]
+        told = {str(job.id): (job, lines.get(path)) for job, path in declares if path}
+        before, names = self._known, (str(job.id) for job in jobs)
+        self._known = {name: before[name] for name in names if name in before}
+        paces = {
+            name: self._known.setdefault(name, _Known()).pace(*each) for name, each in told.items()
+        }
         self._readings = tuple(
             reading
-            for job, line in told
+            for name, (job, line) in told.items()
             if line is not None and line.wrote_s >= job.start_s
-            for reading in _readings(Target(job=str(job.id)), line)
+            for reading in _readings(Target(job=name), line, paces[name])
         )
-        return {str(job.id): line.steps if line else 0.0 for job, line in told}
+        return paces
 
     def readings(self) -> tuple[Reading, ...]:
-        """Return steps and loss of the jobs that have made one since they started."""
+        """Return steps, their time and loss of the jobs that have made one since they started."""
         return self._readings
 
 
@@ -66,7 +105,9 @@ def newest_line(path: str) -> Line | None:
         return None
 
 
-def _readings(target: Target, line: Line) -> Iterator[Reading]:
+def _readings(target: Target, line: Line, pace: Pace) -> Iterator[Reading]:
     yield Reading("job_steps_total", target, line.steps)
+    if pace.step_s is not None:
+        yield Reading("job_step_time_s", target, pace.step_s)
     if line.loss is not None:
         yield Reading("job_loss", target, line.loss)

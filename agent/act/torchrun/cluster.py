@@ -1,11 +1,9 @@
 """The launches of this machine as a port: state, readings, events, orders, what was mended."""
 
 import asyncio
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from statistics import quantiles
 from typing import TypeVar
 
 import structlog
@@ -16,6 +14,7 @@ from agent.act.torchrun.lines import Story
 from agent.act.torchrun.orders import BY_PROGRAM, KINDS, UNABLE, Desk, said
 from agent.act.torchrun.picture import Look, gpu_name, phase_of, picture
 from agent.act.torchrun.records import Launch, launch_of
+from agent.act.usual import UsualStep
 from agent.collect.reading import Reading, windows_of
 from agent.launch.asking import ended, launches
 from agent.launch.control import FORGOTTEN_S
@@ -30,9 +29,6 @@ from remediation.catalogue import CATALOG
 log = structlog.get_logger()
 
 T = TypeVar("T")
-
-_SAMPLES = 1000
-_KNOWN_AFTER = 8  # looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +50,7 @@ class _Known:
     story: Story
     read: int = 0
     last: Launch | None = None
-    steps_s: deque[float] = field(default_factory=lambda: deque(maxlen=_SAMPLES))
+    usual: UsualStep = field(default_factory=UsualStep)
     over: bool = False
 
 
@@ -178,14 +174,15 @@ class TorchrunCluster:
                 text = launch.lines[-1]["text"] if launch.lines else f"code {launch.code}"
                 known.story.ended(launch.code, text, launch.since_s)
         if launch.code is None and launch.step_s and launch.stage == "running":
-            known.steps_s.append(launch.step_s)
+            known.usual.note(launch.step_s, nodes=len(launch.nodes_used()))
         known.last = launch
 
     def _picture(self, look: Look) -> ClusterState:
         usual = {
-            known.last.job: quantiles(known.steps_s, n=4)[0]
+            last.job: usual_s
             for known in self._known.values()
-            if known.last is not None and len(known.steps_s) >= _KNOWN_AFTER
+            if (last := known.last) is not None
+            and (usual_s := known.usual.step_s(nodes=len(last.nodes_used()))) is not None
         }
         found = picture(look, self._kept, usual=usual)
         return replace(found, unable=tuple(self._unable.items()))
