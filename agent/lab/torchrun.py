@@ -21,6 +21,7 @@ from typing import Any
 from agent.lab.mounts import fill, mount_small, unmount
 from agent.lab.node_services import NodeServices
 from agent.lab.real import steps
+from agent.lab.straggler import USUAL_STEPS, hold_back
 from agent.launch.asking import launches
 from agent.launch.jobside.gpumedic_job.checkpoints import found
 from agent.launch.jobside.gpumedic_job.layout import (
@@ -41,10 +42,6 @@ JOB = "training"
 COORDINATOR = "head"
 START_S, END_S, LOOK_S = 240.0, 15.0, 0.1
 SAVE_EVERY, PACE_S = 10, 0.1
-# A straggler's process is stopped for so long in each step; it is looked for anew after so many.
-SLOW_S, SLOW_LOOK_S, SLOW_LOOKS = 0.2, 0.005, 1000
-# What is usual is known after so many steps, also where a busy machine makes them uneven.
-USUAL_STEPS = 300
 VOLUME_BYTES = 4 << 20
 
 
@@ -284,19 +281,16 @@ class TorchrunTraining:
         os.truncate(largest, largest.stat().st_size // 2)
 
     def _slow(self, node: str) -> None:
-        """Stop the node's ranks for a while in each of their steps, until it is over."""
-        done: dict[int, int] = {}
-        while not self._over.is_set():
-            ranks = [each for each in self._workers() if each[1].startswith(f"{node}-")]
-            for _ in range(SLOW_LOOKS):
-                for pid, _uid, beat in ranks:
-                    now = read_beat(beat)
-                    if now and now.phase is Phase.STARTED and done.get(pid) != now.step:
-                        done[pid] = now.step
-                        _signal(pid, signal.SIGSTOP)
-                        self._over.wait(SLOW_S)
-                        _signal(pid, signal.SIGCONT)
-                self._over.wait(SLOW_LOOK_S)
+        """Hold the node's ranks back until it is over."""
+
+        def ranks() -> dict[int, Callable[[], int | None]]:
+            return {
+                pid: partial(_begun, beat)
+                for pid, uid, beat in self._workers()
+                if uid.startswith(f"{node}-")
+            }
+
+        hold_back(ranks, 2 * PACE_S, self._over)
 
     def _help(self, work: Callable[[], None]) -> None:
         thread = Thread(target=work, daemon=True)
@@ -339,6 +333,12 @@ class TorchrunTraining:
                     f"said: {log.read_text(errors='replace')[-600:]}"
                 )
             time.sleep(LOOK_S)
+
+
+def _begun(beat: Path) -> int | None:
+    """Return the step that a rank computes, None where it computes none."""
+    now = read_beat(beat)
+    return now.step if now and now.phase is Phase.STARTED else None
 
 
 def _signal(pid: int, number: signal.Signals) -> None:
