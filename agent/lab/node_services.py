@@ -1,7 +1,7 @@
 """A node service beside each node of a lab, over GPUs of the test driver, and a real Prometheus.
 
 The nodes share this machine: each has a GPU of its own by the driver's library, and only what is of
-a GPU is read, for the rest would be the same of all.
+a GPU or a rank is read, for the rest would be the same of all.
 """
 
 import json
@@ -11,11 +11,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlencode
 
+from agent.checks.suite import Wanted
 from agent.lab.nvml.build import build
 from agent.lab.nvml.scenario import GPU_IS_LOST, HGX, VARIABLE, Scenario
 from agent.launch.node import free_port
@@ -33,7 +34,8 @@ global: {{scrape_interval: 1s, scrape_timeout: 1s}}
 scrape_configs:
   - job_name: lab
     static_configs: [{{targets: [{targets}]}}]
-    metric_relabel_configs: [{{source_labels: [gpu], regex: .+, action: keep}}]
+    metric_relabel_configs:
+      - {{source_labels: [gpu, rank], separator: "", regex: .+, action: keep}}
 """
 
 
@@ -43,18 +45,21 @@ class NodeServices:
     at:      for all that they write
     environ: what their processes have in their environment besides
     url:     the Prometheus'
+    records: where ranks tell of their progress (``gpumedic_job.Progress``), a folder a node
     """
 
     def __init__(self, at: Path, environ: Mapping[str, str]) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
+        self.records = at / "records"
         self._at, self._environ = at, {**os.environ, **environ}
         self._gpus: dict[str, Scenario] = {}
         self._processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, ranks: Mapping[str, int]) -> None:
+    def start(self, ranks: Mapping[str, int], *, free: Iterable[str] = ()) -> None:
         """Start a service for each node; return once Prometheus knows who is on each GPU.
 
-        ranks: each node's process on its GPU. InputError where a program is missing.
+        ranks: each node's process on its GPU; free: nodes that have none. InputError where a
+        program is missing.
         """
         prometheus = shutil.which("prometheus")
         if prometheus is None:
@@ -62,9 +67,10 @@ class NodeServices:
                 "Reading node services takes a Prometheus, and there is none on PATH. Install "
                 "your distribution's prometheus."
             )
-        self._at.mkdir()
+        self._at.mkdir(exist_ok=True)
         library = build(self._at)
-        listening = [self._serve(node, pid, library) for node, pid in ranks.items()]
+        nodes = {**dict.fromkeys(free), **ranks}
+        listening = [self._serve(node, pid, library) for node, pid in nodes.items()]
         settings = self._at / "prometheus.yml"
         settings.write_text(_PROMETHEUS.format(targets=", ".join(map(repr, listening))))
         flags = {
@@ -87,13 +93,15 @@ class NodeServices:
             process.kill()
             process.wait()
 
-    def _serve(self, node: str, pid: int, library: Path) -> str:
+    def _serve(self, node: str, pid: int | None, library: Path) -> str:
         """Start a node's service; return where it listens."""
         own = f"127.0.0.1:{free_port()}"
         played = [line for line in HGX.read_text().splitlines() if " process " not in line]
-        played += ["gpus 1", f"gpu 0 uuid {_uuid(node)}", f"gpu 0 process {pid} {MEMORY_BYTES}"]
+        played += ["gpus 1", f"gpu 0 uuid {_uuid(node)}"]
+        played += [] if pid is None else [f"gpu 0 process {pid} {MEMORY_BYTES}"]
         self._gpus[node] = Scenario(self._at / f"{node}.gpus", played)
-        plan = NodePlan(node, own, interval_s=1.0, kernel_log=False)
+        checks = Wanted(progress=(str(self.records / node),))
+        plan = NodePlan(node, own, interval_s=1.0, kernel_log=False, checks=checks)
         environ = {
             "LD_LIBRARY_PATH": str(library.parent),
             VARIABLE: str(self._gpus[node].path),
