@@ -35,7 +35,10 @@ class Pace:
 
 @dataclass(slots=True)
 class _Known:
-    """What is remembered of a job between looks; start_s: when it was started then."""
+    """What is remembered of a job between looks; start_s: when it was started then.
+
+    Some file systems have whole seconds: steps of one second are measured with those of the next.
+    """
 
     start_s: float = 0.0
     last: Line | None = None
@@ -48,10 +51,12 @@ class _Known:
             self.start_s, self.last, self.step_s = job.start_s, None, None
         if line is None or line.wrote_s < job.start_s:
             return Pace(line.steps if line else 0.0)
-        if self.last is not None and line.steps > self.last.steps:
+        if self.last is None or line.steps < self.last.steps:
+            self.last = line
+        elif line.steps > self.last.steps and line.wrote_s > self.last.wrote_s:
             self.step_s = (line.wrote_s - self.last.wrote_s) / (line.steps - self.last.steps)
             self.usual.note(self.step_s, nodes=len(job.nodes))
-        self.last = line
+            self.last = line
         return Pace(line.steps, self.step_s, self.usual.step_s(nodes=len(job.nodes)))
 
 
