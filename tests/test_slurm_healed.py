@@ -9,6 +9,7 @@ from agent.assembly import assemble
 from agent.config import Settings
 from agent.demo_real import demo_real, scratch
 from agent.lab.slurm_training import SlurmTraining
+from agent.progress.records import decode
 from agent.start import discover, inputs_of
 from core.clock import RealClock
 from core.types import Autonomy
@@ -35,6 +36,10 @@ async def test_a_real_trainings_losses_go_on_as_undisturbed_after_its_node_died(
         assert found.difference <= 1e-6
         assert found.losses[-1][0] > found.losses[0][0]
         assert {"incident.opened", "action.succeeded"} <= set(found.messages)
+        file = Path(folder) / "services/records/n1" / f"{cluster.job}.0"
+        rank = decode(file.read_bytes(), cluster.job, 0)
+        assert rank
+        assert 0 < rank.comm_s < rank.step_s
         assert not cluster.lab.processes()
 
 

@@ -31,7 +31,7 @@ START_S = 60.0
 END_S = 15.0
 LAST_LINES = 20
 # Character devices that every user may name and nobody opens: Slurm counts no other files.
-DEVICES = "/dev/tty[0-7]"
+DEVICES = "/dev/tty[0-{last}]"
 _CONF = """ClusterName=lab
 SlurmctldHost={host}
 SlurmctldPort={port}
@@ -72,6 +72,7 @@ PartitionName=gpu Nodes={prefix}[1-{count}] Default=YES MaxTime=INFINITE State=U
 class SlurmLabSettings:
     """How large it is and how quick.
 
+    gpus: of each node, eight at most
     cred_expire_s: a requeued job is held for so long and a second; Slurm's own is 120, the least 5
     message_s: Slurm tries to reach a node for so long before it marks it silent; Slurm's own: 10
     slurmd_timeout_s: a node that does not answer for about twice as long is down; Slurm's: 300
@@ -79,6 +80,7 @@ class SlurmLabSettings:
     """
 
     nodes: int = 4
+    gpus: int = 8
     prefix: str = "n"
     cred_expire_s: int = 5
     message_s: int = 3
@@ -324,7 +326,7 @@ class SlurmLab:
             srun_first=port + count + 1,
             srun_last=port + count + 200,
             folder=self.folder,
-            gres="Gres=gpu:h100:8",
+            gres=f"Gres=gpu:h100:{self.settings.gpus}",
             nodes="\n".join(rows),
             prefix=prefix,
             count=count,
@@ -333,7 +335,8 @@ class SlurmLab:
             slurmd_timeout_s=self.settings.slurmd_timeout_s,
         )
         self.conf.write_text(text)
-        gres = f"NodeName={prefix}[1-{count}] Name=gpu Type=h100 File={DEVICES}\n"
+        devices = DEVICES.format(last=self.settings.gpus - 1)
+        gres = f"NodeName={prefix}[1-{count}] Name=gpu Type=h100 File={devices}\n"
         (self.folder / "gres.conf").write_text(gres)
         reboot = self.folder / "reboot"
         reboot.write_text(f"#!/bin/sh\necho told >> {self.folder}/reboots\n")

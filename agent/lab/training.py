@@ -7,7 +7,8 @@ digits, on however many ranks: rank r has the shards r, r + world, ...
 
 DIR/losses.jsonl gets a line a step by rank 0; DIR/stop-at, once written, names the last step;
 where DIR/save-now is, a torchrun script saves after the step it is in. It goes on where a disk is
-full, and says so.
+full, and says so. Where GPUMEDIC_PROGRESS is set, each rank of such a script tells of its steps
+there.
 """
 
 import argparse
@@ -23,6 +24,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
 from torch.nn.parallel import DistributedDataParallel
 
 from core.clock import RealClock
@@ -111,6 +113,39 @@ def _steps(job: Any, work: Work) -> Iterator[Any]:
                 break
 
 
+class Told:
+    """What a rank of a torchrun script tells of its steps, waiting for the others left out."""
+
+    def __init__(self, model: DistributedDataParallel) -> None:
+        from gpumedic_job import Progress  # noqa: PLC0415 - only who tells needs it
+
+        self._progress, self._waited_s = Progress(), 0.0
+        model.register_comm_hook(model.process_group, self._averaged)
+
+    def done(self, step: int, loss: float) -> None:
+        """Tell that a step is done."""
+        self._progress.step(step, loss=loss, comm_wait_s=self._waited_s)
+        self._waited_s = 0.0
+
+    def saved(self, step: int) -> None:
+        """Tell that a checkpoint is whole; the time that it took is no step's."""
+        self._progress.saved(step)
+
+    def _averaged(
+        self,
+        group: dist.ProcessGroup,
+        bucket: dist.GradBucket,  # type: ignore[name-defined]
+    ) -> torch.futures.Future[torch.Tensor]:
+        """Average gradients as without it, and measure how long that takes: others may be late."""
+        began_s = time.monotonic()
+
+        def done(averaged: torch.futures.Future[torch.Tensor]) -> torch.Tensor:
+            self._waited_s += time.monotonic() - began_s
+            return averaged.value()
+
+        return allreduce_hook(group, bucket).then(done)
+
+
 def restarted(work: Work, save_every: int) -> None:
     """Train as a torchrun script does, or alone: from the newest checkpoint that can be read."""
     rank, world = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -118,21 +153,26 @@ def restarted(work: Work, save_every: int) -> None:
         os.environ.get("TORCHELASTIC_RESTART_COUNT") or os.environ.get("SLURM_RESTART_COUNT") or 0
     )
     model: torch.nn.Module = work.model
+    told = None
     began = (int(RealClock().now_s() * 1e9), 0)
     if rank == 0 and save_every:
         _shut_out_older(work, began)
     first = _load(work)
     if "WORLD_SIZE" in os.environ:
         dist.init_process_group("gloo")
-        model = DistributedDataParallel(work.model)
+        model = parallel = DistributedDataParallel(work.model)
+        told = Told(parallel) if "GPUMEDIC_PROGRESS" in os.environ else None
     for step in itertools.count(first):
         if step >= work.end:
             break
         loss = work.step(model, step, rank, world)
+        if told:
+            told.done(step, loss)
         if rank == 0:
             work.tell(step, loss, world, attempt)
-            if save_every and ((step + 1) % save_every == 0 or work.is_asked_to_save()):
-                _try_to_save(work, step + 1, began)
+            due = save_every and ((step + 1) % save_every == 0 or work.is_asked_to_save())
+            if due and _try_to_save(work, step + 1, began) and told:
+                told.saved(step + 1)
     if dist.is_initialized():
         dist.destroy_process_group()
 
@@ -146,12 +186,14 @@ def _shut_out_older(work: Work, began: tuple[int, int]) -> None:
     claim(folder, began)
 
 
-def _try_to_save(work: Work, step: int, began: tuple[int, int]) -> None:
-    """Save, or go on without: the next one may succeed."""
+def _try_to_save(work: Work, step: int, began: tuple[int, int]) -> bool:
+    """Save, or go on without, as the next one may succeed; say whether it is saved."""
     try:
         _save(work, step, began)
     except OSError as error:
         print(f"step {step} is not saved: {error}", flush=True)  # noqa: T201 - to the job's own log
+        return False
+    return True
 
 
 def _save(work: Work, step: int, began: tuple[int, int]) -> None:
