@@ -1,11 +1,15 @@
 """A coordinator with no process: events go in, orders come out."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from agent.launch.coordinator import Coordinator
 from agent.launch.jobside.gpumedic_job.layout import Beat, Phase
 from agent.launch.members import Node
 from agent.launch.plan import Plan, Tell
+
+_COMPUTE: Mapping[str, Phase] = MappingProxyType({})
 
 
 class Launch:
@@ -33,13 +37,12 @@ class Launch:
     def park(self, uid: str, *, generation: int, fresh: bool = False) -> None:
         self.say(uid, "parked", generation=generation, step=0, valid=True, fresh=fresh, loaded=True)
 
-    def pass_time(self, seconds: float, step: int, arrived: str = "") -> None:
-        """Let time pass, all ranks being in this step; one may wait for the others already."""
+    def pass_time(self, seconds: float, step: int, phases: Mapping[str, Phase] = _COMPUTE) -> None:
+        """Let time pass, all ranks computing this step, but for those whose phase is given."""
         self.now_s += seconds
         for each in self.coordinator.members.values():
             if each.rank is not None:
-                phase = Phase.ARRIVED if each.uid == arrived else Phase.STARTED
-                each.beat = Beat(1, step, phase, 1)
+                each.beat = Beat(1, step, phases.get(each.uid, Phase.STARTED), 1)
         self.coordinator.tick(self.now_s)
         self.orders += self.coordinator.take()
 

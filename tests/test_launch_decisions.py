@@ -3,16 +3,17 @@
 import asyncio
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from agent.launch import arguments
-from agent.launch.agreeing import agree
+from agent.launch.agreeing import agree, is_kept
 from agent.launch.cluster import beat_of, tuple_of
 from agent.launch.coordinator import Coordinator
 from agent.launch.jobside.gpumedic_job.layout import Beat, Phase
 from agent.launch.members import Holdings, Member, Node, Seat, Stage, Stand
-from agent.launch.plan import End, Kill, Plan, Start, Tell
+from agent.launch.plan import End, Kill, Message, Plan, Start, Tell
 from agent.launch.store import Stores
 from agent.launch.watching import Watching
 from core.errors import InputError
@@ -175,7 +176,7 @@ def test_a_rank_that_answers_is_given_time_and_then_blamed_by_where_it_is(launch
     """One rank saves a checkpoint, or sleeps for ever; the other waits for its gradients."""
     killed: list[Kill] = []
     while not killed:
-        launch.pass_time(2.0, 3, arrived="a-1")
+        launch.pass_time(2.0, 3, phases={"a-1": Phase.ARRIVED})
         for uid in ("a-1", "a-2"):
             launch.say(uid, "pong", stack=["train.py:3 load"])
         killed = [each for each in launch.orders if isinstance(each, Kill)]
@@ -196,6 +197,52 @@ def test_a_lost_peer_is_told_from_an_error_of_the_script(launch: Launch) -> None
     other.say("a-1", "failed", generation=1, error="mat1 and mat2 shapes cannot be multiplied")
     other.pass_time(1.1, 3)
     assert (other.told("raise"), other.told("save")) == (["a-1"], [])
+
+
+@pytest.mark.parametrize(
+    ("phase", "copies", "told"),
+    [
+        (Phase.ARRIVED, set(), [{"kind": "abandon", "copy": True}]),
+        (Phase.STARTED, {2}, [{"kind": "abandon", "copy": True}]),
+        (Phase.ARRIVED, {2, 3}, [{"kind": "abandon", "copy": False}]),
+        (Phase.OUTSIDE, set(), []),  # between its steps a script may do anything
+    ],
+)
+def test_a_rank_that_does_not_leave_a_group_that_is_over_is_given_up_with_its_state_kept(
+    launch: Launch, phase: Phase, copies: set[int], told: list[Message]
+) -> None:
+    launch.coordinator.nodes["a"].holdings = Holdings(copies=frozenset(copies))
+    launch.say("a-2", "exited", code=-9, text="SIGKILL")
+    launch.orders.clear()
+    for _ in range(10):
+        launch.pass_time(0.3, 3, phases={"a-1": phase})
+        if launch.now_s < 2.0:
+            assert launch.told("abandon") == []
+
+    abandoned = [each.message for each in launch.orders if isinstance(each, Tell)]
+    assert [each for each in abandoned if each["kind"] == "abandon"] == told
+
+
+@pytest.mark.parametrize(
+    ("node", "changes", "kept"),
+    [
+        ("b", {"stand": Stand.READY, "step": 7}, True),
+        ("b", {"stand": Stand.READY, "step": 8}, False),
+        ("b", {"stand": Stand.READY, "step": 7, "valid": False}, False),
+        ("b", {"stand": Stand.TOLD, "step": 7}, False),
+        ("a", {"abandoned": "stuck"}, True),  # it leaves its copy in the one place of the node
+        ("b", {"abandoned": "stuck"}, False),
+    ],
+)
+def test_a_state_is_kept_where_another_rank_has_it(
+    node: str, changes: dict[str, Any], kept: bool
+) -> None:
+    stuck, other = members(f"a{node}", "77")
+    stuck.beat = Beat(1, 7, Phase.ARRIVED, 1)
+    for name, value in changes.items():
+        setattr(other, name, value)
+
+    assert is_kept(stuck, [stuck, other], Holdings()) is kept
 
 
 def test_too_few_nodes_end_the_launch_in_time() -> None:

@@ -1,9 +1,9 @@
 """From which step a new generation goes on, and from where each rank takes the state of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from agent.launch.members import Holdings, Member, Seat
+from agent.launch.members import Holdings, Member, Seat, Stand
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,20 @@ def agree(
     newest = max(steps)
     whole = [step for step in (newest, newest - 1) if step in steps and world.is_whole(step)]
     return world.agreement(max(whole, default=newest))
+
+
+def is_kept(member: Member, members: Iterable[Member], held: Holdings) -> bool:
+    """Say whether the shared state that this rank has is anywhere else, or is being left.
+
+    held: by its node; only one rank of a node leaves a copy, for which there is one place
+    """
+    step = member.beat.step if member.beat else member.step
+    return step in held.copies or any(
+        (each.stand is Stand.READY and each.valid and not each.fresh and each.step == step)
+        or (each.abandoned and each.node == member.node)
+        for each in members
+        if each is not member
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ where it does not, the whole group is started again, as torchrun does.
 
 from collections import Counter
 
-from agent.launch.agreeing import agree
+from agent.launch.agreeing import agree, is_kept
 from agent.launch.environment import process_environment, rank_environment
 from agent.launch.forming import place_of
 from agent.launch.members import Hold, Member, Node, Seat, Stage, Stand
@@ -158,7 +158,7 @@ class Coordinator:
         del self.members[member.uid]
         code = event["code"]
         seat = next((each for each in self.seats if each.uid == member.uid), None)
-        why = member.raised or member.killed or event["text"]
+        why = member.raised or member.killed or member.abandoned or event["text"]
         if seat is None:
             if member.rank is None:
                 self._standby_ended(member, why, now_s)
@@ -410,6 +410,8 @@ class Coordinator:
                 self.tell(self.members[uid], kind="ping")
             for uid, why in verdict.kill.items():
                 self.kill(self.members[uid], why)
+            for uid, why in verdict.abandon.items():
+                self._abandon(self.members[uid], why)
             for uid in verdict.blame:
                 self.tell(self.members[uid], kind="raise")
             if verdict.regroup:
@@ -442,14 +444,11 @@ class Coordinator:
                 wanted = max(wanted, self.plan.per_node)
             if node.standby_failures >= _STANDBY_FAILURES:
                 wanted = 0
-            have = [
-                each
-                for each in self.members.values()
-                if each.node == node.name and each.rank is None
-            ]
-            for _ in range(wanted - len(have)):
-                kind = "script" if self.hooked else "wait"
-                self._start(node.name, kind, now_s, process_environment(self.plan))
+            members = self.members.values()
+            have = sum(each.node == node.name and each.rank is None for each in members)
+            for _ in range(wanted - have):
+                environment = process_environment(self.plan)
+                self._start(node.name, "script" if self.hooked else "wait", now_s, environment)
 
     def seated(self, member: Member) -> bool:
         """Say whether the worker has a place in the world."""
@@ -473,6 +472,14 @@ class Coordinator:
         if not member.killed:
             member.killed = why
             self._orders.append(Kill(member.node, member.uid, why))
+
+    def _abandon(self, member: Member, why: str) -> None:
+        """Let a worker end that lives and does not come back; first leave what only it has."""
+        if not member.abandoned and not member.killed:
+            copy = not is_kept(member, self.members.values(), self.nodes[member.node].holdings)
+            member.abandoned = why
+            self.say(f"rank {member.rank} is given up: {why}", uid=member.uid)
+            self.tell(member, kind="abandon", copy=copy)
 
     def say(self, text: str, **fields: object) -> None:
         """Write a line into the journal; ``what`` names it for programs."""

@@ -34,6 +34,7 @@ class Member:
     step:   after how many steps its state is; ``valid`` is False where an update was cut short
     fresh:  it has never had the job's state; ``loaded``: it has read the newest checkpoint
     failed: what it lost the others by; ``raised``: the script's own error
+    abandoned: why it was told to leave its state and end
     """
 
     uid: str
@@ -50,6 +51,7 @@ class Member:
     loaded: bool = False
     released: bool = False
     killed: str = ""
+    abandoned: str = ""
     failed: str = ""
     raised: str = ""
     pinged_s: float | None = None

@@ -36,11 +36,15 @@ class Pace:
         """Mean seconds a step takes; 0 before the second step."""
         return sum(self._times_s) / len(self._times_s) if self._times_s else 0.0
 
+    def long_step_s(self) -> float:
+        """Return what no step takes, to go by the last ones; a first may take long."""
+        return _LONGEST * max(self._times_s) if self._times_s else _FIRST_STEP_S
+
     def silence_s(self) -> float:
         """Return after how long without a step to ask the workers for a sign."""
         if not self._times_s:
             return _FIRST_STEP_S
-        return max(self._least_s, _STEPS * self.step_s, _LONGEST * max(self._times_s))
+        return max(self._least_s, _STEPS * self.step_s, self.long_step_s())
 
     def patience_s(self) -> float:
         """Return after how long without a step to give up a worker that still answers."""

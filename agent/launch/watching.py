@@ -18,11 +18,15 @@ _COMMUNICATION = ("onnect", "gloo", "nccl", "timed out", "timeout", "peer", "soc
 
 @dataclass(slots=True)
 class Verdict:
-    """What to do: workers to ping, to kill (with why), to let raise; why to regroup, if at all."""
+    """What to do: workers to ping, to kill (with why), to let raise; why to regroup, if at all.
+
+    abandon: workers to let end, with why: they live, and do not come out of a group that is over
+    """
 
     ask: list[str] = field(default_factory=list)
     kill: dict[str, str] = field(default_factory=dict)
     blame: list[str] = field(default_factory=list)
+    abandon: dict[str, str] = field(default_factory=dict)
     regroup: str = ""
 
 
@@ -73,7 +77,25 @@ class Watching:
             self._ask_or_kill(members, now_s, verdict)
             if not (verdict.ask or verdict.kill) and self._is_enough(now_s):
                 self._give_up(waiting, now_s, stage, verdict)
+        if stage is Stage.GATHERING:
+            self._abandon(waiting, now_s, verdict)
         return verdict
+
+    def _abandon(self, waiting: list[Member], now_s: float, verdict: Verdict) -> None:
+        """Do without ranks that a library holds, though their connections are cut.
+
+        Gloo forgets a send that was under way when its connection broke (its TCP pairs tell those
+        that have not begun to send, and those that receive), and whoever waits for it waits until
+        the group's timeout. What a rank does by itself in a step takes no longer than a step.
+        """
+        silent_s = now_s - self._moved_s
+        if silent_s <= max(_GATHER_S, self.pace.long_step_s()):
+            return
+        for each in waiting:
+            if each.beat is not None and each.beat.phase is not Phase.OUTSIDE:
+                verdict.abandon[each.uid] = (
+                    f"its library does not leave a group that is over since {silent_s:.1f} s"
+                )
 
     def _silence_s(self, *, running: bool) -> float:
         if running:

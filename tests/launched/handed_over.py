@@ -2,12 +2,14 @@
 
 STEPS: how many; FAULTS: JSON list of [rank, step, place, signal], each done once, to the supervisor
 too where a fifth is true; ONCE: a folder that remembers which were done; SHARE: of a step's time
-that copies in memory may take; HOLD: a FIFO at which rank 0 waits in step 10.
+that copies in memory may take; HOLD: a FIFO at which rank 0 waits in step 10; LOST: once in step
+10, rank 0 sends rank 1 more than a socket takes, and rank 1 stops before it has read it.
 """
 
 import hashlib
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -26,12 +28,24 @@ def say(**fields: Any) -> None:
 
 def fault(place: str) -> None:
     """Die here if that is wanted; which generation it happens in does not matter."""
-    for number, (rank, step, where, signal, *whole) in enumerate(FAULTS):
+    for number, (rank, step, where, sent, *whole) in enumerate(FAULTS):
         done = Path(os.environ["ONCE"]) / str(number)
         if (rank, step, where) == (job.rank, job.step, place) and not done.exists():
             done.touch()
             for pid in (os.getppid(), os.getpid()) if whole else (os.getpid(),):
-                os.kill(pid, signal)
+                os.kill(pid, sent)
+
+
+def lose_a_send() -> None:
+    done = Path(os.environ["ONCE"]) / "lost"
+    if done.exists():
+        return
+    much = torch.zeros(64 << 20)
+    if job.rank == 1:
+        done.touch()
+        torch.distributed.irecv(much, 0)  # gloo sends only to who listens
+        os.kill(os.getpid(), signal.SIGSTOP)
+    torch.distributed.send(much, 1)
 
 
 class Halting(torch.optim.Adam):
@@ -75,6 +89,8 @@ for step in job.steps(int(os.environ["STEPS"])):
         loss = job.model(inputs).square().mean()
         optimizer.zero_grad()
         fault("forward")
+        if "LOST" in os.environ and step == 10:
+            lose_a_send()
         loss.backward()
         optimizer.step()
         schedule.step()

@@ -21,7 +21,7 @@ FOLDER_ENV = "GPUMEDIC_JOB_FOLDER"
 
 
 class Phase(IntEnum):
-    """Where in a step a worker is; ARRIVED means it only waits for the others' gradients."""
+    """Where in a step a worker is; ARRIVED means it only waits for the others: they compute."""
 
     OUTSIDE = 0
     STARTED = 1

@@ -36,6 +36,7 @@ class Link:
         self.on_regroup: Callable[[], None] = lambda: None
         self.on_save: Callable[[], None] = lambda: None
         self.on_interval: Callable[[float], None] = lambda seconds: None
+        self.on_abandon: Callable[[], None] = lambda: None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._socket.connect(path)
         self._sending = threading.Lock()
@@ -65,6 +66,10 @@ class Link:
                 self.on_save()
             case "interval":
                 self.on_interval(message["seconds"])
+            case "abandon":
+                if message["copy"]:
+                    self.on_abandon()
+                _end()
             case "regroup":
                 self.wanted = max(self.wanted, message["generation"])
                 self.on_regroup()

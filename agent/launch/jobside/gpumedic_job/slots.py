@@ -47,6 +47,10 @@ class Slot:
             _view(memory, start, view.numel()).copy_(view)
         struct.pack_into("<q", memory, 0, step)
 
+    def forget(self) -> None:
+        """Mark the content as not whole."""
+        struct.pack_into("<q", self._room(HEADER.size), 0, NO_STEP)
+
     def frame(self, room: int, next_room: int) -> bytearray:
         """Return what was written as a frame of ``room`` bytes; its header alone where it is more.
 

@@ -27,7 +27,7 @@ from .state import (
     take_shared,
     whole,
 )
-from .wards import Wards
+from .wards import CUT, Wards
 
 if TYPE_CHECKING:
     from .keeping import Keeper
@@ -101,7 +101,7 @@ class Training:
         optimizer.register_step_pre_hook(self._updating)
         self._link = Link(os.environ[SOCKET_ENV], uid)
         self._group = Group(self._link, timeout_s)
-        self._link.on_regroup = self._group.cut
+        self._link.on_regroup, self._link.on_abandon = self._group.cut, self._leave_copy
         self._keeper = None if checkpoint is None else self._kept(checkpoint, save_every, keep)
         self._link.send("hello", pid=os.getpid())
         atexit.register(self._leave)
@@ -134,7 +134,7 @@ class Training:
     def _close(self) -> None:
         self._group.cut()
         self.model = self.parts.model
-        self._wards.drop()
+        self._wards.drop(CUT)
         self._group.close()
 
     def steps(self, total: int) -> Iterator[Step]:
@@ -203,6 +203,19 @@ class Training:
         self._link.send("raised", error=f"{type(error).__name__}: {error}"[:500])
         return False
 
+    def _leave_copy(self) -> None:
+        """Leave the shared state in memory: this process is to end, and nobody else has it.
+
+        Called in the link's thread, while the script's is held by a library that does not return.
+        """
+        step, whole = self.step, self._updates == 0 and not self._fresh
+        if not whole:
+            return
+        slot = Slot(copy_path(self._folder, step))
+        slot.write(step, take_shared(self.parts))
+        if self._updates or self.step != step:  # the library has returned meanwhile
+            slot.forget()
+
     def _answer(self, *kinds: str) -> str:
         while (message := self._link.inbox.get())["kind"] not in kinds:
             pass
@@ -219,6 +232,7 @@ class Training:
     def _join(self) -> None:
         """Become part of the newest generation, with the state it agreed on."""
         while True:
+            self._pulse.beat(self.generation, self.step, Phase.ARRIVED)
             self._close()
             wanted = self._link.wanted
             self._link.send(
@@ -281,8 +295,8 @@ class Training:
         if packed is not None:
             self._updates = 1  # half taken is not whole
             put_shared(self.parts, packed)
-            self._updates = 0
             self.step = message["step"]
+            self._updates = 0
         if message["receivers"]:
             packed = take_shared(self.parts)
             for rank in message["receivers"]:

@@ -10,6 +10,7 @@ A frame is the beginning of a slot, and says how long the next frame is, so that
 
 import contextlib
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -18,8 +19,11 @@ import torch.distributed as dist
 from .layout import HEADER, NO_STEP, own_path
 from .slots import Slot
 
+# What has not come so long after its connection was cut never will; gloo may not say so.
+CUT = timedelta(seconds=1)
 _TAG = 7001
 _FIRST_ROOM = 1 << 16
+_ANY_TIME = timedelta(0)  # as long as the group's operations may take
 _PAGE = 1 << 12  # pickles of random states differ by some bytes from step to step
 
 
@@ -65,7 +69,7 @@ class Wards:
             self._sent = dist.isend(self._out, self._keeper, tag=_TAG)
         self._spent_s = time.monotonic() - self._began_s
 
-    def settle(self) -> None:
+    def settle(self, timeout: timedelta = _ANY_TIME) -> None:
         """Wait until what is under way is here and kept; RuntimeError where the other is lost.
 
         The ward's gradients come after its frame: to wait for the frame costs nothing more.
@@ -73,21 +77,21 @@ class Wards:
         sent, self._sent = self._sent, None
         heard, self._heard = self._heard, None
         if heard is not None:
-            heard.wait()
+            heard.wait(timeout)
             began_s = time.monotonic()
             self._keep()
             self._spent_s += time.monotonic() - began_s
         if sent is not None:
             began_s = time.monotonic()
-            sent.wait()
+            sent.wait(timeout)
             self._spent_s += time.monotonic() - began_s
             if self._out.numel() > HEADER.size:
                 self._due_s = self._began_s + self._spent_s / self._share
 
-    def drop(self) -> None:
-        """Keep what has come, of a group whose connections are cut."""
+    def drop(self, timeout: timedelta = _ANY_TIME) -> None:
+        """Keep what has come, whether or not it could be sent."""
         with contextlib.suppress(RuntimeError):
-            self.settle()
+            self.settle(timeout)
 
     def _keep(self) -> None:
         frame = self._in.numpy().data
