@@ -6,7 +6,7 @@ Small on purpose: it runs beside the training job on every node (agent/node_proc
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
@@ -15,7 +15,8 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from agent.collect.dcgm import dcgm_text
-from agent.collect.reading import TEXT_TYPE, Missing, Reader, Reading, Snapshot, exposition, sample
+from agent.collect.patience import Patience, Stuck
+from agent.collect.reading import TEXT_TYPE, Exposition, Missing, Reader, Reading, Snapshot, sample
 from core.clock import Clock
 from core.exporters import OWN_PREFIX
 from core.ports import Problem
@@ -55,10 +56,12 @@ class NodeService:
     ) -> None:
         self._readers, self._clock, self._registry = tuple(readers), clock, registry
         self._deadline_s, self._texts = deadline_s, tuple(texts)
-        self._running: dict[str, asyncio.Task[Snapshot]] = {}
+        self._patience: Patience[Snapshot] = Patience(deadline_s)
+        self._reading: asyncio.Task[Snapshot] | None = None
         self._share_s, self._read_s = share_s, -math.inf
         self._dcgm_names = dcgm_names
         self._last = Snapshot(())
+        self._exposition = Exposition()
         self._shown: tuple[Snapshot, str] | None = None  # the page's text is made once a reading
         self._served_s: float | None = None
         self.app = Starlette(
@@ -66,28 +69,39 @@ class NodeService:
         )
 
     async def snapshot(self) -> Snapshot:
-        """Read every reader at once; those that take too long go on, and are waited for again."""
-        tasks = [self._task(reader) for reader in self._readers]
-        if tasks:
-            await asyncio.wait(tasks, timeout=self._deadline_s)
+        """Read every reader; those that take too long go on, and are waited for again.
+
+        Who asks while that is under way shares it.
+        """
+        if self._reading is None:
+            self._reading = asyncio.create_task(self._read())
+        return await asyncio.shield(self._reading)
+
+    async def _read(self) -> Snapshot:
+        try:
+            asked = {reader.name: reader.snapshot for reader in self._readers}
+            found = await asyncio.to_thread(self._patience.wait_for, asked)
+        finally:
+            self._reading = None
+        self._last = self._joined(found)
+        self._read_s = self._clock.monotonic_s()
+        return self._last
+
+    def _joined(self, found: Mapping[str, Snapshot | Exception]) -> Snapshot:
         readings: list[Reading] = []
         problems: list[Problem] = []
         missing: list[Missing] = []
-        for reader, task in zip(self._readers, tasks, strict=True):
-            if not task.done():
+        for name, each in found.items():
+            if isinstance(each, Snapshot):
+                readings += each.readings
+                problems += each.problems
+                missing += each.missing
+            elif isinstance(each, Stuck):
                 text = f"no reading within {self._deadline_s:g} s; it is left out of this page."
-                problems.append(Problem(reader.name, "slow", text))
-                continue
-            self._running.pop(reader.name, None)
-            if (error := task.exception()) is not None:
-                problems.append(Problem(reader.name, "reader", f"{reader.name}: {error!r}"))
-                continue
-            readings += task.result().readings
-            problems += task.result().problems
-            missing += task.result().missing
-        self._last = Snapshot(tuple(readings), tuple(problems), tuple(missing))
-        self._read_s = self._clock.monotonic_s()
-        return self._last
+                problems.append(Problem(name, "slow", text))
+            else:
+                problems.append(Problem(name, "reader", f"{name}: {each!r}"))
+        return Snapshot(tuple(readings), tuple(problems), tuple(missing))
 
     async def page(self) -> str:
         """Return the page's text."""
@@ -100,17 +114,9 @@ class NodeService:
         return self._shown[1] + more + self._own()
 
     def _text_of(self, found: Snapshot) -> str:
-        text = exposition(r for r in found.readings if r.metric not in NOT_SERVED)
+        text = self._exposition.text(r for r in found.readings if r.metric not in NOT_SERVED)
         text += dcgm_text(found.readings) if self._dcgm_names else ""
         return text + _problems(found.problems)
-
-    def _task(self, reader: Reader) -> asyncio.Task[Snapshot]:
-        """Return the reader's run that is under way, else start one: two scrapes share it."""
-        task = self._running.get(reader.name)
-        if task is None:
-            task = asyncio.create_task(asyncio.to_thread(reader.snapshot))
-            self._running[reader.name] = task
-        return task
 
     def _own(self) -> str:
         if self._registry is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agent.collect import host
+from agent.collect import host, patience
 from agent.collect.host import HostReader
 from agent.collect.patience import Patience, Stuck
 from agent.collect.reading import ReaderSource, Snapshot
@@ -259,14 +259,40 @@ def test_what_came_back_late_is_not_taken_for_news() -> None:
         gate.wait(20)
         return value
 
-    patience = Patience[int](0.05)
+    waiting = Patience[int](0.05)
 
-    first = patience.wait_for({"gpu": read})["gpu"]
+    first = waiting.wait_for({"gpu": read})["gpu"]
     gate.set()
-    second = patience.wait_for({"gpu": read})["gpu"]
+    second = waiting.wait_for({"gpu": read})["gpu"]
 
     assert isinstance(first, Stuck)
     assert second == 2
+
+
+def test_calls_that_answer_share_a_thread_which_one_that_hangs_leaves_to_itself(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(patience, "TURN_S", 0.2)  # this machine may be busy
+    gate, hung = threading.Event(), []
+
+    def hang() -> int:
+        hung.append(threading.get_ident())
+        gate.wait(20)
+        return 0
+
+    who = threading.get_ident
+    calls = {"a": who, "b": who, "hung": hang, "c": who, "d": who}
+    waiting = Patience[int](0.05)
+
+    found = waiting.wait_for(calls)
+    again = waiting.wait_for(calls)
+    gate.set()
+
+    assert found["a"] == found["b"] == hung[0]
+    assert found["c"] == found["d"] != hung[0]
+    for each in (found, again):
+        assert [name for name in each if isinstance(each[name], Stuck)] == ["hung"]
+    assert len(hung) == 1
 
 
 def test_nothing_to_wait_for_is_no_wait() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent.collect.nvml import Gpu, GpuProcess, NvmlReader
-from agent.collect.reading import exposition
+from agent.collect.reading import Exposition
 from agent.local_jobs.holders import holder_of
 from agent.local_jobs.jobs import GpusWithJobs, LocalJobs
 from agent.local_jobs.owners import NOBODY, Owner, Scheduler, owner_of
@@ -132,7 +132,7 @@ def test_processes_are_counted_by_job(tmp_path: Path, clock: ManualClock) -> Non
     play(tmp_path, 8, cgroup=f"0::/kubepods/pod{POD}/{HASH}\n")
     jobs = LocalJobs("n1", lambda: [on("GPU-1", 7, 8)], clock, tmp_path)
 
-    page = exposition(GpusWithJobs(NvmlReader("n1"), jobs).snapshot().readings)
+    page = Exposition().text(GpusWithJobs(NvmlReader("n1"), jobs).snapshot().readings)
 
     assert (
         f'gpumedic_gpu_job_processes{{node="n1",gpu="GPU-1",scheduler="kubernetes",'

@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter
 
 from agent.collect.host import HostReader
 from agent.collect.nvml import NvmlReader, inventory
-from agent.collect.reading import Reading, Snapshot, exposition
+from agent.collect.reading import Exposition, Reading, Snapshot
 from agent.node import NodeService
 from agent.serving import serve
 from core.clock import ManualClock, RealClock
@@ -111,11 +111,33 @@ def own() -> CollectorRegistry:
 def test_labels_with_quotes_and_line_ends_are_escaped() -> None:
     volume = 'a"b\\c\nd'
 
-    text = exposition([Reading("volume_used_ratio", Target(node="n", volume=volume), 0.5)])
+    text = Exposition().text([Reading("volume_used_ratio", Target(node="n", volume=volume), 0.5)])
 
     assert text.splitlines()[-1] == (
         'gpumedic_volume_used_ratio{node="n",volume="a\\"b\\\\c\\nd"} 0.5'
     )
+
+
+def test_the_lines_that_are_kept_are_those_that_would_be_written() -> None:
+    """A page is put together from what was there before and what has changed since."""
+    kept = Exposition()
+    up, down, full = (
+        Reading(metric, Target(node="n", gpu=gpu), value)
+        for metric, gpu, value in (("gpu_answers", "a", 1), ("gpu_answers", "b", 0), ("x", "a", 2))
+    )
+    again = Reading("gpu_answers", Target(node="n", gpu="b"), 1.0)
+
+    for readings in ([up, down, full], [up, again, full], [up, full], [down, up], [up, down, full]):
+        assert kept.text(readings) == Exposition().text(readings)
+
+
+async def test_two_who_ask_at_once_share_a_reading(clock: ManualClock) -> None:
+    reader = Fixed()
+    service = NodeService([reader], clock=clock)
+
+    await asyncio.gather(service.page(), service.page())
+
+    assert len(reader.runs) == 1
 
 
 async def test_a_reader_that_hangs_costs_its_own_part_only(clock: ManualClock) -> None:

@@ -39,6 +39,7 @@ class Suite:
 
     def run(self) -> tuple[State, ...]:
         """Return a state for each check, in a fixed order; blocks for the longest deadline."""
+        # Plug-ins come last: each lowers the priority of its thread for what comes after it.
         among = (*self.checks, *(self.plugins.checks() if self.plugins else ()))
         made = {check.name: check for check in among if check.name not in self.skip}
         self._patience.own_s = {name: check.deadline_s for name, check in made.items()}

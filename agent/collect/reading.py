@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from operator import is_
 from typing import Protocol
 
 import numpy as np
@@ -102,21 +103,36 @@ class ReaderSource:
         return Collected(windows, given.problems)
 
 
-def exposition(readings: Iterable[Reading]) -> str:
-    """Return Prometheus' text format, each metric under ``gpumedic_`` and its catalogue name."""
-    by_metric: dict[str, list[Reading]] = {}
-    for reading in readings:
-        by_metric.setdefault(reading.metric, []).append(reading)
-    return "".join(_family(metric, given) for metric, given in sorted(by_metric.items()))
+class Exposition:
+    """Prometheus' text format, each metric under ``gpumedic_`` and its catalogue name.
+
+    The lines of a metric whose readings are those of the text before, the same objects, are kept.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[list[Reading], str]] = {}
+
+    def text(self, readings: Iterable[Reading]) -> str:
+        """Return the text."""
+        by_metric: dict[str, list[Reading]] = {}
+        for reading in readings:
+            by_metric.setdefault(reading.metric, []).append(reading)
+        self._kept = {
+            metric: (given, self._family(metric, given))
+            for metric, given in sorted(by_metric.items())
+        }
+        return "".join(text for _, text in self._kept.values())
+
+    def _family(self, metric: str, given: list[Reading]) -> str:
+        before, text = self._kept.get(metric, ((), ""))
+        if len(before) == len(given) and all(map(is_, before, given)):
+            return text
+        return "\n".join(_lines(metric, given)) + "\n"
 
 
 def sample(name: str, labels: Mapping[str, str], value: float) -> str:
     """Return one line of the text format, without its end."""
     return f"{name}{{{_inside(labels.items())}}} {_number(value)}"
-
-
-def _family(metric: str, readings: Iterable[Reading]) -> str:
-    return "\n".join(_lines(metric, readings)) + "\n"
 
 
 def _lines(metric: str, readings: Iterable[Reading]) -> Iterator[str]:

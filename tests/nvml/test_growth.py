@@ -4,7 +4,7 @@ import gc
 import sys
 
 from agent.collect.nvml import NvmlReader
-from agent.collect.reading import exposition
+from agent.collect.reading import Exposition
 from agent.lab.nvml.scenario import GPU_IS_LOST, Scenario
 from core.clock import ManualClock
 
@@ -24,7 +24,7 @@ async def test_a_day_leaves_nothing_behind(nvml: Scenario, clock: ManualClock) -
             nvml.say(lost)
         if second % 3600 == EVERY_S:
             nvml.unsay(lost)
-        exposition(reader.snapshot().readings)
+        Exposition().text(reader.snapshot().readings)
         await clock.advance(EVERY_S)
         if second % 3600 == 3600 - EVERY_S:
             gc.collect()

@@ -139,6 +139,26 @@ def test_errors_that_rise_are_seen(nvml: Scenario) -> None:
     assert value(reader.snapshot(), 3, "gpu_ecc_corrected_total") == 0
 
 
+def test_what_stands_still_is_the_same_reading_and_what_changes_is_another(nvml: Scenario) -> None:
+    """Most of a GPU's readings are counts of errors: making them anew each second costs most."""
+    nvml.say("gpu 3 field 165.0-17 1", "gpu 3 field 143 0")
+    reader = NvmlReader("n1")
+    reader.snapshot()
+    before = reader.snapshot()
+    nvml.say("gpu 3 field 165.5 2", "gpu 3 field 143 -1")
+
+    after = reader.snapshot()
+    links = list(
+        zip(of(before, 3, "gpu_nvlink_state"), of(after, 3, "gpu_nvlink_state"), strict=True)
+    )
+    remapped = [r.value for r in of(after, 3, "gpu_rows_remapped")]
+
+    assert [old is new for old, new in links] == [place != 5 for place in range(18)]
+    assert links[5][1].value == 2.0
+    assert -1.0 in remapped
+    assert of(after, 3, "gpu_energy_joules_total") != of(before, 3, "gpu_energy_joules_total")
+
+
 async def test_a_hot_gpu_shows_why_its_clocks_are_held_and_how_long(
     nvml: Scenario, clock: ManualClock
 ) -> None:

@@ -1,7 +1,7 @@
 """One GPU by its handle: everything that is asked of it, and what it is not asked again."""
 
 import ctypes
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from agent.collect.nvml.queries import (
     LINKS,
     QUERIES,
     RECOVERY,
+    Part,
     Query,
 )
 from agent.collect.reading import Labels, Missing, Reading
@@ -24,7 +25,11 @@ from core.target import Target
 MOST_LINKS = 18  # asked for where the driver does not say how many there are (H100, B200: 18)
 ANSWERS, INFO, CLOCK_EVENT = "gpu_answers", "gpu_info", "gpu_clock_event"
 PROCESSES, MIG = "gpu_processes", "gpu_mig_enabled"
-FABRIC = ("gpu_fabric_state", "gpu_fabric_health")
+FABRIC = (Part("gpu_fabric_state", "state"), Part("gpu_fabric_health", "healthSummary"))
+_CLOCK_EVENTS = tuple(
+    Part(CLOCK_EVENT, place, labels=(("reason", word),))
+    for place, (_, word) in enumerate(CLOCK_EVENTS)
+)
 # What a GPU is called: the name here, and nvidia-ml-py's call for it.
 _NAMES = {
     "name": "nvmlDeviceGetName",
@@ -74,7 +79,7 @@ class Device:
         """Ask everything once. A look that hangs is seen half done in ``look``."""
         was = self.look.gpu
         gpu = replace(was, trouble="", recovery=None, processes=(), instances=())
-        look = self.look = Look(gpu, Target(node=self._node, gpu=was.uuid))
+        look = self.look = Look(gpu, self.look.target)
         try:
             if self._handle is None:
                 self._take_hold(look)
@@ -138,7 +143,7 @@ class Device:
             else:
                 self._query(look, query)
         self._try(look, CLOCK_EVENT, (CLOCK_EVENT,), self._clock_events)
-        self._try(look, FABRIC, FABRIC, self._fabric)
+        self._try(look, FABRIC, (part.metric for part in FABRIC), self._fabric)
         if not self._batches:
             self._batches = self._all_batches(look)
         for batch in self._batches:
@@ -151,15 +156,22 @@ class Device:
     def _query(self, look: Look, query: Query) -> None:
         def ask(look: Look) -> list[Reading]:
             found = self._first_of(look, query.calls, *query.args)
-            fresh = [
-                Reading(part.metric, look.target, _part(found, part.of) * part.unit, part.labels)
-                for part in query.parts
-            ]
-            if query.once:
-                self._kept[query] = fresh
-            return fresh
+            return self._readings(look, query, found, query.parts)
 
-        self._try(look, query, [part.metric for part in query.parts], ask)
+        self._try(look, query, (part.metric for part in query.parts), ask)
+
+    def _readings(
+        self, look: Look, key: object, found: Any, parts: Sequence[Part]
+    ) -> list[Reading]:
+        """Return the parts of an answer; where it is as before, the same readings."""
+        values = [_part(found, part.of) * part.unit for part in parts]
+        kept = self._kept.get(key, [])
+        if [reading.value for reading in kept] != values:
+            kept = self._kept[key] = [
+                Reading(part.metric, look.target, value, part.labels)
+                for part, value in zip(parts, values, strict=True)
+            ]
+        return kept
 
     def _try(self, look: Look, key: object, metrics: Iterable[str], ask: Ask) -> None:
         """Add what ``ask`` gives, or why it is missing; NVMLError where the GPU is lost."""
@@ -189,20 +201,14 @@ class Device:
 
     def _clock_events(self, look: Look) -> list[Reading]:
         bits = int(self._first_of(look, CLOCK_EVENT_CALLS))
-        return [
-            Reading(CLOCK_EVENT, look.target, float(bool(bits & bit)), (("reason", word),))
-            for bit, word in CLOCK_EVENTS
-        ]
+        held = [bool(bits & bit) for bit, _ in CLOCK_EVENTS]
+        return self._readings(look, CLOCK_EVENT, held, _CLOCK_EVENTS)
 
     def _fabric(self, look: Look) -> list[Reading]:
         """Read whether the GPU has joined its NVLink fabric."""
         said = self._nvml.c_nvmlGpuFabricInfo_v3_t()
         self._call(look, "nvmlDeviceGetGpuFabricInfoV", self._handle, ctypes.byref(said))
-        found = said.state, said.healthSummary
-        return [
-            Reading(metric, look.target, float(value))
-            for metric, value in zip(FABRIC, found, strict=True)
-        ]
+        return self._readings(look, FABRIC, said, FABRIC)
 
     def _all_batches(self, look: Look) -> tuple[FieldBatch, ...]:
         """Return the fields of the GPU, and of each of its links."""

@@ -27,7 +27,7 @@ class Part:
     labels: Labels = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # told apart by identity: each is there once
 class Query:
     """One call on a GPU's handle.
 

@@ -58,7 +58,7 @@ class NvmlReader:
     def _read(self) -> Snapshot:
         if self._clock.monotonic_s() < self._away_until_s:
             return self._without("let_go", "NVML was let go of, for a reset or a new driver.")
-        found = self._opening.wait_for({"open": self._driver.open})["open"]
+        found = self._driver.opened or self._opening.wait_for({"open": self._driver.open})["open"]
         if not isinstance(found, Opened):
             return self._closed(found)
         if found is not self._of:
