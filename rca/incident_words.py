@@ -1,9 +1,10 @@
 """An incident in words: the symptom that hurts most, and whom it hurts."""
 
 from core.cluster import ClusterState
+from core.durations import lasting
 from core.types import Anomaly, Breach, Event, Incident
 from core.units import CATALOG
-from rca.words import say_duration, say_metric, say_target, say_value
+from rca.words import say_metric, say_target, say_value
 
 _SHOWN = 6
 
@@ -39,7 +40,7 @@ def _say_symptom(symptom: Event | Anomaly | Breach) -> str:
             value = say_value(symptom.metric, symptom.value)
             return f"{where}: {say_metric(symptom.metric)} is {value}, {_say_band(symptom)}"
         case Breach():
-            wait = say_duration(symptom.expected_s - symptom.made_at_s)
+            wait = lasting(symptom.expected_s - symptom.made_at_s)
             return (
                 f"{where}: {say_metric(symptom.metric)} crosses "
                 f"{say_value(symptom.metric, symptom.limit)} in {wait} "
@@ -60,7 +61,7 @@ def _say_band(anomaly: Anomaly) -> str:
 
 def say_jobs(incident: Incident, state: ClusterState | None) -> str:
     """Say which jobs are touched, of what size, and for how long."""
-    lasted = say_duration(incident.updated_s - incident.opened_s)
+    lasted = lasting(incident.updated_s - incident.opened_s)
     if not incident.jobs:
         return f"no job is touched so far; open for {lasted}"
     jobs = ", ".join(incident.jobs[:_SHOWN])

@@ -106,18 +106,6 @@ def say_change(metric: str, usual: float | None, level: float | None) -> str:
     return f"{text} ({share:+.0%})".replace("%", " %") if fits else text
 
 
-def say_duration(seconds: float) -> str:
-    """Return a duration in its two largest units: ``45 s``, ``3 min 40 s``, ``2 h 5 min``."""
-    whole = round(abs(seconds))
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        minutes, rest = divmod(whole, 60)
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, rest = divmod(whole // 60, 60)
-    return f"{hours} h {rest} min" if rest else f"{hours} h"
-
-
 def say_metric(metric: str) -> str:
     """Return the catalogue's words for a metric, up to a comma, or its name."""
     known = CATALOG.get(metric)

@@ -89,7 +89,7 @@ async def test_it_says_which_newer_one_is_damaged_and_how_old_the_valid_one_is(
 
     assert said == ["too_old critical"]
     assert event.target == Target(job=JOB)
-    assert "of step 1 is 150 min old; its loss budget is 60 min" in event.text
+    assert "of step 1 is 2 h 30 min old; its loss budget is 1 h" in event.text
     assert "step_3.pt is truncated" in event.text
     assert "step_2.pt is bit-flipped" in event.text
 
@@ -321,7 +321,7 @@ async def test_a_late_checkpoint_opens_an_incident_that_ends_with_the_next_save(
     (ended,) = await app.controller.store.find(Incident)
 
     assert opened.jobs == (JOB,)
-    assert "loss budget is 60 min" in opened.events[0].text
+    assert "loss budget is 1 h" in opened.events[0].text
     assert diagnosis.causes[0].fault == "checkpoint_failing"
     assert (opened.state, ended.state) == ("open", "resolved")
 

@@ -14,7 +14,7 @@ from core.target import Target
 from core.types import Breach, Diagnosis, Event, Floats, Incident, Severity, Window
 from rca.diagnose import DiagnoseSettings, diagnose
 from rca.explain import explain
-from rca.words import say_duration, say_value
+from rca.words import say_value
 from tests.rca_scenes import (
     NOW_S,
     READINGS,
@@ -319,10 +319,6 @@ def test_an_explanation_says_that_nothing_is_broken() -> None:
 )
 def test_a_number_never_goes_without_its_unit(metric: str, value: float, text: str) -> None:
     assert say_value(metric, value) == text
-
-
-def test_durations_read_like_speech() -> None:
-    assert [say_duration(s) for s in (45, 220, 7500)] == ["45 s", "3 min 40 s", "2 h 5 min"]
 
 
 def big(nodes: int) -> tuple[Incident, dict[str, Window], Scene]:

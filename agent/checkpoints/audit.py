@@ -26,6 +26,7 @@ from agent.checkpoints.work import Looker
 from core.clock import Clock
 from core.cluster import ClusterState, JobPhase
 from core.codec import from_json, to_json
+from core.durations import lasting
 from core.errors import GpumedicError, InputError
 from core.target import Target
 from core.types import Event, Severity
@@ -285,17 +286,17 @@ def _since(state: ClusterState | None, job: str, began_s: float) -> float:
 
 
 def _words(each: Watched, found: Standing, age_s: float) -> str:
-    budget = f"its loss budget is {each.budget_s / 60:.0f} min"
+    budget = f"its loss budget is {lasting(each.budget_s)}"
     why = found.problem or _damaged(found.listing, found.newest)
     newest = found.newest
     if newest is None:
         return (
-            f"Job {each.job} has had no valid checkpoint in {each.root} for {age_s / 60:.0f} min; "
+            f"Job {each.job} has had no valid checkpoint in {each.root} for {lasting(age_s)}; "
             f"{budget}. {why}".strip()
         )
     step = "" if newest.step is None else f" of step {newest.step}"
     return (
-        f"The newest valid checkpoint of job {each.job}{step} is {age_s / 60:.0f} min old; "
+        f"The newest valid checkpoint of job {each.job}{step} is {lasting(age_s)} old; "
         f"{budget}. {why}".strip()
     )
 

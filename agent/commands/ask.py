@@ -7,8 +7,9 @@ import typer
 from rich.table import Column, Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, at, lasting, out, print_json, say, target_name
+from agent.commands.console import AsJson, at, out, print_json, say, target_name
 from agent.commands.options import Url, client, seconds
+from core.durations import lasting
 
 PANEL = "A running controller"
 Because = Annotated[str, typer.Option("--because", help="Why; it is kept in the journal.")]

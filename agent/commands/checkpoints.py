@@ -9,7 +9,8 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, ExitCode, at, err, lasting, out, print_json, say, tell
+from agent.commands.console import AsJson, ExitCode, at, err, out, print_json, say, tell
+from core.durations import lasting
 
 if TYPE_CHECKING:
     from agent.checkpoints.found import Checkpoint, Listing

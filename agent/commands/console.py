@@ -1,4 +1,4 @@
-"""What every verb shares: exit codes, two consoles, JSON out, times and durations for people."""
+"""What every verb shares: exit codes, two consoles, JSON out, times for people."""
 
 import json
 import math
@@ -61,19 +61,6 @@ def print_json(value: Any) -> None:
 def at(time_s: float) -> str:
     """Write a time as RFC 3339 UTC to the second; "unknown" for what no calendar holds."""
     return rfc3339(math.floor(time_s)) or "unknown" if math.isfinite(time_s) else "unknown"
-
-
-def lasting(seconds: float) -> str:
-    """Write a duration in its two largest units: 45 s, 12 min 5 s, 3 h 20 min, 2 d 4 h."""
-    units = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
-    rest = round(abs(seconds))
-    parts: list[str] = []
-    for size, name in units:
-        if rest >= size or (size == 1 and not parts):
-            parts.append(f"{rest // size} {name}")
-            rest %= size
-    shown = " ".join(part for part in parts[:2] if not part.startswith("0 ") or len(parts) == 1)
-    return f"-{shown}" if seconds < 0 else shown
 
 
 def target_name(labels: dict[str, str]) -> str:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from agent.commands.console import AsJson, at, err, lasting, print_json, say, write_plot
+from agent.commands.console import AsJson, at, err, print_json, say, write_plot
 from agent.commands.options import seconds
+from core.durations import lasting
 
 if TYPE_CHECKING:
     from agent.collect.table import Table

@@ -12,11 +12,12 @@ from rich.table import Table as Shown
 from rich.text import Text
 
 from agent.collect.table import Table
-from agent.commands.console import at, err, lasting, out, say, tell
+from agent.commands.console import at, err, out, say, tell
 from agent.even_grid import Tidied, tidy
 from agent.forecast_report import json_lines, write_bands, write_plots
 from agent.forecast_table import CHUNK, Question, TableForecast, forecast_table
 from agent.workers import WorkerPool
+from core.durations import lasting
 
 # Of one chunk of series; far more than any takes that is not stuck.
 FIT_LIMIT_S = 600.0

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from agent.commands.console import lasting, tell
+from agent.commands.console import tell
 from agent.commands.options import Duration, listen_address
 from agent.commands.options import duration as read_duration
+from core.durations import lasting
 
 PANEL = "Experiments"
 

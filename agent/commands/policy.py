@@ -9,8 +9,9 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, at, err, lasting, out, print_json, say, tell
+from agent.commands.console import AsJson, at, err, out, print_json, say, tell
 from agent.commands.options import ConfigFiles, load_settings, seconds
+from core.durations import lasting
 
 if TYPE_CHECKING:
     from agent.adoption import Adopted, Adoption

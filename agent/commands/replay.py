@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.progress import Progress
 
-from agent.commands.console import AsJson, at, err, lasting, print_json, say, tell
+from agent.commands.console import AsJson, at, err, print_json, say, tell
 from agent.commands.options import Duration, listen_address, seconds
+from core.durations import lasting
 
 if TYPE_CHECKING:
     from agent.replaying import Part, Played, PlaySettings

@@ -10,8 +10,9 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, ExitCode, lasting, out, print_json, say, tell
+from agent.commands.console import AsJson, ExitCode, out, print_json, say, tell
 from agent.commands.options import ConfigFiles, Duration, listen_address, load_settings
+from core.durations import lasting
 
 if TYPE_CHECKING:
     from agent.config import Loaded
@@ -50,7 +51,6 @@ class RealKind(StrEnum):
 NODE_LISTEN = "127.0.0.1:9642"
 # A verified healing takes seconds under the launcher and minutes under Slurm; machines are slow.
 REAL_LIMIT_S = 300.0
-HOUR_S = 3600.0
 
 
 def run(
@@ -159,6 +159,7 @@ def demo(
         raise typer.BadParameter(text, param_hint="--fault")
     from agent.demo import DemoSettings
     from agent.demo import demo as run_demo
+    from agent.words import gpu_time, percent
     from core.codec import to_json
 
     wanted = DemoSettings(
@@ -175,24 +176,26 @@ def demo(
         return print_json(to_json(result))
     print_result(_in_short(result))
     return say(
-        f"Healed, the GPUs gave {result.goodput_ratio:.0%} of their best, left alone "
-        f"{result.baseline_goodput_ratio:.0%}: {result.lost_gpu_s / HOUR_S:.1f} GPU-hours were "
-        f"lost instead of {result.baseline_lost_gpu_s / HOUR_S:.1f}."
+        f"Healed, the GPUs gave {percent(result.goodput_ratio)} of their best, left alone "
+        f"{percent(result.baseline_goodput_ratio)}: {gpu_time(result.lost_gpu_s)} were lost "
+        f"instead of {gpu_time(result.baseline_lost_gpu_s)}."
     )
 
 
 def _in_short(result: "DemoResult") -> dict[str, Any]:
     """Return what came of a simulated cluster for people; its worth is said in a sentence."""
+    from rca.words import say_short
+
     first_s = result.first_verified_s
     return {
         "scenario": f"{result.scenario}, seed {result.seed}",
         "simulated": lasting(result.simulated_s),
-        "faults": list(result.faults),
+        "faults": [say_short(each) for each in result.faults],
         "incidents": f"{result.incidents}, {result.diagnosed} of them with a cause",
         "actions": result.actions,
         "plans that helped": result.verified,
         "first helped after": "none has yet" if first_s is None else lasting(first_s),
-        "plans": list(result.plans),
+        "plans": [f"- {say_short(each)}" for each in result.plans],
     }
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from core.durations import lasting
 from core.target import Target, TargetKind
 from core.types import Anomaly, Event, Severity
 from core.units import CATALOG, Bad
@@ -21,7 +22,7 @@ from rca.posterior.case import Case
 from rca.posterior.hypothesis import Hypothesis, Kind
 from rca.posterior.readings import weight_of
 from rca.posterior.standing import ODD_Z
-from rca.words import say_duration, say_target, say_value
+from rca.words import say_target, say_value
 
 _REPEAT_CAP = 1.0
 _OF_PLACE = frozenset({TargetKind.CLUSTER, TargetKind.JOB})
@@ -54,7 +55,7 @@ def said_of(case: Case) -> Iterator[Said]:
     first_s = min((event.time_s for event in events), default=case.spans.now_s)
     for event in sorted({*events, *context}, key=_in_time):
         later_s = event.time_s - first_s
-        order = f", {say_duration(later_s)} after the first event" if later_s > 1 else ""
+        order = f", {lasting(later_s)} after the first event" if later_s > 1 else ""
         code = f" {event.code}" if event.code else ""
         text = f"event {event.kind}{code} on {say_target(event.target)}{order}"
         kind = Kind.EVENT if event in known or event in loud else Kind.CONTEXT

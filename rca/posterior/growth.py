@@ -5,6 +5,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from core.durations import lasting
 from core.types import Breach, Floats, Ints, Window
 from core.units import CATALOG
 from rca.faults.catalogue import FAULT_OF_METRIC
@@ -13,7 +14,7 @@ from rca.posterior.common_cause import groups_of
 from rca.posterior.hypothesis import Hypothesis, Kind
 from rca.posterior.readings import subject
 from rca.posterior.standing import ODD_Z, bad_sign, floor_of, readings
-from rca.words import say_duration, say_target, say_value
+from rca.words import say_target, say_value
 
 _FORECAST_WEIGHT = 4.0  # nats at probability 1
 _GROWTH_CAP = 2.0
@@ -77,7 +78,7 @@ def from_breaches(case: Case) -> Iterable[Hypothesis]:
             candidate.add(
                 Kind.FORECAST,
                 f"{breach.metric} moved {_say_pace(breach.metric, slope[row])} over the last "
-                f"{say_duration(case.spans.now_s - case.spans.normal_start_s)}",
+                f"{lasting(case.spans.now_s - case.spans.normal_start_s)}",
                 _GROWTH_CAP * math.tanh((sign * rise[row] - ODD_Z) / _CLEAR),
             )
         yield from _shared(case, breach, candidate, sign * rise)
@@ -86,7 +87,7 @@ def from_breaches(case: Case) -> Iterable[Hypothesis]:
 
 
 def _say_breach(breach: Breach) -> str:
-    wait = say_duration(breach.expected_s - breach.made_at_s)
+    wait = lasting(breach.expected_s - breach.made_at_s)
     return (
         f"forecast: {breach.metric} {say_value(breach.metric, breach.value)} crosses "
         f"{say_value(breach.metric, breach.limit)} in {wait} (p = {breach.probability:.2f}, "

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from core.durations import lasting
 from core.target import Target, TargetKind
 from core.units import CATALOG, Bad
 from rca.faults.catalogue import FAULTS, FAULTS_OF_METRIC, Fault, named_for
@@ -13,7 +14,7 @@ from rca.posterior.case import Case
 from rca.posterior.common_cause import Group, groups_of
 from rca.posterior.hypothesis import Hypothesis, Kind
 from rca.posterior.standing import ODD_Z
-from rca.words import say_duration, say_target, say_value
+from rca.words import say_target, say_value
 
 _MOST_PER_METRIC = 12
 _WEIGHT_CAP = 4.0
@@ -105,14 +106,12 @@ def _add_onset(case: Case, found: Hypothesis, onset_s: float, name: str) -> None
     if late_s > _SCRAPE_S:
         found.add(
             Kind.ONSET,
-            f"began {say_duration(late_s)} after the first symptom",
+            f"began {lasting(late_s)} after the first symptom",
             -min(_LATE_CAP, late_s / _LATE_S),
             of=name,
         )
     elif late_s < 0:
-        found.add(
-            Kind.ONSET, f"began {say_duration(late_s)} before the first symptom", _EARLY, of=name
-        )
+        found.add(Kind.ONSET, f"began {lasting(-late_s)} before the first symptom", _EARLY, of=name)
 
 
 def _of_group(case: Case, fault: Fault, group: Group, name: str) -> Hypothesis:

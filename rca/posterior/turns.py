@@ -5,12 +5,12 @@ import math
 import numpy as np
 
 from core.cluster import JobPhase
+from core.durations import lasting
 from core.target import Target
 from core.types import Floats, Ints
 from rca.posterior.case import Case
 from rca.posterior.hypothesis import Hypothesis, Kind
 from rca.posterior.standing import Bools
-from rca.words import say_duration
 
 _RANKS = ("rank_step_time_s", "rank_collective_time_s", "rank_data_wait_s")
 _NEWEST = 3  # columns without a reading after which a rank is gone
@@ -120,7 +120,7 @@ def mark_aftermath(case: Case, found: Hypothesis, turned: Floats) -> None:
     share = float(after.mean())
     if share > 0.5:
         first_s = float(at_s[after].min())
-        ago = say_duration(case.spans.now_s - first_s)
+        ago = lasting(case.spans.now_s - first_s)
         found.add(
             Kind.AFTERMATH,
             f"a job there started or ended {ago} ago: it follows from that",
