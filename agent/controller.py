@@ -31,6 +31,7 @@ from core.ports import Announcement, DeliveryStatus, Store
 from core.types import Diagnosis, Event, Incident, JournalEntry, PlanRecord
 from rca.hops import HopSeries
 from rca.reference.questions import Answers
+from rca.words import say_short
 from remediation.guards import GuardSettings, nodes_out_limit
 
 log = structlog.get_logger()
@@ -56,6 +57,8 @@ class Controller:
     """Owns the cycle and answers the page; all work is done by the parts it holds.
 
     cycle_s: seconds from one cycle to the next, on the clock
+    _stands: the sentence without what was done in its cycle
+    _said:   to a person: what stands, and the last in which something was done
     """
 
     cluster: str
@@ -79,7 +82,8 @@ class Controller:
     sentence: str = "Starting: no cycle has run yet."
     _world: World | None = None
     _unseen: tuple[Event, ...] = ()
-    _said: str = ""
+    _stands: str = ""
+    _said: tuple[str, str] = ("", "")
     _timelines: Mapping[str, tuple[JournalEntry, ...]] = field(default_factory=dict)
     _wanted: DemandView | None = None
     _cycles: int = 0
@@ -291,10 +295,11 @@ class Controller:
         await self.alerts.put(firing, resolved, now_s=self.clock.now_s())
 
     def _tell_person(self) -> None:
-        """Say a sentence that was not said before to whoever watches the terminal."""
-        if self.sentence != self._said:
-            self._said = self.sentence
-            self.tell_person(self.sentence)
+        """Say what is new to whoever watches the terminal: something was done, or stands anew."""
+        if self.sentence not in self._said:
+            self.tell_person(say_short(self.sentence))
+        done = self._said[1] if self.sentence == self._stands else self.sentence
+        self._said = (self._stands, done)
 
     def _note_clock(self) -> None:
         """Notice that the wall clock was set: durations go on, and the step is told and counted."""
@@ -306,7 +311,8 @@ class Controller:
         self._clock_gap_s = gap_s
 
     def _failed(self, error: Exception) -> None:
-        self.sentence = f"The cycle failed and runs again: {str(error) or type(error).__name__}"
+        self._stands = f"The cycle failed and runs again: {str(error) or type(error).__name__}"
+        self.sentence = self._stands
         if isinstance(error, StoreError):
             self.metrics.store_errors_total.inc()
             self._store_error = str(error)
@@ -342,11 +348,11 @@ class Controller:
 
     def _say(self, world: World, done: tuple[str, ...], pause: Pause | None) -> str:
         prefix = f"PAUSE ({pause.because}): " if pause else ""
-        parts = [_open(self.watch.live(), self.watch.diagnoses), *done]
+        live = _open(self.watch.live(), self.watch.diagnoses)
         down = sorted(name for name, lag in world.lag_s.items() if math.isnan(lag))
-        if down:
-            parts.append(f"no answer from {', '.join(down)}")
-        return f"{prefix}{'; '.join(parts)}."
+        silent = [f"no answer from {', '.join(down)}"] if down else []
+        self._stands = f"{prefix}{'; '.join([live, *silent])}."
+        return f"{prefix}{'; '.join([live, *done, *silent])}."
 
 
 def _open(live: Sequence[Incident], diagnoses: Mapping[str, Diagnosis]) -> str:

@@ -119,11 +119,16 @@ class Thinker:
         if self._closed:
             return f"{policy} could not be asked: the controller is ending"
         self._failed(error.reason)
-        log.warning("a decision was not thought through", policy=policy, problem=str(error))
-        if error.reason == "raised":  # that process is as sound as it was
+        why = self._what_failed(policy, error)
+        log.warning("a decision was not thought through", why=why)
+        if error.reason != "raised":  # after that the process is as sound as it was
+            self._why_not = "its process is being made ready"
+            self.start()
+        return why
+
+    def _what_failed(self, policy: str, error: WorkerFailed) -> str:
+        if error.reason == "raised":
             return f"{policy} failed: {error}"
-        self._why_not = "its process is being made ready"
-        self.start()
         if error.reason == "timeout":
             return f"{policy} took longer than {self.limit_s:g} s (policy.time_limit)"
         return f"the process of {policy} ended: {error}"
