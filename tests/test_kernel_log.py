@@ -36,7 +36,7 @@ def buffer(tmp_path: Path) -> Iterator[Buffer]:
 
 
 def log_of(path: Path, clock: Clock, *, state: Path | None = None, most: int = 5_000) -> KernelLog:
-    following = Following(clock, state, (Kmsg(path, most),))
+    following = Following(clock, state, (Kmsg(path),), most=most)
     return KernelLog("n1", following, gpus=lambda: {PCI: UUID})
 
 
@@ -165,17 +165,34 @@ def test_a_record_that_is_cut_or_garbled_costs_itself_only(
     assert log.following.garbled == 4
 
 
-def test_a_flood_is_one_event_a_poll_and_bounded(buffer: Buffer, clock: ManualClock) -> None:
+async def test_a_flood_is_one_event_a_poll_and_bounded(buffer: Buffer, clock: ManualClock) -> None:
     log = log_of(buffer.path, clock, most=100)
     buffer.write(*[XID.format(31)] * 250)
 
     (first,), _ = log.poll()
-    log.poll()
-    log.poll()
+    for _ in range(2):
+        await clock.advance(1.0)
+        log.poll()
 
     assert first.text.endswith("(100 times)")
     assert log.tally.counts[GPU, "xid", "31"].times == 250
     assert log.following.lines == 250
+
+
+@pytest.mark.parametrize(("every_s", "fits"), [(1 / 64, 12.5), (1 / 32, 25), (15.0, 50)])
+async def test_a_flood_is_read_at_one_pace_however_often_it_is_looked_at(
+    buffer: Buffer, clock: ManualClock, every_s: float, fits: float
+) -> None:
+    """A line takes 10 to 12 microseconds: 800 of them a second are 1 % of a core."""
+    log, read = log_of(buffer.path, clock, most=50), []
+    buffer.write(*["a line of a flood"] * 200)
+
+    for _ in range(3):
+        log.poll()
+        read.append(log.following.lines)
+        await clock.advance(every_s)
+
+    assert read == [50, int(50 + fits), int(50 + 2 * fits)]
 
 
 def test_of_a_hundred_thousand_lines_a_second_each_is_read_or_counted(
@@ -329,12 +346,15 @@ def test_a_line_in_the_kernels_own_buffer_is_an_event(kmsg: int, tmp_path: Path)
     assert again.poll()[0] == ()
 
 
-def test_what_a_flood_leaves_out_shows_in_the_kernels_numbers(kmsg: int) -> None:
+async def test_what_a_flood_leaves_out_shows_in_the_kernels_numbers(
+    kmsg: int, clock: ManualClock
+) -> None:
     os.write(kmsg, b"<6>gpumedic test: one\n")
     os.write(kmsg, b"<6>gpumedic test: two\n")
-    log = log_of(KMSG, RealClock(), most=1)
+    log = log_of(KMSG, clock, most=1)
 
     log.poll()
+    await clock.advance(1.0)
     os.write(kmsg, b"<6>gpumedic test: three\n")
     log.poll()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from agent.kernel.cursor import FILE, Cursor, CursorDamaged, boot_id, read_cursor, write_cursor
 from agent.kernel.journal import Journal
 from agent.kernel.kmsg import Kmsg
+from agent.kernel.ration import MOST_LINES, Ration
 from agent.kernel.records import Record, joined
 from core.clock import Clock
 from core.errors import SourceUnavailable
@@ -25,6 +26,7 @@ class Following:
 
     sources:   where the log may be; none: it is not read
     state_dir: where the cursor is kept; None: it is not
+    most:      lines that are read at once; in the long run they cost 1 % of a core
     lost:      lines that were overwritten or left out, and 1 for each cursor that was no use
     """
 
@@ -32,12 +34,17 @@ class Following:
     state_dir: Path | None = None
     sources: Sequence[Kmsg | Journal] = field(default_factory=lambda: (Kmsg(), Journal()))
     look_back_s: float = LOOK_BACK_S
+    most: int = MOST_LINES
     lines: int = 0
     _damaged: int = 0
     _source: Kmsg | Journal | None = None
     _kept: Cursor | None = None
     _since_s: float = -math.inf
     _boot: str = field(default_factory=boot_id)
+    _ration: Ration = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._ration = Ration(self.clock, self.most)
 
     @property
     def lost(self) -> int:
@@ -59,7 +66,7 @@ class Following:
             return
         booted_s = self.clock.now_s() - self.clock.monotonic_s()
         try:
-            for record in joined(source.read()):
+            for record in joined(source.read(self._ration.lines())):
                 self.lines += 1
                 if (time_s := booted_s + record.boot_s) >= self._since_s:
                     yield time_s, record

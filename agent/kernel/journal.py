@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agent.kernel.cursor import Cursor, CursorDamaged
+from agent.kernel.ration import MOST_LINES
 from agent.kernel.records import Record, journal_record
 from core.errors import SourceUnavailable
 
-# A line is about 1 KB of JSON; as many as are read of /dev/kmsg in one go would be 10 MB.
-MOST_BYTES = 10 << 20
 DEADLINE_S = 10.0
+# Without a cursor: of a boot weeks ago, as many as may be read at once.
+_NEWEST = ("--boot", f"--lines={MOST_LINES}")
 _FIELDS = "MESSAGE,SYSLOG_IDENTIFIER,_KERNEL_DEVICE,_SOURCE_MONOTONIC_TIMESTAMP"
 
 
@@ -20,12 +21,11 @@ _FIELDS = "MESSAGE,SYSLOG_IDENTIFIER,_KERNEL_DEVICE,_SOURCE_MONOTONIC_TIMESTAMP"
 class Journal:
     """``journalctl -k``, run at each call of ``read``, from the cursor on.
 
-    lost: 1 for each time that more came in one go than is read; nobody can say how many lines
+    lost: 1 for each time that more had come than was read; nobody can say how many lines
     garbled: what was no line of the journal
     """
 
     command: tuple[str, ...] = ("journalctl",)
-    most_bytes: int = MOST_BYTES
     deadline_s: float = DEADLINE_S
     lost: int = 0
     garbled: int = 0
@@ -44,14 +44,18 @@ class Journal:
         for found in self._lines("--lines=1"):
             self._after = found[1]
 
-    def read(self) -> Iterator[Record]:
-        """Yield the lines that are new.
+    def read(self, ration: Iterator[bool]) -> Iterator[Record]:
+        """Yield the lines that are new, one for each of the ration at most; the rest is skipped.
 
         SourceUnavailable where journalctl will not give them, CursorDamaged where it does not know
         the cursor.
         """
-        where = ("--after-cursor", self._after) if self._after else ("--boot",)
+        where = ("--after-cursor", self._after) if self._after else _NEWEST
         for record, cursor in self._lines(*where):
+            if not next(ration, False):
+                self.lost += 1
+                self.skip()
+                return
             self._after = cursor
             yield record
 
@@ -82,16 +86,11 @@ class Journal:
     def _read(self, running: "subprocess.Popen[bytes]") -> Iterator[tuple[Record, str]]:
         if running.stdout is None or running.stderr is None:
             return
-        read = 0
         for line in running.stdout:
-            read += len(line)
             if (found := journal_record(line)) is not None:
                 yield found
             else:
                 self.garbled += 1
-            if read > self.most_bytes:
-                self.lost += 1
-                return
         said = running.stderr.read(500).decode(errors="replace").strip()
         if "cursor" in said:
             raise CursorDamaged(said)

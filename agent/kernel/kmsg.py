@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,6 @@ from agent.kernel.cursor import Cursor
 from agent.kernel.records import RECORD_BYTES, Record, kmsg_record
 
 KMSG = Path("/dev/kmsg")
-# 10 to 20 microseconds a line: a flood costs a cycle 0.1 s at most, and its rest is left out.
-MOST_RECORDS = 5_000
 # The largest buffer that a kernel is built with, 2^25 bytes, in its shortest records.
 _MOST_BUFFERED = 1 << 20
 
@@ -27,7 +25,6 @@ class Kmsg:
     """
 
     path: Path = KMSG
-    most: int = MOST_RECORDS
     lost: int = 0
     garbled: int = 0
     _fd: int = -1
@@ -49,12 +46,12 @@ class Kmsg:
                 return
             self._accepted(raw)
 
-    def read(self) -> Iterator[Record]:
-        """Yield the records that are new, oldest first; at most ``most``, then the rest is skipped.
+    def read(self, ration: Iterable[bool]) -> Iterator[Record]:
+        """Yield the records that are new, oldest first, one for each of the ration at most.
 
-        Which were skipped or overwritten shows in the number of the next record.
+        The rest is skipped. What was, or was overwritten, shows in the next record's number.
         """
-        for _ in range(self.most):
+        for _ in ration:
             raw = self._raw()
             if raw is None:
                 return
