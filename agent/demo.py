@@ -10,7 +10,8 @@ from agent.config import Settings
 from agent.staging import Stage, StageSettings, compile_all, drive, stage
 from agent.words import duration
 from core.clock import ManualClock, RealClock, ScaledClock
-from core.types import OutcomeStatus, PlanState
+from core.types import OutcomeStatus
+from remediation.running.stopgap import has_helped
 from sim.baseline import run_unhealed
 from sim.library import scenario
 
@@ -114,7 +115,7 @@ def _result(staged: Stage, seed: int) -> DemoResult:
     script = world.scenario
     alone = run_unhealed(script, seed=seed, until_s=world.now_s)
     plans = controller.heal.recent()[::-1]
-    helped = [record for record in plans if record.state is PlanState.DONE]
+    helped = [record for record in plans if has_helped(record)]
     done = [o for r in plans for o in r.outcomes if o.status is OutcomeStatus.SUCCEEDED]
     return DemoResult(
         scenario=script.name,

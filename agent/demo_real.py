@@ -27,10 +27,10 @@ from core.clock import Clock, RealClock
 from core.codec import to_json
 from core.errors import InputError
 from core.target import Target
-from core.types import Diagnosis, Incident, JournalEntry, PlanRecord, PlanState
+from core.types import Diagnosis, Incident, JournalEntry, PlanRecord
 from detectors.warm import warm
 from remediation.deciding import decided
-from remediation.running.page import is_page
+from remediation.running.stopgap import has_helped
 from sim.checks import nearest
 
 TRAINING = Path(__file__).parent / "lab" / "training.py"
@@ -259,7 +259,7 @@ async def _until_verified(app: Assembly, case: _Case, job: str, limit_s: float) 
             if each.id not in case.before and _is_about(each, job, case.nodes)
         }
         plans = [p for p in app.controller.heal.recent() if p.plan.incident_id in mine]
-        case.plan = next((plan for plan in plans if _has_helped(plan)), None)
+        case.plan = next((plan for plan in plans if has_helped(plan)), None)
         if case.plan is not None:
             case.incident = mine[case.plan.plan.incident_id]
         else:
@@ -283,10 +283,6 @@ def _is_about(incident: Incident, job: str, nodes: frozenset[str]) -> bool:
     return job in incident.jobs or any(
         target.job == job or target.node in nodes for target in incident.targets
     )
-
-
-def _has_helped(record: PlanRecord) -> bool:
-    return record.state is PlanState.DONE and not is_page(record.plan)
 
 
 async def _some_steps_more(cluster: RealCluster) -> None:

@@ -95,6 +95,26 @@ CHECKED = (validate("node-6"), uncordon("node-6"))
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+@pytest.mark.parametrize("write", range(1, 11))
+async def test_a_crash_at_any_write_of_a_plan_in_vain_has_it_verified_by_nobody(
+    write: int, after: bool
+) -> None:
+    bench, plan = new_bench(), plan_of(("checkpoint_now", Target(job="train"), {}))
+    bench.cluster.answers = {"checkpoint_now": Answer.REFUSE}
+    bench.restart(CrashingStore(bench.store, writes=write, after=after))
+
+    try:
+        record = await bench.until_final(await bench.propose(plan))
+    except Crash:
+        bench.restart()
+        kept = await bench.store.get(PlanRecord, "p1")
+        record = await bench.until_final(kept or await bench.propose(plan))
+
+    assert record.state is PlanState.FAILED
+    assert "plan.verifying" not in {line.kind for line in await bench.store.entries("i1")}
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 @pytest.mark.parametrize("write", range(1, LAST_WRITE, 2))
 @pytest.mark.parametrize(
     ("steps", "better", "end", "out"),

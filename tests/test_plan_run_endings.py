@@ -7,11 +7,14 @@ import pytest
 from core.clock import ManualClock
 from core.cluster import JobPhase, NodeCondition
 from core.target import Target
-from core.types import Autonomy, OutcomeStatus, PlanRecord, PlanState
+from core.types import Anomaly, Autonomy, OutcomeStatus, PlanRecord, PlanState, Scalar, Severity
 from remediation.running.run import RunSettings
 from tests.fakes import Answer, FakeCluster, MemoryStore
 from tests.healing import (
+    CYCLE_S,
+    NOW_S,
     Bench,
+    anomaly,
     cordon,
     guards,
     incident,
@@ -20,6 +23,10 @@ from tests.healing import (
     plan_of,
     swap,
 )
+
+Step = tuple[str, Target, dict[str, Scalar]]
+SAVE: Step = ("checkpoint_now", Target(job="train"), {})
+RESTART: Step = ("restart_job", Target(job="train"), {})
 
 
 @pytest.fixture
@@ -62,6 +69,84 @@ async def test_a_job_that_has_ended_is_not_waited_for(bench: Bench) -> None:
 
     assert record.outcomes[2].ended_s - record.outcomes[2].started_s < 120
     assert "job train has ended" in record.outcomes[2].text
+
+
+def hang(*, start_s: float, end_s: float) -> Anomaly:
+    """Return what says that the job makes no step since then."""
+    found = anomaly(Target(job="train"), now_s=end_s, severity=Severity.CRITICAL)
+    return replace(found, detector="hang", start_s=start_s)
+
+
+async def test_a_plan_without_any_effect_is_not_verified(bench: Bench) -> None:
+    """There is nothing to look at; a save is the one step whose failure alone stops no plan."""
+    bench.cluster.answers = {"checkpoint_now": Answer.REFUSE}
+
+    record = await bench.until_final(await bench.propose(plan_of(SAVE)))
+
+    assert (record.state, statuses(record)) == (PlanState.FAILED, ["failed"])
+    assert record.since_s - NOW_S <= 2 * CYCLE_S
+    kinds = [line.kind for line in await bench.store.entries("i1")]
+    assert "plan.verifying" not in kinds
+    assert "none of its steps took effect: checkpoint_now job train failed: " in await journal(
+        bench
+    )
+
+
+async def test_a_plan_whose_first_step_fails_says_why_it_ended(bench: Bench) -> None:
+    bench.cluster.answers = {"restart_job": Answer.REFUSE}
+
+    record = await bench.until_final(await bench.propose(plan_of(RESTART)))
+
+    assert record.state is PlanState.FAILED
+    assert "failed: none of its steps took effect: restart_job job train failed: " in (
+        await journal(bench)
+    )
+
+
+async def test_what_a_job_that_stops_would_have_saved_is_not_waited_for(bench: Bench) -> None:
+    bench.cluster.answers = {"checkpoint_now": Answer.LOSE}
+    record = await bench.cycle(await bench.propose(plan_of(SAVE)))
+    train = bench.cluster.jobs["train"]
+    bench.cluster.jobs["train"] = replace(train, phase=JobPhase.STOPPED)
+
+    record = await bench.until_final(record)
+
+    assert record.outcomes[0].ended_s - record.outcomes[0].started_s <= CYCLE_S
+    assert "its effect will not come: job train is stopped by now" in await journal(bench)
+
+
+@pytest.mark.parametrize(("stood_s", "waits"), [(-20.0, False), (5.0, True)])
+async def test_a_save_that_the_job_hung_before_is_not_waited_for(
+    bench: Bench, stood_s: float, waits: bool
+) -> None:
+    """A job that stands since it was asked to save may be saving: that is waited for."""
+    bench.cluster.answers = {"checkpoint_now": Answer.LOSE}
+    record = await bench.cycle(await bench.propose(plan_of(SAVE)))
+    ordered_s = record.since_s
+    bench.heal = lambda incident, state: replace(
+        incident, anomalies=(hang(start_s=ordered_s + stood_s, end_s=state.observed_s),)
+    )
+
+    record = await bench.until_final(record)
+
+    took_s = record.outcomes[0].ended_s - record.outcomes[0].started_s
+    assert record.state is PlanState.FAILED
+    assert took_s == (300.0 if waits else CYCLE_S)
+
+
+async def test_a_job_that_hangs_is_not_asked_to_save_before_it_is_started_anew(
+    bench: Bench,
+) -> None:
+    now_s = bench.clock.now_s()
+    bench.incident = replace(bench.incident, anomalies=(hang(start_s=now_s - 60, end_s=now_s),))
+    bench.heal = not_seen_again
+
+    record = await bench.until_final(await bench.propose(plan_of(SAVE, RESTART)))
+
+    assert (record.state, statuses(record)) == (PlanState.DONE, ["refused", "succeeded"])
+    assert bench.cluster.effects == ["p1:1:restart_job"]
+    assert "Not doing checkpoint_now for job train: it makes no steps." in await journal(bench)
+    assert "plan.refused" not in bench.announcer.words()
 
 
 async def test_a_node_that_the_site_holds_is_left_by_the_job_at_once(bench: Bench) -> None:

@@ -28,12 +28,13 @@ from core.choice import Choice
 from core.clock import ManualClock
 from core.errors import GpumedicError
 from core.site import SiteFigures
-from core.types import Diagnosis, Incident, OutcomeStatus, PlanRecord, PlanState
+from core.types import Diagnosis, Incident, OutcomeStatus, PlanRecord
 from remediation.deciding import remedies
 from remediation.deciding.chooser import Chooser
 from remediation.deciding.choosing import ChoosingPolicy
 from remediation.policies.learned import LearnedChooser
 from remediation.policies.rulebook import Runbook
+from remediation.running.stopgap import has_helped
 from sim.catalogue import CAUSES
 from sim.deciding import Decided
 from sim.engine.words import NONE as NOTHING
@@ -194,7 +195,7 @@ async def _healing(staged: Stage) -> Healing:
     store, start_s = staged.app.controller.watch.store, staged.world.scenario.start_s
     found = await store.find(PlanRecord)
     plans = sorted(found, key=lambda record: (record.plan.made_at_s, record.plan.rationale))
-    helped = [record for record in plans if record.state is PlanState.DONE]
+    helped = [record for record in plans if has_helped(record)]
     return Healing(
         incidents=len(await store.find(Incident)),
         diagnosed=len(await store.find(Diagnosis)),

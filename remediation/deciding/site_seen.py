@@ -7,7 +7,8 @@ from core.site import SiteFigures
 from core.types import Incident, OutcomeStatus, PlanRecord, PlanState
 from remediation.catalogue import REBOOT_NODE, VALIDATE_NODE
 from remediation.running.follow_up import is_follow_up
-from remediation.running.page import is_page, sent_s
+from remediation.running.page import sent_s
+from remediation.running.stopgap import is_stopgap
 
 PRIOR = 2.0  # what is set weighs as much as so many that were seen
 
@@ -50,7 +51,7 @@ def lessons(records: Iterable[PlanRecord], incidents: Iterable[Incident]) -> Les
         record.plan.incident_id
         for record in kept
         if record.state is PlanState.DONE
-        and not (is_page(record.plan) or is_follow_up(record.plan))
+        and not (is_stopgap(record.plan) or is_follow_up(record.plan))
     }
     for record in kept:
         at_s, end_s = sent_s(record), ended.get(record.plan.incident_id)

@@ -30,7 +30,7 @@ from remediation.guards.pace import cooled, within_hour
 from remediation.guards.people import not_paged_lately, not_with_people
 from remediation.guards.question import Guard, GuardContext, Question, performed
 from remediation.guards.settings import HOUR_S, GuardSettings, Maintenance
-from remediation.guards.work import possible, recoverable, saved
+from remediation.guards.work import at_work, possible, recoverable, saved
 
 __all__ = [
     "ASKS_A_PERSON",
@@ -61,6 +61,7 @@ _HARMLESS: tuple[Guard, ...] = (
     alone,
     agreed,
     possible,
+    at_work,
     within_hour,
 )
 # People are called, and nothing is touched.

@@ -6,9 +6,8 @@ from remediation.catalogue import RESTART_IN_PLACE, RESTART_JOB
 from remediation.catalogue.subject import job_of
 from remediation.guards.question import GuardContext, Question
 from remediation.guards.settings import GuardSettings
-from remediation.running.symptoms import newest_s
+from remediation.running.symptoms import hangs, newest_s
 
-_HANG = "hang"  # the detector of jobs that make no step
 _HANGS_S = 300.0  # what it said longer ago may be over
 
 
@@ -70,12 +69,8 @@ def stands(job: JobState | None, context: GuardContext) -> bool:
     """Say whether a job makes no steps: it has failed, or is seen to hang."""
     if job is None or job.phase is not JobPhase.RUNNING:
         return job is not None and job.phase is JobPhase.STOPPED
-    return any(
-        anomaly.detector == _HANG
-        and anomaly.target.job == job.id
-        and anomaly.end_s >= max(job.since_s, context.now_s - _HANGS_S)
-        for anomaly in context.incident.anomalies
-    )
+    seen_s = max(job.since_s, context.now_s - _HANGS_S)
+    return any(hang.end_s >= seen_s for hang in hangs(context.incident, job.id))
 
 
 def on_known_links(question: Question, _: GuardContext, __: GuardSettings) -> Refusal | None:

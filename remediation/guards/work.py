@@ -3,8 +3,10 @@
 from core.cluster import JobPhase, JobState
 from core.types import Action, Refusal
 from remediation.catalogue import CATALOG, CHECKPOINT_NOW, first_obstacle
+from remediation.catalogue.asked import refuse
 from remediation.catalogue.costs import recompute_s
 from remediation.catalogue.subject import job_of
+from remediation.guards.grounds import stands
 from remediation.guards.question import GuardContext, Question, walked
 from remediation.guards.settings import HOUR_S, GuardSettings
 
@@ -14,6 +16,23 @@ _SERVICE = "service"  # answers requests and has nothing to resume from
 def possible(question: Question, context: GuardContext, _: GuardSettings) -> Refusal | None:
     """Refuse a plan that could not be carried out from end to end."""
     return first_obstacle(question.actions, context.state)
+
+
+def at_work(question: Question, context: GuardContext, _: GuardSettings) -> Refusal | None:
+    """Refuse to save a job that makes no steps: it would be waited for in vain.
+
+    As a step before a stop this is asked right before it alone: the stop comes all the same.
+    """
+    for action in question.actions:
+        job = context.state.job(job_of(action))
+        if job is None or job.phase is not JobPhase.RUNNING or action.kind != CHECKPOINT_NOW:
+            continue
+        if stands(job, context):
+            return refuse(
+                f"Not doing {action.kind} for job {job.id}: it makes no steps.",
+                "Only a job at work can save; start it again, or away from what holds it up.",
+            )
+    return None
 
 
 def recoverable(question: Question, context: GuardContext, _: GuardSettings) -> Refusal | None:

@@ -70,9 +70,14 @@ def course(record: PlanRecord) -> tuple[Action, ...]:
 
 
 def turning_point(record: PlanRecord) -> int | None:
-    """Return how many actions went forward before the plan turned back; None while it has not."""
+    """Return how many actions went forward before the plan turned back; None while it has not.
+
+    One of which no step took effect turns back at its end: there is nothing to verify.
+    """
     forward = record.outcomes[: len(record.plan.actions)]
-    return next((number for number, outcome in enumerate(forward, 1) if wrong(outcome)), None)
+    turn = next((number for number, outcome in enumerate(forward, 1) if wrong(outcome)), None)
+    ended_all = len(forward) == len(record.plan.actions)
+    return len(forward) if turn is None and ended_all and _all_bad(forward) else turn
 
 
 def wrong(outcome: Outcome) -> bool:
@@ -80,6 +85,16 @@ def wrong(outcome: Outcome) -> bool:
     if outcome.verified is False:
         return True
     return outcome.status in _BAD and not CATALOG[outcome.action.kind].optional
+
+
+def without_effect(record: PlanRecord) -> tuple[Outcome, ...]:
+    """Return what came of the steps of a plan that has turned back where none took effect."""
+    forward = record.outcomes[: turning_point(record) or 0]
+    return forward if _all_bad(forward) else ()
+
+
+def _all_bad(outcomes: Sequence[Outcome]) -> bool:
+    return all(outcome.status in _BAD for outcome in outcomes)
 
 
 def end_state(record: PlanRecord) -> PlanState:

@@ -33,7 +33,6 @@ from remediation.running.course import (
     end_state,
     ended,
     in_flight,
-    kept,
     mended_s,
     next_action,
     started,
@@ -44,8 +43,9 @@ from remediation.running.hopeless import hopeless, job_before
 from remediation.running.ledger import Announce, Ledger
 from remediation.running.override import not_ours_to_return, overridden
 from remediation.running.page import is_page, sent_s, taken_over
+from remediation.running.stopgap import is_stopgap
 from remediation.running.symptoms import broken
-from remediation.running.telling import named, would_do
+from remediation.running.telling import named, turned_back, would_do
 from remediation.running.verify import Verdict, VerifySettings, lost_gpu_s, verify
 
 AUTO = "auto"
@@ -218,7 +218,7 @@ class Runner:
             told = Announcement.ACTION_REVERTED if back else Announcement.ACTION_SUCCEEDED
             await self.ledger.write(record, incident, f"{named(action)}: done", told)
             return record
-        if why := hopeless(action, state, ordered_s=record.since_s):
+        if why := hopeless(action, state, incident, ordered_s=record.since_s):
             text = f"its effect will not come: {why}"
             return await self._failed(record, incident, OutcomeStatus.FAILED, text)
         if took_s >= action.deadline_s:
@@ -293,7 +293,9 @@ class Runner:
         text = refusals[0].reason
         record = ended(record, OutcomeStatus.REFUSED, text, now_s=self._clock.now_s())
         record = replace(record, state=PlanState.ACTING, refusals=refusals)
-        await self.ledger.write(record, incident, text, Announcement.PLAN_REFUSED)
+        goes_on = turning_point(record) is None
+        told = Announcement.ACTION_FAILED if goes_on else Announcement.PLAN_REFUSED
+        await self.ledger.write(record, incident, text, told)
         return record
 
     async def _order(self, record: PlanRecord, incident: Incident, action: Action) -> PlanRecord:
@@ -359,19 +361,17 @@ class Runner:
         return record
 
     async def _finish(self, record: PlanRecord, incident: Incident) -> PlanRecord:
-        """Begin to verify what went well, but for a page; end what turned back."""
-        if turning_point(record) is None and is_page(record.plan):
-            return await self._ended(record, incident, PlanState.DONE, "a person was called")
+        """Begin to verify what went well, but for a stopgap; end what turned back."""
+        if turning_point(record) is None and is_stopgap(record.plan):
+            text = "a person was called" if is_page(record.plan) else "the work is saved"
+            return await self._ended(record, incident, PlanState.DONE, text)
         if turning_point(record) is None:
             record = self._moved(record, PlanState.VERIFYING)
             await self.ledger.write(
                 record, incident, "all actions are done; looking whether they helped"
             )
             return record
-        text = "turned back, at its end"
-        if stays := kept(record):
-            text += f"; done and kept: {', '.join(named(action) for action in stays)}"
-        return await self._ended(record, incident, end_state(record), text)
+        return await self._ended(record, incident, end_state(record), turned_back(record))
 
     async def _ended(
         self, record: PlanRecord, incident: Incident, state: PlanState, text: str
@@ -397,7 +397,7 @@ class Runner:
         }
         last = self._refused.get(incident.id)
         if last is not None and _guards(last) == _guards(record):
-            return last
+            return replace(last, refusals=record.refusals)
         record = self._moved(record, PlanState.REFUSED)
         text = " ".join(f"{refusal.reason} {refusal.remedy}" for refusal in record.refusals)
         await self.ledger.write(record, incident, text, Announcement.PLAN_REFUSED)

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from core.target import Target
-from core.types import Incident, Severity
+from core.types import Anomaly, Incident, Severity
+
+HANG = "hang"  # the detector of jobs that make no step
 
 
 class Symptom(NamedTuple):
@@ -44,6 +46,15 @@ def broken(
         if critical and lasts and symptom.seen_s > mended_s:
             return symptom
     return None
+
+
+def hangs(incident: Incident, job: str) -> tuple[Anomaly, ...]:
+    """Return what says that the job makes no step; its start is when it made its last one."""
+    return tuple(
+        anomaly
+        for anomaly in incident.anomalies
+        if anomaly.detector == HANG and anomaly.target.job == job
+    )
 
 
 def _all(incident: Incident) -> Iterator[Symptom]:
