@@ -30,10 +30,11 @@ from remediation.deciding.chooser import Chooser, Moment, Thought
 from remediation.deciding.choosing import ChoosingPolicy, LiveMoment
 from remediation.deciding.decided import Decided, decided, entry
 from remediation.deciding.policy import Decision, Past
+from remediation.deciding.turns import RETRY_AFTER_S, ended_lately, had_its_turn, is_spent
 from remediation.running.duties import QUIET_S, Look, due, duties
 from remediation.running.follow_up import is_follow_up
-from remediation.running.page import is_page
 from remediation.running.run import Runner
+from remediation.running.stopgap import is_stopgap
 from remediation.running.witness import incident_of, witness
 
 log = structlog.get_logger()
@@ -42,10 +43,6 @@ AutonomyOf = Callable[[str, str], Autonomy]
 
 # What the cluster has mended is of no incident that has not opened by then.
 WITNESS_S = 120.0
-# What came to nothing is not tried again for the same incident before this long.
-RETRY_AFTER_S = 600.0
-# A plan that ends in a cycle ends after what that cycle saw, by no more than a cycle takes.
-CYCLE_TAKES_S = 60.0
 KEEP_SHOWN = 100
 # New plans a cycle, the worst trouble first: each is weighed against every other plan of the hour,
 # and when a thousand nodes fail at once a cycle must still end.
@@ -125,6 +122,7 @@ class Heal:
             records=past_records,
             incidents=tuple(incidents.values()),
             diagnoses=diagnoses,
+            spent=self._spent(world.now_s),
             guards=self.runner.settings.guards,
             site=self._known_site(past_records, tuple(incidents.values()), world.now_s),
         )
@@ -165,10 +163,10 @@ class Heal:
             self._now_of(record)
             for record in self.plans.values()
             if not is_follow_up(record.plan)
-            and not is_page(record.plan)
+            and not is_stopgap(record.plan)
             and (
                 record.state in _ACTING
-                or (record.state is PlanState.DONE and _lately(record, now_s))
+                or (record.state is PlanState.DONE and ended_lately(record, now_s))
             )
         )
 
@@ -320,28 +318,23 @@ class Heal:
         await self.store.journal([entry(made)])
 
     def _had_its_turn(self, incident: Incident, diagnosis: Diagnosis, world: World) -> bool:
-        """Say whether a plan is live, ended a moment ago, or was too unsure for this diagnosis.
-
-        One that was too unsure does not hold up what a newer diagnosis is sure of.
-        """
+        """Say whether no other plan is to be made for an incident yet."""
         mine = [
-            r
-            for r in self.plans.values()
-            if (not _is_beside(r) and r.plan.incident_id == incident.id)
-            or (r.state in _ACTING and self._now_of(r) == incident.id)
+            record
+            for record in self.plans.values()
+            if record.plan.incident_id == incident.id
+            or (record.state in _ACTING and self._now_of(record) == incident.id)
         ]
-        made_s = diagnosis.made_at_s
         wanted = self.runner.settings.guards.min_probability
-        surest = max((cause.probability for cause in diagnosis.causes), default=0.0)
-        return any(
-            not record.state.final
-            or (record.plan.cause.probability < wanted and record.plan.made_at_s >= made_s)
-            or (
-                _lately(record, world.now_s)
-                and not record.plan.cause.probability < wanted <= surest
-            )
-            for record in mine
-        )
+        return had_its_turn(mine, diagnosis, min_probability=wanted, now_s=world.now_s)
+
+    def _spent(self, now_s: float) -> Mapping[str, Sequence[Plan]]:
+        """Return of each incident the plans that were done a moment ago, to no end."""
+        found: dict[str, list[Plan]] = {}
+        for record in self.plans.values():
+            if is_spent(record, now_s):
+                found.setdefault(self._now_of(record), []).append(record.plan)
+        return found
 
     def _mode(self, plan: Plan, state: ClusterState) -> Autonomy:
         """Return the most careful mode of all the plan's actions on all the groups they touch."""
@@ -405,21 +398,6 @@ def _share(incident: Incident, of: Incident) -> Incident:
         events=tuple(one for one in incident.events if one.target in there),
         breaches=tuple(one for one in incident.breaches if one.target in there),
     )
-
-
-def _is_beside(record: PlanRecord) -> bool:
-    """Say whether a plan that is over takes no turn: it put something back, or called a person.
-
-    Who is called comes in a while; until then what can be done is done.
-    """
-    if is_page(record.plan):
-        return record.state is PlanState.DONE
-    return is_follow_up(record.plan) and record.state.final
-
-
-def _lately(record: PlanRecord, now_s: float) -> bool:
-    """Say whether a plan ended a moment ago; an end far ahead means a clock that was set back."""
-    return -CYCLE_TAKES_S <= now_s - record.since_s < RETRY_AFTER_S
 
 
 def _said(record: PlanRecord) -> str:

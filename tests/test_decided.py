@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from agent.heal import RETRY_AFTER_S
 from core.choice import Choice
 from core.clock import ManualClock
 from core.errors import InputError
@@ -13,6 +12,7 @@ from core.types import JournalEntry
 from remediation.deciding.choosing import ChoosingPolicy
 from remediation.deciding.decided import KIND, Decided, entry, in_words, read
 from remediation.deciding.policy import Decision
+from remediation.deciding.turns import RETRY_AFTER_S
 from remediation.policies.thumb import THUMBS
 from tests.fakes import FakeCluster
 from tests.loop import CYCLE_S, ScriptedEvents, cycles, loop, xid

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from agent.assembly import Assembly
-from agent.heal import KEEP_SHOWN, RETRY_AFTER_S, _lately
+from agent.heal import KEEP_SHOWN
 from core.clock import ManualClock
 from core.cluster import NodeCondition
 from core.types import Autonomy, OutcomeStatus, PlanRecord, PlanState
+from remediation.deciding.turns import RETRY_AFTER_S, ended_lately
 from remediation.running.follow_up import is_follow_up
 from tests.fakes import FakeCluster
 from tests.loop import CYCLE_S, ScriptedEvents, cycles, loop, xid
@@ -171,9 +172,9 @@ async def test_what_helped_in_this_very_cycle_has_ended_lately(
         await cycles(app, clock, 1)
     (done,) = (record for record in heal.recent() if record.state is PlanState.DONE)
 
-    assert _lately(done, done.since_s - 0.5)  # the cycle had looked before it ended
-    assert not _lately(done, done.since_s - 3600.0)  # the clock was set back
-    assert not _lately(done, done.since_s + 3600.0)
+    assert ended_lately(done, done.since_s - 0.5)  # the cycle had looked before it ended
+    assert not ended_lately(done, done.since_s - 3600.0)  # the clock was set back
+    assert not ended_lately(done, done.since_s + 3600.0)
     await app.close()
 
 

@@ -16,6 +16,7 @@ from remediation.deciding.chooser import Chooser, Thought
 from remediation.deciding.plans import Made, explained, plan_of
 from remediation.deciding.policy import Decision, Past
 from remediation.deciding.situations import Subject, facts_of, subject_of, tried
+from remediation.deciding.turns import is_the_same
 from remediation.evaluation.exploring import Exploring
 from remediation.guards import ASKS_A_PERSON, GuardContext, check, unfit
 
@@ -51,11 +52,16 @@ class LiveMoment:
 
     @cached_property
     def plans(self) -> Mapping[Choice, Plan]:
-        """Return the plan of each choice that can be carried out from end to end."""
-        found = {}
+        """Return the plan of each choice that can be carried out from end to end.
+
+        What was done a moment ago, to no end, is not done again yet.
+        """
+        found, spent = {}, self.past.spent.get(self.incident.id, ())
         for choice in Choice:
             plan = plan_of(choice, self.subject, self.diagnosis, self.state, made=self.made)
-            if plan is not None and first_obstacle(plan.actions, self.state) is None:
+            if plan is None or any(is_the_same(plan, other) for other in spent):
+                continue
+            if first_obstacle(plan.actions, self.state) is None:
                 found[choice] = plan
         return found
 

@@ -1,6 +1,6 @@
 """What a decision is made from beside its moment, and what it comes to."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from core.choice import Choice
@@ -19,6 +19,7 @@ class Past:
     diagnoses: of these incidents, by their ids
     guards:    the bounds in force
     site:      how long things take here, as far as it was set and seen
+    spent:     plans that were done a moment ago, to no end, by the ids of their incidents
     """
 
     records: tuple[PlanRecord, ...] = ()
@@ -26,6 +27,7 @@ class Past:
     diagnoses: Mapping[str, Diagnosis] = field(default_factory=dict)
     guards: GuardSettings = field(default_factory=GuardSettings)
     site: SiteFigures = field(default_factory=SiteFigures)
+    spent: Mapping[str, Sequence[Plan]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
