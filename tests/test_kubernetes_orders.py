@@ -301,11 +301,13 @@ async def test_a_dead_or_standing_api_server_is_said_and_outlived() -> None:
         try:
             await quick.state()
             started.pause_api(paused=True)
-            with pytest.raises(SourceUnavailable, match=r"within 1 s.*What is known is"):
-                await quick.state()
-            with pytest.raises(SourceUnavailable):
-                await quick.perform(order("cordon", node("n1")))
-            started.pause_api(paused=False)
+            try:
+                with pytest.raises(SourceUnavailable, match=r"within 1 s.*What is known is"):
+                    await quick.state()
+                with pytest.raises(SourceUnavailable):
+                    await quick.perform(order("cordon", node("n1")))
+            finally:
+                started.pause_api(paused=False)
 
             started.kill_api()
             with pytest.raises(SourceUnavailable, match="What is known is"):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -179,6 +180,29 @@ async def test_what_is_not_installed_is_none_and_what_is_forgotten_is_listed_aga
         await RealClock().sleep(0)
     assert [pod.metadata.name for pod in followed.all() if pod.metadata] == ["p"]
     assert "resourceVersion=9" in str(server.asked[1].url)
+    await followed.close()
+
+
+async def test_a_kind_is_out_of_date_until_the_server_serves_it_again() -> None:
+    listed = gives(metadata={"resourceVersion": "9"}, items=[{"metadata": {"name": "p"}}])
+    away = httpx2.Response(503, text="service unavailable")
+    server = Server([listed, away, away, listed, None])
+    followed = Watched(client_to(server), Pod, "*", lambda pod: pod, RealClock())
+
+    async with asyncio.timeout(10):
+        while not followed.problem:
+            with suppress(SourceUnavailable):
+                await followed.up_to_date(within_s=5)
+            await RealClock().sleep(0)
+        while len(server.asked) < 4:
+            with pytest.raises(SourceUnavailable, match=r"Pod: the API server said 503\.$"):
+                await followed.up_to_date(within_s=5)
+            await RealClock().sleep(0)
+        while followed.problem:
+            await RealClock().sleep(0)
+
+    await followed.up_to_date(within_s=5)
+    assert followed.lists == 1
     await followed.close()
 
 

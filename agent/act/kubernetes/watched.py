@@ -64,6 +64,10 @@ class Watched(Generic[T]):
                 f"following {self.kind.__name__}: {self.problem or 'still listing them'}."
             )
 
+    @property
+    def _where(self) -> Any:
+        return {"namespace": self.namespace} if self.namespace else {}
+
     def all(self) -> tuple[T, ...]:
         """Return what is there."""
         return tuple(self._found.values())
@@ -94,6 +98,8 @@ class Watched(Generic[T]):
                 if not self._version:
                     await self._list()
                     pause_s = FIRST_PAUSE_S
+                elif self.problem:
+                    await self._answered()
                 await self._watch()
                 continue
             except httpx2.HTTPStatusError as error:
@@ -106,8 +112,6 @@ class Watched(Generic[T]):
                 self._version = ""  # what came with it is listed again
             pause_s = min(2 * pause_s, PAUSE_S)
             await self.clock.sleep(wait_s or pause_s)
-            if self._version:
-                self.problem = ""  # it goes on from there, or is lost again at once
 
     def _refused(self, error: httpx2.HTTPStatusError) -> float:
         """Say how long to wait at the least after the server has said no."""
@@ -124,13 +128,25 @@ class Watched(Generic[T]):
         return self._lost(error)
 
     def _lost(self, error: Exception) -> float:
-        self.problem = " ".join(str(error).split())[:300] or type(error).__name__
+        if isinstance(error, httpx2.HTTPStatusError) and not isinstance(error, ApiError):
+            self.problem = f"the API server said {error.response.status_code}"
+        else:
+            self.problem = " ".join(str(error).split())[:300] or type(error).__name__
         log.info("not following", kind=self.kind.__name__, problem=self.problem)
         return 0.0
 
+    async def _answered(self) -> None:
+        """Ask for one of them: once that is answered, changes are told from the last one on.
+
+        A watch says nothing before there is a change, so it cannot tell that it was taken up.
+        """
+        async with asyncio.timeout(LIST_S):
+            async for _ in self.client.list(self.kind, chunk_size=1, **self._where):
+                break
+        self.problem = ""
+
     async def _list(self) -> None:
-        where: Any = {"namespace": self.namespace} if self.namespace else {}
-        listing = self.client.list(self.kind, chunk_size=PAGE, **where)
+        listing = self.client.list(self.kind, chunk_size=PAGE, **self._where)
         found: dict[tuple[str, str], T] = {}
         versions: dict[tuple[str, str], str] = {}
         async with asyncio.timeout(LIST_S):
@@ -146,9 +162,8 @@ class Watched(Generic[T]):
 
     async def _watch(self) -> None:
         """Take in changes until the server ends the connection, or for as long as it should."""
-        where: Any = {"namespace": self.namespace} if self.namespace else {}
         changes = self.client.watch(
-            self.kind, resource_version=self._version, server_timeout=FOLLOW_S, **where
+            self.kind, resource_version=self._version, server_timeout=FOLLOW_S, **self._where
         )
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(FOLLOW_S + GRACE_S):
