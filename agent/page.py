@@ -183,7 +183,7 @@ def _templates() -> "Environment":
         saving=saving_text,
         gpu_time=words.gpu_time,
         metric=metric_words,
-        action=words.action_text,
+        action=str,
         iso=rfc3339,
         short=lambda target: say_short(say_target(target)),
         kind=say_kind,

@@ -4,7 +4,6 @@ import math
 from datetime import timedelta
 
 from agent.times import EPOCH
-from core.types import Action
 
 UNKNOWN = "–"
 _STEPS_S = ((86400.0, "d"), (3600.0, "h"), (60.0, "min"), (1.0, "s"))
@@ -105,12 +104,6 @@ def gpu_time(gpu_s: float | None) -> str:
     if gpu_s is None or not math.isfinite(gpu_s):
         return UNKNOWN
     return f"{gpu_s:,.0f} GPU-s" if abs(gpu_s) < 3600 else f"{number(gpu_s / 3600)} GPU-h"
-
-
-def action_text(action: Action) -> str:
-    """Return an action as a line: its kind, its target and its parameters."""
-    params = ", ".join(f"{name}={value}" for name, value in action.params)
-    return f"{action.kind} {action.target}" + (f" ({params})" if params else "")
 
 
 def _seconds(value: float) -> str:

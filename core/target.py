@@ -61,12 +61,17 @@ class Target:
         return cls(**{part.name: labels[part.name] for part in fields(cls) if part.name in labels})
 
     def __str__(self) -> str:
-        """Read as ``node-7/GPU-3f2c``, ``job 88213/rank 4`` or ``rack r2``."""
+        """Read as ``node-7/GPU-3f2c``, ``job 88213/rank 4`` or ``rack r2``.
+
+        A GPU known by its number alone has its node in its name: ``node-7/gpu3``.
+        """
         match self.kind:
             case TargetKind.RANK:
                 return f"job {self.job}/rank {self.rank}"
             case TargetKind.JOB | TargetKind.RACK | TargetKind.SWITCH as kind:
                 return f"{kind} {self.name}"
+            case TargetKind.GPU if self.gpu.startswith(f"{self.node}/"):
+                return self.gpu
             case TargetKind.GPU | TargetKind.PORT | TargetKind.VOLUME if self.node:
                 return f"{self.node}{':' if self.name.startswith('/') else '/'}{self.name}"
             case _:

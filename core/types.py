@@ -301,6 +301,14 @@ class Action:
     deadline_s: float
     inverse: str
 
+    def __str__(self) -> str:
+        """Read as ``swap_node node-7 spare=node-9``, fractions to three digits."""
+        params = (
+            f" {name}={round(value, 3) if isinstance(value, float) else value}"
+            for name, value in self.params
+        )
+        return f"{self.kind} {self.target}{''.join(params)}"
+
     def param(self, name: str) -> Scalar | None:
         """Return the parameter of that name, or None."""
         return dict(self.params).get(name)

@@ -105,7 +105,7 @@ _ROWS: Mapping[TargetKind, tuple[tuple[str, Bad, float, float, float, str], ...]
         ("port_up", Bad.LOW, 0, 1, _NO_LIMIT, "1 while the link is up"),
         ("port_receive_bytes_total", Bad.NEITHER, 0, _INF, _NO_LIMIT, "bytes received"),
         ("port_transmit_bytes_total", Bad.NEITHER, 0, _INF, _NO_LIMIT, "bytes sent"),
-        ("port_errors_total", Bad.HIGH, 0, _INF, _NO_LIMIT, "symbol, CRC and drop errors"),
+        ("port_errors_total", Bad.HIGH, 0, _INF, _NO_LIMIT, "symbol and CRC errors and drops"),
         ("port_link_down_total", Bad.HIGH, 0, _INF, _NO_LIMIT, "times the link went down"),
     ),
     TargetKind.VOLUME: (

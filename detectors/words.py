@@ -39,8 +39,8 @@ def duration(seconds: float) -> str:
 
 
 def subject(metric: str) -> str:
-    """Name a metric in words: its catalogue text, or the name itself."""
-    return CATALOG[metric].text if metric in CATALOG else metric
+    """Name a metric in words: its catalogue text up to a comma, or the name itself."""
+    return CATALOG[metric].text.partition(",")[0] if metric in CATALOG else metric
 
 
 def hitting(text: str, jobs: str) -> str:

@@ -18,6 +18,7 @@ some_parts = st.dictionaries(st.sampled_from(PARTS), st.text(min_size=1, max_siz
         (Target(rack="r2", switch="leaf-4"), TargetKind.SWITCH, "switch leaf-4"),
         (Target(rack="r2", node="node-7"), TargetKind.NODE, "node-7"),
         (Target(node="node-7", gpu="GPU-3f2c"), TargetKind.GPU, "node-7/GPU-3f2c"),
+        (Target(node="node-7", gpu="node-7/gpu3"), TargetKind.GPU, "node-7/gpu3"),
         (Target(gpu="GPU-3f2c"), TargetKind.GPU, "GPU-3f2c"),
         (Target(node="node-7", port="mlx5_0:1"), TargetKind.PORT, "node-7/mlx5_0:1"),
         (Target(node="node-7", volume="/scratch"), TargetKind.VOLUME, "node-7:/scratch"),

@@ -233,3 +233,4 @@ def test_a_rank_that_ends_says_whose_fault_it_can_be(why: str, code: int, told: 
 
     (event,) = story.events
     assert (event.code, event.target.gpu) == (told, "n2/gpu1")
+    assert event.text == f"job {JOB}: rank 3 on n2 {'hung' if told == 'hang' else 'ended'}: {why}"

@@ -13,8 +13,7 @@ def would_do(action: Action, now_s: float) -> Outcome:
 
 def named(action: Action) -> str:
     """Name an action for the journal, its key with it: two lines of one key are one action."""
-    params = "".join(f" {name}={value}" for name, value in action.params)
-    return f"{action.kind} {action.target}{params} [{action.key}]"
+    return f"{action} [{action.key}]"
 
 
 def turned_back(record: PlanRecord) -> str:

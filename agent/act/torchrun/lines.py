@@ -9,11 +9,12 @@ from core.target import Target
 from core.types import Event, Mended, Scalar, Severity
 
 LAUNCHER = "the launcher"
+HANG = "hang"
 _C, _I = Severity.CRITICAL, Severity.INFO
 # Words in why a rank ended -> the code of a failed job, as rca knows them; the first that fits.
 _CODES = (
-    ("no step for", "hang"),
-    ("stuck for", "hang"),
+    ("no step for", HANG),
+    ("stuck for", HANG),
     ("No space left", "no_space"),
     ("CUDA out of memory", "gpu_memory"),
     ("CUDA error", "cuda_error"),
@@ -89,7 +90,8 @@ class Story:
         gpu = gpu_name(node, rank % self.per_node)
         target = Target(node=node, gpu=gpu, job=self.job, rank=str(rank))
         code = _code_of(line["why"], line["code"])
-        self._failed(line, target, code, f"rank {rank} on {node} ended: {line['why']}")
+        how = "hung" if code == HANG else "ended"
+        self._failed(line, target, code, f"rank {rank} on {node} {how}: {line['why']}")
 
     def _failed(self, line: Line, target: Target, code: str, text: str) -> None:
         self._tell(line, target, "job_failed", f"{Target(job=self.job)}: {text}", code=code)
