@@ -51,7 +51,7 @@ class FieldBatch:
             self._before = ~_answers(self._asked)  # so that each is another than before
             self._found = {}
             return
-        # nvidia-ml-py's own call would make the structures anew: half the cost of it all.
+        # nvidia-ml-py's own call would make the structures anew: a fifth of all that a GPU costs.
         ask = self._nvml.nvmlLib.nvmlDeviceGetFieldValues
         if code := ask(handle, len(self._wanted), ctypes.byref(self._asked)):
             raise self._nvml.NVMLError(code)
