@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, out, print_json
+from agent.commands.console import AsJson, out, print_json, with_remedy
 from agent.commands.options import ConfigFiles, load_settings
 
 MARKS = {
@@ -43,8 +43,8 @@ def check(
     else:
         grid = Table("check", "", "why, and what to do")
         for state in states:
-            remedy = Text(f"\n→ {state.remedy}", style="bold") if state.remedy else Text("")
-            grid.add_row(state.check, MARKS[state.health.name], Text(state.reason) + remedy)
+            found = with_remedy(state.reason, state.remedy)
+            grid.add_row(state.check, MARKS[state.health.name], found)
         out.print(grid)
     raise typer.Exit(int(health))
 

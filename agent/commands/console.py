@@ -53,6 +53,11 @@ def write_plot(file: Path, picture: bytes) -> None:
     tell(f"plot: {file}")
 
 
+def with_remedy(found: str, remedy: str) -> Text:
+    """Return what was found, and on a line of its own what would help, where there is anything."""
+    return Text(found) + Text(f"\n→ {remedy}" if remedy else "", style="bold")
+
+
 def print_json(value: Any) -> None:
     """Write one JSON document to stdout; NaN and infinities must be gone already."""
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")

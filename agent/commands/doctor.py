@@ -6,7 +6,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from agent.commands.console import AsJson, err, out, print_json
+from agent.commands.console import AsJson, err, out, print_json, with_remedy
 from agent.commands.options import ConfigFiles, load_settings
 
 MARKS = {
@@ -29,16 +29,16 @@ def doctor(config: ConfigFiles = None, as_json: AsJson = False) -> None:
         checks = asyncio.run(examine(settings))
     status = worst(checks)
     if as_json:
-        found = [
+        plain = [
             {"name": c.name, "status": c.status.name.lower(), "found": c.found, "remedy": c.remedy}
             for c in checks
         ]
-        print_json({"status": status.name.lower(), "checks": found})
+        print_json({"status": status.name.lower(), "checks": plain})
     else:
         grid = Table("what", "", "found, and what would help")
         for check in checks:
-            remedy = Text(f"\n→ {check.remedy}", style="bold") if check.remedy else Text("")
-            grid.add_row(check.name, MARKS[check.status.name], Text(check.found) + remedy)
+            found = with_remedy(check.found, check.remedy)
+            grid.add_row(check.name, MARKS[check.status.name], found)
         out.print(grid)
     raise typer.Exit(int(status))
 
