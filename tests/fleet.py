@@ -6,7 +6,7 @@ import numpy as np
 
 from core.target import Target
 from core.topology import Topology
-from core.types import Anomaly, Breach, Event, Floats, Severity, Window
+from core.types import Anomaly, Breach, Event, Floats, Forecast, Severity, Window
 from core.units import CATALOG
 
 NOW_S = 1_700_000_000.0
@@ -114,3 +114,24 @@ def breach(target: Target, *, at_s: float = NOW_S, in_s: float = 3000.0) -> Brea
         model="prophet",
         skill=0.5,
     )
+
+
+def swinging(metric: str, *, steps: int) -> tuple[Window, Forecast]:
+    """Return two nodes on a daily swing that the forecast knows; the first leaves it at the end."""
+    swing = 25 + 10 * np.sin(2 * np.pi * np.arange(steps) / 480)
+    value = swing + 0.1 * np.random.default_rng(0).standard_normal((2, steps))
+    value[0, -1] = swing[-1] + 6.0
+    mean, seen = np.tile(swing, (2, 1)), window(metric, nodes(2), value)
+    forecast = Forecast(
+        metric=metric,
+        targets=seen.targets,
+        made_at_s=float(seen.time_s[0]),
+        time_s=seen.time_s,
+        mean=mean,
+        lower=mean - 0.13,
+        upper=mean + 0.13,
+        coverage=0.8,
+        model=("pool", "pool"),
+        skill=np.ones(2),
+    )
+    return seen, forecast

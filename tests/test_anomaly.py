@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from core.target import Target
-from core.types import Anomaly, Floats, Forecast, Severity, Window
+from core.types import Anomaly, Floats, Severity, Window
 from core.units import CATALOG
 from detectors.anomaly import AnomalyDetector, AnomalySettings, pool, rank, scores
 from detectors.anomaly.detector import watched
-from tests.fleet import NOW_S, STEP_S, nodes
+from tests.fleet import NOW_S, STEP_S, nodes, swinging
 
 METRIC = "node_inlet_temperature_celsius"
 NEEDED = 1000  # readings: a series has to be known for four hours
@@ -161,29 +161,11 @@ def test_a_series_that_says_nothing_more_has_no_anomaly_now() -> None:
 
 
 def test_readings_outside_of_the_forecast_are_found_by_it() -> None:
-    # A daily swing that the forecast knows and the series' own level does not.
-    steps = 3000
-    swing = 10 * np.sin(2 * np.pi * np.arange(steps) / 480)
-    value = 25 + swing + 0.1 * np.random.default_rng(0).standard_normal((2, steps))
-    value[0, -1] = 25 + swing[-1] + 6.0
-    time_s = NOW_S - STEP_S * np.arange(steps - 1, -1, -1, dtype=np.float64)
-    mean = np.tile(25 + swing, (2, 1))
-    forecast = Forecast(
-        metric=METRIC,
-        targets=tuple(nodes(2)),
-        made_at_s=float(time_s[0]),
-        time_s=time_s,
-        mean=mean,
-        lower=mean - 0.13,
-        upper=mean + 0.13,
-        coverage=0.8,
-        model=("pool", "pool"),
-        skill=np.ones(2),
-    )
+    swing, forecast = swinging(METRIC, steps=3000)
     detector = AnomalyDetector(OFTEN)
     detector.expect({METRIC: forecast})
 
-    with_it = watch(value, detector)[-1]
+    with_it = watch(swing.value, detector)[-1]
 
     assert [(a.target.node, a.detector) for a in with_it] == [("node-0", "band")]
 

@@ -11,11 +11,11 @@ from agent.memory import read_memory, write_memory
 from agent.metrics import Metrics
 from agent.senses import Senses
 from core.topology import Topology
-from core.types import Forecast, Window
+from core.types import Window
 from detectors import detect as every
 from detectors.detect import DetectSettings
 from detectors.detector import Array, Detector, Symptoms
-from tests.fleet import NOW_S, STEP_S, nodes, window
+from tests.fleet import NOW_S, nodes, swinging, window
 
 
 @dataclass
@@ -126,30 +126,14 @@ def test_what_was_learned_is_there_for_the_next_process(
 def test_a_reading_outside_of_its_forecast_is_said() -> None:
     """A swing that the forecast knows and the series' own level does not, also after a reload."""
     metric, steps = "node_inlet_temperature_celsius", 1400
-    swing = 10 * np.sin(2 * np.pi * np.arange(steps) / 480)
-    value = 25 + swing + 0.1 * np.random.default_rng(0).standard_normal((2, steps))
-    value[0, -1] = 25 + swing[-1] + 6.0
-    time_s = NOW_S - STEP_S * np.arange(steps - 1, -1, -1, dtype=np.float64)
-    mean = np.tile(25 + swing, (2, 1))
-    bands = Forecast(
-        metric=metric,
-        targets=tuple(nodes(2)),
-        made_at_s=float(time_s[0]),
-        time_s=time_s,
-        mean=mean,
-        lower=mean - 0.13,
-        upper=mean + 0.13,
-        coverage=0.8,
-        model=("pool", "pool"),
-        skill=np.ones(2),
-    )
+    swing, bands = swinging(metric, steps=steps)
     held = Senses(Metrics(version="0", mode="test"), DetectSettings(false_alarms_per_day=1.0))
     held.expect({metric: bands})
     for end in (400, 800, 1200, steps - 1, steps):
         if end == 1200:
             held.change(DetectSettings(false_alarms_per_day=2.0))
-        part = Window(metric, tuple(nodes(2)), time_s[:end], value[:, :end])
-        found = held.look({metric: part}, topology=None, now_s=float(time_s[end - 1]))
+        part = Window(metric, swing.targets, swing.time_s[:end], swing.value[:, :end])
+        found = held.look({metric: part}, topology=None, now_s=float(part.time_s[-1]))
 
     said = [a for a in found.anomalies if a.detector == "band"]
     assert [a.target for a in said] == [nodes(2)[0]]
