@@ -58,18 +58,24 @@ async def stage(script: Scenario, wanted: StageSettings, *, clock: Clock) -> Sta
     compile_all()
     world = World.build(script, seed=wanted.seed)
     cluster = SimulatedCluster(world, clock=clock)
+    speed = clock.speed if isinstance(clock, ScaledClock) else 1.0
+    usual = Settings()
+    # Thinking takes real time, and a quick clock makes minutes of the cluster's out of its seconds.
+    thinking_s = (speed - 1) * usual.policy.time_limit
     chosen: dict[str, Any] = {
         "cluster": "demo",
         "state_dir": wanted.folder,
         "server": {"listen": wanted.listen},
         "cycle": {"refit": "5m"},
-        "guards": {"max_ratio_out": 0.25},
+        "guards": {
+            "max_ratio_out": 0.25,
+            "evidence_max_age": f"{usual.guards.evidence_max_age + thinking_s:g}s",
+        },
         "autonomy": [{"mode": wanted.mode}],
         "log": {"level": wanted.log_level},
     }
     settings = Settings(**chosen)
     inputs = Inputs(sources=(cluster,), event_sources=(cluster,), cluster=cluster)
-    speed = clock.speed if isinstance(clock, ScaledClock) else 1.0
     return Stage(world, await assemble(settings, inputs, clock=clock, speed=speed))
 
 
