@@ -18,6 +18,7 @@ from agent.pace import pace_of, paced, unpaced
 from agent.recent import Recent, recent
 from agent.view import ForecastView
 from agent.warned import Warned
+from agent.workers import CLOSED
 from core.clock import Clock
 from core.errors import WorkerFailed
 from core.types import Breach, Floats, Forecast
@@ -170,6 +171,8 @@ class Forecasting:
             try:
                 answer: FleetForecast = await self.pool.run(FORECAST, paced(task, pace))
             except WorkerFailed as error:
+                if error.reason == CLOSED:  # the controller is ending
+                    return
                 self.metrics.workers_failed_total.labels(error.reason).inc()
                 self._count("failed", len(task.targets))
                 log.warning("forecast failed", metric=task.metric, problem=str(error))

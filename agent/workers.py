@@ -18,6 +18,8 @@ from core.errors import WorkerFailed
 # A fresh process now and then bounds what a leaking library can pile up.
 CALLS_PER_WORKER = 200
 MAX_PENDING = 64
+# Why a call failed: the pool was closed, as its owner ends.
+CLOSED = "closed"
 # Prophet and numpy would start a thread for each core; the node has other work.
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 STDERR_TAIL_BYTES = 400
@@ -217,4 +219,4 @@ async def _crash(function: str, worker: _Worker) -> WorkerFailed:
 
 
 def _closed(function: str) -> WorkerFailed:
-    return WorkerFailed("closed", f"Running {function}: the workers are shutting down.")
+    return WorkerFailed(CLOSED, f"Running {function}: the workers are shutting down.")
