@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from core.faults import FaultClass
 from core.target import Target
-from core.types import OutcomeStatus, Plan, PlanRecord, PlanState, Refusal, Scalar
+from core.types import Cause, OutcomeStatus, Plan, PlanRecord, PlanState, Refusal, Scalar
 from remediation.deciding.turns import RETRY_AFTER_S, had_its_turn, is_spent, is_the_same
 from tests.healing import NOW_S, cordon, diagnosis, ended, plan_of, record_of, swap
 
@@ -13,6 +14,9 @@ TRAIN = Target(job="train")
 SAVE: tuple[str, Target, dict[str, Scalar]] = ("checkpoint_now", TRAIN, {})
 SWAP = plan_of(cordon("node-1"), SAVE, swap("node-1"))
 SURE = diagnosis()
+
+
+WRITING_FAILS = Cause(TRAIN, "checkpoint_failing", 0.9, kind=FaultClass.CHECKPOINT)
 
 
 def over(state: PlanState, status: OutcomeStatus | None = None, plan: Plan = SWAP) -> PlanRecord:
@@ -37,6 +41,15 @@ def holds(record: PlanRecord, *, after_s: float = 60.0) -> bool:
         (over(PlanState.FAILED, OutcomeStatus.FAILED), False),
         (over(PlanState.ROLLED_BACK, OutcomeStatus.TIMED_OUT), False),
         (over(PlanState.DONE, OutcomeStatus.SUCCEEDED, plan_of(SAVE)), False),
+        # Where checkpoints failed, one that is written is what was wanted.
+        (
+            over(
+                PlanState.DONE,
+                OutcomeStatus.SUCCEEDED,
+                replace(plan_of(SAVE), cause=WRITING_FAILS),
+            ),
+            True,
+        ),
     ],
     ids=lambda value: str(value.state) if isinstance(value, PlanRecord) else "",
 )
