@@ -312,7 +312,7 @@ async def test_the_plan_says_why_and_what_else_there_was(cluster: FakeCluster) -
 
     assert plan is not None
     assert plan.rationale.startswith(
-        "cooling_degraded on node-1 (probability 0.90): cordon, checkpoint_now, swap_node, which "
+        "cooling degraded on node-1 (probability 0.90): cordon, checkpoint_now, swap_node, which "
         "ends it with probability 0.9"
     )
     assert "Runbook chose to swap: expected to lose" in plan.rationale
@@ -321,9 +321,22 @@ async def test_the_plan_says_why_and_what_else_there_was(cluster: FakeCluster) -
     assert plan.lost_gpu_s_without > plan.lost_gpu_s_with
 
 
-async def test_a_policy_that_says_what_it_expects_is_quoted(cluster: FakeCluster) -> None:
+@pytest.mark.parametrize(
+    ("wait_h", "said"),
+    [
+        (30.0, "Seer chose to swap: expected to lose 2.0 GPU-hours, against wait 30.0."),
+        (
+            0.016,
+            "Seer chose to swap: expected to lose 2.0 GPU-hours, against wait 0.016; none of them "
+            "surely less, so what its simpler policy would do.",
+        ),
+    ],
+)
+async def test_a_policy_that_says_what_it_expects_is_quoted(
+    cluster: FakeCluster, wait_h: float, said: str
+) -> None:
     losses = [nan] * len(Choice)
-    losses[Choice.SWAP], losses[Choice.WAIT] = 2 * 3600.0, 30 * 3600.0
+    losses[Choice.SWAP], losses[Choice.WAIT] = 2 * 3600.0, wait_h * 3600.0
     policy = ChoosingPolicy(THUMBS["no_op"]())
     moment = policy.moment(
         quiet(), diagnosis(), await cluster.state(), now_s=NOW_S, plan_id="p", past=PAST
@@ -332,9 +345,7 @@ async def test_a_policy_that_says_what_it_expects_is_quoted(cluster: FakeCluster
     plan = policy.settled(moment, Thought(Choice.SWAP, "seer", "1", losses=tuple(losses))).plan
 
     assert plan is not None
-    assert plan.rationale.endswith(
-        "Seer chose to swap: expected to lose 2.0 GPU-hours, against wait 30.0."
-    )
+    assert plan.rationale.endswith(said)
 
 
 async def test_the_same_input_gives_the_same_plan(cluster: FakeCluster) -> None:

@@ -13,8 +13,9 @@ from core.situation import Situation
 from core.types import Diagnosis, Incident, Plan
 from remediation.catalogue import first_obstacle
 from remediation.deciding.chooser import Chooser, Thought
-from remediation.deciding.plans import Made, explained, plan_of
+from remediation.deciding.plans import Made, plan_of
 from remediation.deciding.policy import Decision, Past
+from remediation.deciding.reasons import explained
 from remediation.deciding.situations import Subject, facts_of, subject_of, tried
 from remediation.deciding.turns import is_the_same
 from remediation.evaluation.exploring import Exploring

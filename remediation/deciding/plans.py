@@ -4,16 +4,13 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from core.choice import Choice
 from core.cluster import OWNER, ClusterState, JobPhase, JobState, NodeCondition, NodeState
-from core.situation import Fact, Remedy, Situation
+from core.situation import Remedy
 from core.target import Target
-from core.types import Cause, Diagnosis, Floats, Plan, Scalar
+from core.types import Cause, Diagnosis, Plan, Scalar
 from remediation.catalogue import (
     BORROW_NODE,
-    CATALOG,
     CHECKPOINT_NOW,
     CORDON,
     KEEP_AS_SPARE,
@@ -40,14 +37,10 @@ from remediation.catalogue import (
 from remediation.catalogue.subject import gpus_on
 from remediation.deciding.remedies import of_cause
 from remediation.deciding.situations import Subject
-from remediation.policies import greedy
-from remediation.policies.tuned import tuned
 from remediation.running.follow_up import REPAIR
 
 # A proposal older than this describes a cluster that is gone; a person who was away sees a new one.
 PROPOSAL_LIFE_S = 3600.0
-# What nobody acts on is found by hand so late: a silent hang takes more than 5400 s (ByteRobust).
-UNATTENDED_S = 5400.0
 # GPU clocks may be limited to this share: a tenth of its speed at most is what a job gives for it.
 LEAST_CLOCKS = 0.9
 _MORE_REPLICAS = 1.5  # a rush of 1.8 to 3 times the requests is served in two or three turns
@@ -87,7 +80,7 @@ def plan_of(
 ) -> Plan | None:
     """Return what the choice comes to; None where that is nothing, or nobody knows how.
 
-    Whether it can be done is another question; ``explained`` adds why, and at what loss.
+    Whether it can be done is another question; ``reasons.explained`` adds why, and at what loss.
     """
     build = _BUILD.get(choice)
     cause = _cause_of(choice, subject, diagnosis, state)
@@ -109,32 +102,6 @@ def plan_of(
         lost_gpu_s_without=0.0,
         policy=made.policy,
         policy_version=made.version,
-    )
-
-
-def explained(
-    plan: Plan,
-    choice: Choice,
-    now: Situation,
-    state: ClusterState,
-    *,
-    losses: Sequence[float] | None = None,
-) -> Plan:
-    """Return the plan with its reason, and what it is expected to cost and to save.
-
-    losses: (len(Choice),) GPU-seconds that whoever chose expects each choice to lose, NaN: unknown;
-        None: it did not say, and the cost model of the greedy policy does
-    """
-    lost = 0.0
-    for action in plan.actions:
-        paged = action.kind == PAGE_PERSON  # at this site's price
-        lost += now.facts[Fact.PAGE_GPU_S] if paged else CATALOG[action.kind].cost(action, state)
-        state = CATALOG[action.kind].project(action, state)
-    return replace(
-        plan,
-        rationale=_rationale(plan, choice, now, losses),
-        lost_gpu_s_with=float(lost),
-        lost_gpu_s_without=_unattended(now.facts),
     )
 
 
@@ -461,39 +428,3 @@ _BUILD: Mapping[Choice, Callable[[Subject, Diagnosis, ClusterState], Steps]] = {
     Choice.TUNE: _tune,
     Choice.ESCALATE: _escalate,
 }
-
-_WEIGHTS = tuned("greedy", greedy.WEIGHTS)
-_HOUR_S = 3600.0
-_TOLD = 3  # other choices that a rationale names
-
-
-def _rationale(plan: Plan, choice: Choice, now: Situation, own: Sequence[float] | None) -> str:
-    """Say what for, what, with which prospect, and what else could have been done at what loss."""
-    does = ", ".join(action.kind for action in plan.actions)
-    why = ""
-    if choice is Choice.TUNE:
-        why = f", because {KNOBS[plan.cause.fault][1]}"
-    elif choice is not Choice.CHECKPOINT:
-        why = f", which ends it with probability {greedy.ends(choice, now.facts, _WEIGHTS):.2f}"
-    priced = greedy.losses(now.facts, now.open, _WEIGHTS) if own is None else np.array(own)
-    loss = priced / _HOUR_S
-    known = [item for item in Choice if now.open[item] and not math.isnan(loss[item])]
-    others = [item for item in known if item is not choice]
-    told = [f"{_words(item)} {loss[item]:.1f}" for item in sorted(others, key=lambda i: loss[i])]
-    return (
-        f"{plan.cause.fault} on {plan.cause.target} (probability {plan.cause.probability:.2f}): "
-        f"{does}{why}. {plan.policy.capitalize()} chose to {_words(choice)}: expected to lose "
-        f"{loss[choice]:.1f} GPU-hours, against {', '.join(told[:_TOLD])}."
-    )
-
-
-def _words(choice: Choice) -> str:
-    return choice.name.lower().replace("_", " ")
-
-
-def _unattended(facts: Floats) -> float:
-    """Return what is lost until somebody finds it by hand, GPU-seconds."""
-    gpus, broken = float(facts[Fact.JOB_GPUS]), 1.0 - float(facts[Fact.NO_FAULT])
-    crash_s = greedy.unsaved_s(facts) + float(facts[Fact.RESTART_S]) + UNATTENDED_S
-    crash = greedy.crashes(facts, _WEIGHTS, UNATTENDED_S) * gpus * crash_s
-    return broken * (greedy.lacks(facts) * UNATTENDED_S + crash)
