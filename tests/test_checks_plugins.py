@@ -157,10 +157,7 @@ def test_a_folder_that_others_may_write_is_not_used(tmp_path: Path) -> None:
 
 def test_only_so_many_run_at_a_time(tmp_path: Path) -> None:
     """Each tells how many run beside it."""
-    script = (
-        "#!/bin/sh\nmkdir {0}/$$\nn=$(ls -d {0}/[0-9]* | wc -l)\nsleep 0.05\n"
-        "rmdir {0}/$$\necho $n\n"
-    )
+    script = "#!/bin/sh\nmkdir {0}/$$\nset -- {0}/[0-9]*\nn=$#\nsleep 0.05\nrmdir {0}/$$\necho $n\n"
     for n in range(5):
         put(tmp_path / "checks.d", f"p{n}", script.format(tmp_path))
 

@@ -269,6 +269,20 @@ async def test_an_approved_plan_is_asked_from_end_to_end_before_it_begins(bench:
     assert record.refusals[0].guard == "precondition"
 
 
+async def test_a_save_that_a_job_can_no_longer_give_does_not_hold_up_the_swap(
+    bench: Bench,
+) -> None:
+    """It stopped between the approval and the first step, and has to leave the node still."""
+    record = await bench.propose(plan_of(cordon("node-1"), SAVE, swap("node-1")))
+    train = bench.cluster.jobs["train"]
+    bench.cluster.jobs["train"] = replace(train, phase=JobPhase.STOPPED)
+
+    record = await bench.until_final(record)
+
+    assert record.state is PlanState.DONE
+    assert statuses(record) == ["succeeded", "refused", "succeeded"]
+
+
 async def test_of_two_approved_plans_for_one_node_the_older_goes_first(bench: Bench) -> None:
     older = await bench.propose(mode=Autonomy.APPROVE)
     bench.incident = incident(id="i2", now_s=bench.clock.now_s())

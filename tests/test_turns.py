@@ -37,7 +37,6 @@ def holds(record: PlanRecord, *, after_s: float = 60.0) -> bool:
         (over(PlanState.OVERRIDDEN, OutcomeStatus.SUCCEEDED), True),
         (over(PlanState.EXPIRED), True),
         (over(PlanState.REFUSED), True),
-        (over(PlanState.REFUSED, OutcomeStatus.REFUSED), False),
         (over(PlanState.FAILED, OutcomeStatus.FAILED), False),
         (over(PlanState.ROLLED_BACK, OutcomeStatus.TIMED_OUT), False),
         (over(PlanState.DONE, OutcomeStatus.SUCCEEDED, plan_of(SAVE)), False),
@@ -61,6 +60,14 @@ def test_an_incident_rests_after_what_helped_or_people_ended(
     assert is_spent(record, NOW_S + 60.0) == (not rests)
     assert not holds(record, after_s=RETRY_AFTER_S)
     assert not is_spent(record, NOW_S + RETRY_AFTER_S)
+
+
+def test_what_guards_stopped_on_its_way_may_be_done_as_soon_as_they_allow_it() -> None:
+    """The twin's plan was for a job that ran; it has stopped, and the same swap is right still."""
+    stopped = over(PlanState.REFUSED, OutcomeStatus.REFUSED)
+
+    assert not holds(stopped)
+    assert not is_spent(stopped, NOW_S + 60.0)
 
 
 @pytest.mark.parametrize(("allowed_s", "until_s"), [(200.0, 200.0), (None, RETRY_AFTER_S)])

@@ -63,8 +63,11 @@ def leaves_it_open(record: PlanRecord) -> bool:
 
 
 def is_spent(record: PlanRecord, now_s: float) -> bool:
-    """Say whether the same may not be done again yet: it was done a moment ago, to no end."""
-    if is_follow_up(record.plan):
+    """Say whether the same may not be done again yet: it was done a moment ago, to no end.
+
+    What guards stopped on its way was not tried: as soon as they allow it, it may be.
+    """
+    if is_follow_up(record.plan) or record.state is PlanState.REFUSED:
         return False
     return leaves_it_open(record) and ended_lately(record, now_s)
 

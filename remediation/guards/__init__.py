@@ -93,15 +93,23 @@ _DISRUPTING: tuple[Guard, ...] = (
 
 
 def check(plan: Plan, context: GuardContext, settings: GuardSettings) -> tuple[Refusal, ...]:
-    """Return every guard's no to the whole plan before its first step; empty means go."""
-    return _ask(Question(plan, plan.actions), context, settings)
+    """Return every guard's no to the whole plan before its first step; empty means go.
+
+    A step that the plan can do without does not hold it up: it is asked about again in its turn.
+    """
+    found = _ask(Question(plan, plan.actions, begins=True), context, settings)
+    needed = tuple(action for action in plan.actions if not CATALOG[action.kind].optional)
+    if found and needed and not _ask(Question(plan, needed, begins=True), context, settings):
+        return ()
+    return found
 
 
 def check_action(
     action: Action, plan: Plan, context: GuardContext, settings: GuardSettings
 ) -> tuple[Refusal, ...]:
     """Return every guard's no to one action of the plan right before it is done."""
-    return _ask(Question(plan, (action,)), context, settings)
+    begins = action.key == plan.actions[0].key
+    return _ask(Question(plan, (action,), begins=begins), context, settings)
 
 
 def _ask(question: Question, context: GuardContext, settings: GuardSettings) -> tuple[Refusal, ...]:

@@ -123,7 +123,8 @@ def spares_left(
         if node.spare and node.condition is NodeCondition.READY
     }
     used: set[str] = set()
-    for action, state in walked(question, context):
+    found: Refusal | None = None
+    for action, state in walked(question, context):  # the last one tells what all of them leave
         used |= put_in(action, state) & ready
         job, left = state.job(job_of(action)), len(ready - used)
         if not used or job is None:
@@ -132,14 +133,14 @@ def spares_left(
         if settings.priority_spares > kept and _has_betters(job, state):
             kept, key = settings.priority_spares, "priority_spares"
         if left < kept:
-            return Refusal(
+            found = Refusal(
                 key,
                 f"{question.not_doing}: it would leave {left} ready spares, {kept} are to be kept"
                 f"{' for jobs of higher priority' if key == 'priority_spares' else ''}.",
                 f"Add {kept - left} spare{'s'[: kept - left > 1]}, or lower guards.{key} to {left} "
                 "and reload.",
             )
-    return None
+    return found
 
 
 def _has_betters(job: JobState, state: ClusterState) -> bool:

@@ -17,7 +17,7 @@ def fresh(question: Question, context: GuardContext, settings: GuardSettings) ->
     Evidence from the future is as stale: then a clock was set, and nobody knows how old it is.
     """
     looks = {"the cluster was last seen": context.now_s - context.state.observed_s}
-    if question.first and not question.restores:
+    if question.begins and not question.restores:
         newest = max(context.incident.updated_s, newest_s(context.incident))
         looks["the incident's newest symptom was seen"] = context.now_s - newest
     for what, age_s in looks.items():

@@ -34,15 +34,14 @@ class GuardContext:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """May ``actions`` of the plan be done now? All of them at the proposal, then one at a time."""
+    """May ``actions`` of the plan be done now? All of them at the proposal, then one at a time.
+
+    begins: nothing of the plan has been done yet
+    """
 
     plan: Plan
     actions: tuple[Action, ...]
-
-    @property
-    def first(self) -> bool:
-        """Say whether nothing of the plan has been done yet."""
-        return self.actions[0].key == self.plan.actions[0].key
+    begins: bool
 
     @property
     def restores(self) -> bool:
