@@ -47,7 +47,7 @@ def test_each_part_is_measured_in_its_unit() -> None:
         "load_ms": "ms",
         "rl_decisions_per_cpu_s": "1/s",
     }
-    assert all(row.value is not None and row.value > 0 for row in rows)
+    assert [row for row in rows if row.value is None or not row.value > 0] == []
 
 
 def test_a_peer_that_is_not_there_is_said_to_be_wanted(monkeypatch: pytest.MonkeyPatch) -> None:

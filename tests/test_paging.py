@@ -85,7 +85,7 @@ async def test_a_person_is_called_by_a_message_and_once_an_hour(
     assert page.state is PlanState.DONE
     assert [action.kind for action in cluster.orders] == ["page_person"]
     assert message["commonAnnotations"]["summary"].startswith("please come: page_person job train")
-    assert page.plan.cause.fault in message["commonAnnotations"]["summary"]
+    assert page.plan.cause.fault.replace("_", " ") in message["commonAnnotations"]["summary"]
     assert message["gpumedic"]["links"]["acknowledge"].endswith(f"{page.plan.id}/acknowledge")
 
     await seen.goes_on(HOUR)
