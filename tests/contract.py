@@ -46,6 +46,17 @@ class Ward:
         assert found is not None
         return found
 
+    async def steps_on(self, job: str, *, past: float, within_s: float) -> bool:
+        """Say whether a job comes past a step within that time from now."""
+        until_s = self.clock.now_s() + within_s
+        while True:
+            found = (await self.cluster.state()).job(job)
+            if found is not None and (found.step or 0) > past:
+                return True
+            if self.clock.now_s() >= until_s:
+                return False
+            await self.after(LOOK_S)
+
     async def shows(self, action: Action, *, within_s: float) -> bool:
         """Order an action; say whether its effect shows within that time from now."""
         started_s = self.clock.now_s()

