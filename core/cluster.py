@@ -113,6 +113,7 @@ class JobState:
         it stands for one
     step_s: of a step now, usual_step_s: of one where nothing is slow; None where not known
     paged_s: when a person was last called to it
+    saves: it can be told to save its state; without, it does so only by itself, if at all
     """
 
     id: str
@@ -134,6 +135,7 @@ class JobState:
     step_s: float | None = None
     usual_step_s: float | None = None
     paged_s: float | None = None
+    saves: bool = True
     settings: JobSettings = JobSettings()
     service: ServiceState | None = None
 

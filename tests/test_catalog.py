@@ -151,6 +151,13 @@ async def test_a_thing_the_scheduler_does_not_know_is_refused(cluster: FakeClust
     assert "no job (none named)" in obstacle("swap_node", state, action("swap_node"))
 
 
+async def test_a_job_that_cannot_be_told_to_save_is_not(cluster: FakeCluster) -> None:
+    with_job(cluster, saves=False)
+    state = await cluster.state()
+    assert "nobody has said how it is told to save" in obstacle("checkpoint_now", state)
+    assert obstacle("restart_job", state) == ""
+
+
 async def test_what_can_be_done_has_no_obstacle(cluster: FakeCluster) -> None:
     state = await cluster.state()
     for kind in ("cordon", "checkpoint_now", "restart_job"):

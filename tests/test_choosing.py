@@ -180,6 +180,16 @@ async def test_what_the_cluster_cannot_do_is_not_open(cluster: FakeCluster) -> N
     assert not cannot.open[Choice.SWAP]
 
 
+async def test_a_job_that_cannot_be_told_to_save_is_not_asked_to(cluster: FakeCluster) -> None:
+    cluster.jobs["train"] = replace(cluster.jobs["train"], saves=False)
+    told = from_json(ClusterState, json.loads(json.dumps(to_json(await cluster.state()))))
+
+    found = moment(told, diagnosis(GONE))
+
+    assert not found.situation.open[Choice.CHECKPOINT]
+    assert steps(decided(told, diagnosis(GONE))) == SWAP_STOPPED
+
+
 async def test_a_service_with_all_its_replicas_is_given_a_cache_and_larger_batches(
     cluster: FakeCluster,
 ) -> None:

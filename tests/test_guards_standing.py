@@ -115,6 +115,23 @@ async def test_an_order_that_saves_by_itself_throws_nothing_away() -> None:
     assert names(plan_of(SHRINK), context, guards(max_unsaved_gpu_s=3600.0)) == []
 
 
+async def test_a_job_that_cannot_be_told_to_save_is_stopped_after_a_checkpoint_of_its_own() -> None:
+    """Or where it stands: what it has not saved by then is lost either way."""
+    settings = guards(max_unsaved_gpu_s=32 * 600.0)
+
+    def cluster(unsaved_s: float) -> FakeCluster:
+        found = cluster_in(unsaved_s=unsaved_s)
+        found.jobs["train"] = replace(found.jobs["train"], saves=False)
+        return found
+
+    (refusal,) = check(plan_of(RESTART), await look(cluster(7200.0)), settings)
+
+    assert refusal.guard == "unsaved_work"
+    assert refusal.remedy.startswith("Wait for its next checkpoint (it cannot be told to save), or")
+    assert names(plan_of(RESTART), await look(cluster(60.0)), settings) == []
+    assert names(plan_of(RESTART), await look(cluster(7200.0), hangs_s=5.0), settings) == []
+
+
 async def test_what_another_plan_handles_is_no_stand_in() -> None:
     under_way = record_of(
         replace(plan_of(cordon("node-7"), swap("node-7", "node-10")), id="other"), PlanState.ACTING

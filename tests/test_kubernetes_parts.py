@@ -278,6 +278,8 @@ def test_marks_of_other_forms_are_as_none(text: str) -> None:
 def test_a_jobs_owner_says_what_may_be_done_with_it() -> None:
     text = "nodes=2-6 unit=2 save=8080/save checkpoint=/ckpt/run7 interval=1800 live=yes"
     assert declared(text) == Declared(2, 6, 2, (8080, "/save"), "/ckpt/run7", 1800.0, live=True)
+    assert declared(text).can_save
+    assert not declared("save=8080/save").can_save
     assert declared("nodes=6-2 unit=x save=99999 checkpoint=ckpt interval=0") == Declared()
     assert declared("save=80@evil.example/x") == Declared()
 

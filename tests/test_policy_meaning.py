@@ -20,7 +20,7 @@ OF_MEANING = 1
 DIGESTS: Mapping[str, str] = {
     "core/choice.py": "afb049c6044ecc4c",
     "core/situation.py": "b1f4431db3d30b12",
-    "remediation/deciding/plans.py": "3ce65ffe86b05a4c",
+    "remediation/deciding/plans.py": "8fa182d62abdb9bb",
     "remediation/deciding/situations.py": "dca98a15ae34e5fa",
     "remediation/policies/features.py": "4b4b2edeac9ed899",
     "sim/engine/facts.py": "5bbfca456cd027a7",

@@ -69,12 +69,13 @@ async def test_what_nobody_can_do_here_is_said_with_what_can_be_done_instead() -
             await cluster.perform(order("rollback_job", Target(job=JOB)))
         with pytest.raises(ActionFailed, match=r"torchrun\.programs\.reboot_node"):
             await cluster.perform(order("reboot_node", Target(node="n3")))
-        with pytest.raises(ActionFailed, match="writes no checkpoints"):
+        with pytest.raises(ActionFailed, match="nobody has said how it is told to save"):
             await cluster.perform(order("checkpoint_now", Target(job=JOB)))
         state = await cluster.state()
         assert "newest state" in state.instead_of("rollback_job")
         assert "torchrun.programs.reboot_node" in state.instead_of("reboot_node")
         assert state.instead_of("restart_job") == ""
+        assert [each.saves for each in state.jobs] == [False]
 
 
 async def test_a_killed_rank_is_told_of_with_what_the_launch_did_about_it() -> None:

@@ -20,9 +20,17 @@ from remediation.catalogue.subject import gpus_on, names_in
 
 
 def checkpoint_obstacle(action: Action, state: ClusterState) -> Refusal | None:
-    """Refuse where no job runs that could be saved."""
+    """Refuse where no job runs that could be saved, or nobody has said how it is told to."""
     job = job_asked(action, state, RUNS)
-    return job if isinstance(job, Refusal) else None
+    if isinstance(job, Refusal):
+        return job
+    if not job.saves:
+        return refuse(
+            f"Not saving job {job.id}: nobody has said how it is told to save, and where to.",
+            "Let its owner say so when it is submitted (docs/slurm.md, docs/launch.md and "
+            "docs/kubernetes.md have the words), or wait for its next checkpoint.",
+        )
+    return None
 
 
 def restart_obstacle(action: Action, state: ClusterState) -> Refusal | None:

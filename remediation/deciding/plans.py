@@ -164,8 +164,9 @@ def _kept_for(spares: Iterable[str], state: ClusterState) -> Steps:
 
 
 def _save(job: JobState) -> Steps:
-    """Return the step that saves a running job before it is stopped."""
-    return ((CHECKPOINT_NOW, Target(job=job.id), {}),) if job.phase is JobPhase.RUNNING else ()
+    """Return the step that saves a running job before it is stopped, if it can be told to."""
+    able = job.phase is JobPhase.RUNNING and job.saves
+    return ((CHECKPOINT_NOW, Target(job=job.id), {}),) if able else ()
 
 
 def _cordon(node: str, diagnosis: Diagnosis, state: ClusterState) -> Step:

@@ -10,6 +10,7 @@ from remediation.guards.grounds import stands
 from remediation.guards.question import GuardContext, Question, walked
 from remediation.guards.settings import HOUR_S, GuardSettings
 
+_BY_ITSELF = "Wait for its next checkpoint (it cannot be told to save)"
 _SERVICE = "service"  # answers requests and has nothing to resume from
 
 
@@ -60,6 +61,8 @@ def saved(question: Question, context: GuardContext, settings: GuardSettings) ->
         job = _stopped(action, state.job(job_of(action)))
         if job is None or job.phase is not JobPhase.RUNNING or _save_comes_first(question, action):
             continue
+        if not job.saves and stands(job, context):  # what is unsaved is lost either way
+            continue
         unsaved_gpu_s = job.gpus * recompute_s(job, now_s=context.now_s)
         if unsaved_gpu_s <= settings.max_unsaved_gpu_s:
             continue
@@ -69,8 +72,8 @@ def saved(question: Question, context: GuardContext, settings: GuardSettings) ->
             f"Not doing {action.kind} on {action.target}: job {job.id} would lose "
             f"{unsaved_gpu_s / HOUR_S:.1f} GPU-hours since its newest checkpoint, at most "
             f"{most:g} may be lost.",
-            f"Save a checkpoint first, or raise guards.max_unsaved_gpu_hours (now {most:g}) and "
-            "reload.",
+            f"{'Save a checkpoint first' if job.saves else _BY_ITSELF}, or raise "
+            f"guards.max_unsaved_gpu_hours (now {most:g}) and reload.",
         )
     return None
 

@@ -33,6 +33,11 @@ class Declared:
     interval_s: float | None = None
     live: bool = False
 
+    @property
+    def can_save(self) -> bool:
+        """Say whether it can be told to save, and seen to have."""
+        return bool(self.save[0] and self.checkpoint)
+
 
 def declared(text: str) -> Declared:
     """Read a job's annotation."""

@@ -158,7 +158,7 @@ async def _checkpoint(desk: Desk, action: Action) -> None:
     """Ask the job's first pod to save; only where its owner says how, and where to."""
     job = desk.job(action)
     port, path = job.says.save
-    if not (port and job.says.checkpoint):
+    if not job.says.can_save:
         raise ActionFailed(
             f"{said(action)}: its owner has not said how it is told to save, or where to, to see "
             'that it has. Annotate it: gpumedic/job: "save=8080/save checkpoint=/FOLDER".'

@@ -261,6 +261,7 @@ def _job_state(job: KubeJob, places: Sequence[Placed], look: Look, saved_at: Sav
         asked_nodes=len(places) if alone else 0,
         interval_s=job.says.interval_s,
         paged_s=job.marks.noted.paged_s,
+        saves=job.says.can_save,
     )
 
 
@@ -315,6 +316,7 @@ def _other_jobs(look: Look) -> Iterable[JobState]:
             since_s=_by(begun_s, look.at_s),
             priority=max(pod.priority for pod in pods),
             kind="interactive",
+            saves=False,
         )
 
 

@@ -34,6 +34,11 @@ class Declared:
     steps: str = ""
     live: bool = False
 
+    @property
+    def can_save(self) -> bool:
+        """Say whether it can be told to save, and seen to have."""
+        return bool(self.signal and self.checkpoint)
+
 
 def declared(comment: str) -> Declared:
     """Read a job's comment; text before the mark is the owner's own."""

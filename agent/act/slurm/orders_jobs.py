@@ -186,7 +186,7 @@ async def _checkpoint(desk: Desk, action: Action) -> None:
     """Signal the batch script to save; only where its owner says on which signal, and where to."""
     job = desk.job(action)
     says = declared(job.comment)
-    if not (says.signal and says.checkpoint):
+    if not says.can_save:
         raise ActionFailed(
             f"{said(action)}: its owner has not said on which signal it saves, for any other would "
             "end it, or where to, to see that it has. Submit with "

@@ -287,6 +287,7 @@ def _job_state(job: SlurmJob, note: JobNote, around: _Around, seen: Seen) -> Job
         step_s=pace.step_s if pace else None,
         usual_step_s=pace.usual_step_s if pace else None,
         paged_s=note.paged_s,
+        saves=says.can_save,
     )
 
 

@@ -110,6 +110,7 @@ def _job(launch: Launch, look: Look, kept: Kept, usual: Mapping[str, float]) -> 
         step_s=launch.step_s,
         usual_step_s=usual.get(launch.job),
         paged_s=note.paged_s,
+        saves=launch.checkpoint.written,
     )
 
 

@@ -36,13 +36,17 @@ class LaunchRank:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """The newest that the training has finished; seconds; problem: why the last was not."""
+    """The newest that the training has finished; seconds; problem: why the last was not.
+
+    written: the script has said that it writes any
+    """
 
     saved_s: float | None = None
     stall_s: float | None = None
     interval_s: float | None = None
     folder: str = ""
     problem: str = ""
+    written: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,4 +142,5 @@ def _checkpoint(said: Mapping[str, Any]) -> Checkpoint:
         interval_s=said.get("interval_s"),
         folder=said.get("folder") or "",
         problem=said.get("problem") or "",
+        written=bool(said),
     )
