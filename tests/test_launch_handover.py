@@ -99,6 +99,8 @@ async def test_a_rank_killed_while_another_is_replaced_costs_nothing_even_withou
     takings = next(each["takings"] for each in reversed(job.journal) if "takings" in each)
     assert takings[0] == "receive/slot"
     assert {each.partition("/")[2] for each in takings} == {"slot"}
+    # Who copies a state into itself, however large, is not taken for one that a library holds.
+    assert {each["taking"] for each in job.said if "taking" in each} == {"OUTSIDE"}
 
 
 async def test_a_stopped_rank_is_found_by_its_silence(

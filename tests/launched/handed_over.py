@@ -17,6 +17,7 @@ from typing import Any
 import gpumedic_job as gm
 import numpy as np
 import torch
+from gpumedic_job.layout import FOLDER_ENV, UID_ENV, beat_path, read_beat
 from torch import nn
 
 FAULTS = json.loads(os.environ.get("FAULTS", "[]"))
@@ -60,6 +61,15 @@ class Halting(torch.optim.Adam):
             fault("inside")
 
 
+class Telling(torch.optim.lr_scheduler.StepLR):
+    """Says how far its rank seems to be while the state is put into it."""
+
+    def load_state_dict(self, state: Any) -> None:
+        beat = read_beat(beat_path(Path(os.environ[FOLDER_ENV]), os.environ[UID_ENV]))
+        say(taking=beat and beat.phase.name)
+        super().load_state_dict(state)
+
+
 def digest() -> str:
     found = hashlib.sha256()
     for each in model.parameters():
@@ -75,7 +85,7 @@ body = nn.Sequential(nn.Linear(16, 64), nn.BatchNorm1d(64), nn.Dropout(0.2), nn.
 head = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
 model = nn.Sequential(body, head)
 optimizer = Halting([{"params": body.parameters()}, {"params": head.parameters()}], lr=1e-2)
-schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=5, gamma=0.9)
+schedule = Telling(optimizer, step_size=5, gamma=0.9)
 share = float(os.environ.get("SHARE", "1e9"))
 job = gm.Training(model, optimizer, shared=[schedule], copy_share=share)
 torch.manual_seed(100 + job.rank)

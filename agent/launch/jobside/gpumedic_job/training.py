@@ -161,14 +161,17 @@ class Training:
 
         saving.save(self.parts, Path(path), self.step, (self._launched, self.generation))
 
+    def _say(self, phase: Phase) -> None:
+        self._pulse.beat(self.generation, self.step, phase)
+
     # A step
 
     def _enter(self) -> None:
         self._entered, self._updates = True, 0
-        self._pulse.beat(self.generation, self.step, Phase.STARTED)
+        self._say(Phase.STARTED)
 
     def _arrived(self) -> None:
-        self._pulse.beat(self.generation, self.step, Phase.ARRIVED)
+        self._say(Phase.ARRIVED)
         self._wards.settle()  # waits for another rank, too
 
     def _updating(self, *_: object) -> None:
@@ -182,7 +185,7 @@ class Training:
         self._updates = 0
         self.step += 1
         self._wards.exchange(self._own_slots[self.step % 2])
-        self._pulse.beat(self.generation, self.step, Phase.OUTSIDE)
+        self._say(Phase.OUTSIDE)
         if self.rank == 0 and self._keeper is not None:
             self._keeper.after(self.step)
 
@@ -223,7 +226,7 @@ class Training:
 
     def _finished(self) -> bool:
         """Wait until every rank has done all steps; False where one has to be waited for."""
-        self._pulse.beat(self.generation, self.step, Phase.ARRIVED)
+        self._say(Phase.ARRIVED)
         self._link.send("finished", generation=self.generation, step=self.step)
         return self._answer("regroup", "release") == "release"
 
@@ -232,7 +235,7 @@ class Training:
     def _join(self) -> None:
         """Become part of the newest generation, with the state it agreed on."""
         while True:
-            self._pulse.beat(self.generation, self.step, Phase.ARRIVED)
+            self._say(Phase.ARRIVED)
             self._close()
             wanted = self._link.wanted
             self._link.send(
@@ -291,17 +294,22 @@ class Training:
         if message["shared"] == "receive":
             packed = receive(message["source"])
         elif message["shared"] == "copy":
+            self._say(Phase.OUTSIDE)  # a large state takes long, and no library holds this process
             packed = Slot(copy_path(self._folder, message["step"])).read(message["step"])
         if packed is not None:
+            self._say(Phase.OUTSIDE)
             self._updates = 1  # half taken is not whole
             put_shared(self.parts, packed)
             self.step = message["step"]
             self._updates = 0
         if message["receivers"]:
+            self._say(Phase.OUTSIDE)
             packed = take_shared(self.parts)
+            self._say(Phase.ARRIVED)
             for rank in message["receivers"]:
                 send(packed, rank)
         self.step = message["step"]
+        self._say(Phase.ARRIVED)
         self._move_own(message["moves"])
         self.model = whole(self._wrap, self.parts.model)
         rehearse(self.model, self.parts)
