@@ -28,7 +28,7 @@ from agent.node_process import become, run_node
 from agent.progress.reader import ProgressReader
 from agent.progress.records import records
 from core.clock import Clock, RealClock
-from core.ports import EventSource, MetricSource, SelfMending
+from core.ports import Cluster, EventSource, MetricSource, SelfMending
 
 if TYPE_CHECKING:
     from agent.act.http import HttpCluster
@@ -154,13 +154,17 @@ def inputs_of(
 ) -> "Inputs":
     """Return what the controller reads: these sources, and the scheduler in all that it offers."""
     from agent.assembly import Inputs  # noqa: PLC0415 - the node service does without
+    from agent.gpu_names import NamedGpus  # noqa: PLC0415
 
     scheduler = scheduler_of(settings, clock=clock)
+    cluster: Cluster | None = scheduler
+    if scheduler is not None and settings.scheduler.backend == "slurm":
+        cluster = NamedGpus(scheduler, sources, clock)
     tells = (scheduler,) if isinstance(scheduler, MetricSource) else ()
     return Inputs(
         sources=(*sources, *tells),
         event_sources=(*events, scheduler) if scheduler else tuple(events),
-        cluster=scheduler,
+        cluster=cluster,
         mending=scheduler if isinstance(scheduler, SelfMending) else None,
     )
 

@@ -8,13 +8,16 @@ import math
 from collections.abc import Mapping
 
 from core.target import TargetKind
-from core.units import Bad, Metric
+from core.units import CATALOG, Bad, Metric
+
+GPU_MINOR = "gpu_minor"  # by it alone, a scheduler's number of a GPU is joined with its UUID
 
 _ROWS: Mapping[TargetKind, tuple[tuple[str, str], ...]] = {
     TargetKind.NODE: (("node_driver_info", "always 1; versions of the driver"),),
     TargetKind.GPU: (
         ("gpu_answers", "1 while the GPU answers NVML"),
         ("gpu_info", "always 1; what the GPU is"),
+        (GPU_MINOR, "number of its device file, /dev/nvidiaN"),
         ("gpu_memory_busy_ratio", "share of time that memory was read or written"),
         ("gpu_encoder_busy_ratio", "share of time that the video encoder ran"),
         ("gpu_decoder_busy_ratio", "share of time that the video decoder ran"),
@@ -94,3 +97,6 @@ DETAILS: Mapping[str, Metric] = {
     for scope, rows in _ROWS.items()
     for name, text in rows
 }
+
+# All that readings can be of.
+METRICS: Mapping[str, Metric] = {**CATALOG, **DETAILS}

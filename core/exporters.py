@@ -7,6 +7,7 @@ dcgm-exporter's ``default-counters.csv`` and node_exporter's text format.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from core.details import GPU_MINOR
 from core.units import CATALOG
 
 OWN_PREFIX = "gpumedic_"
@@ -103,8 +104,18 @@ def _of_dcgm(each: Dcgm) -> str:
     return each.name if each.unit == 1 else f"{each.name} * {each.unit:.10g}"
 
 
+def _minors() -> str:
+    """Return what gives dcgm-exporter's label of a GPU's device file as a number.
+
+    16: the most GPUs that a machine is sold with (HGX-2, DGX-2)
+    """
+    name = "DCGM_FI_DEV_GPU_TEMP"
+    return " or ".join(f'{name}{{device="nvidia{minor}"}} * 0 + {minor}' for minor in range(16))
+
+
 EXPRESSIONS: Mapping[str, tuple[str, ...]] = {
     **{each.metric: (_of_dcgm(each),) for each in DCGM if each.metric in CATALOG},
+    GPU_MINOR: (_minors(),),
     "gpu_memory_used_ratio": (f"DCGM_FI_DEV_FB_USED / {_FB_TOTAL}",),
     "gpu_throttle_ratio": ("rate(DCGM_FI_DEV_THERMAL_VIOLATION[2m]) * 1e-09",),
     "gpu_nvlink_errors_total": ("DCGM_FI_DEV_NVLINK_CRC_FLIT_ERROR_COUNT_TOTAL",),

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
+from core.details import METRICS
 from core.exporters import LABELS, OWN_PREFIX
 from core.target import Target, TargetKind
-from core.units import CATALOG
 
 # Which parts name a target of each scope. Others are left out even where a label offers them:
 # dcgm-exporter's ``device`` is a GPU's file, node_exporter's that of a file system or a port.
@@ -37,7 +37,7 @@ def target_of(
 
     extra: target part -> the label that names it here; tried before the well-known ones
     """
-    scope = CATALOG[metric].scope
+    scope = METRICS[metric].scope
     own = labels.get("__name__", "").startswith(OWN_PREFIX)
     found: dict[str, str] = {}
     for part in _PARTS.get(scope, ()):

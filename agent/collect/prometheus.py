@@ -12,6 +12,7 @@ from agent.collect.prometheus_lines import Lines
 from agent.collect.prometheus_parse import Matrix, Reply, Series, names_in, parse_matrix, window_of
 from agent.collect.prometheus_settings import Answer, Failed, PrometheusAccess
 from core.clock import Clock
+from core.details import DETAILS
 from core.errors import SourceUnavailable
 from core.exporters import expressions
 from core.ports import Collected, Problem, Query
@@ -81,7 +82,7 @@ class PrometheusSource:
         jobs = [
             (metric, expression)
             for metric in query.metrics
-            if metric in CATALOG and metric in (self.access.metrics or CATALOG)
+            if metric in (self.access.metrics or CATALOG) or metric in DETAILS
             for expression in expressions(metric)
             if self._names is None or names_in(expression) <= self._names
         ]

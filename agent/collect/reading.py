@@ -12,12 +12,11 @@ import numpy as np
 
 from agent.collect.labels import own_labels
 from core.clock import Clock
-from core.details import DETAILS
+from core.details import METRICS
 from core.exporters import OWN_PREFIX
 from core.ports import Collected, Problem, Query
 from core.target import Target
 from core.types import Window
-from core.units import CATALOG
 
 TEXT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 Labels = tuple[tuple[str, str], ...]
@@ -137,7 +136,7 @@ def sample(name: str, labels: Mapping[str, str], value: float) -> str:
 
 def _lines(metric: str, readings: Iterable[Reading]) -> Iterator[str]:
     name = OWN_PREFIX + metric
-    known = CATALOG.get(metric) or DETAILS.get(metric)
+    known = METRICS.get(metric)
     if known is not None:
         yield f"# HELP {name} {known.text}"
     yield f"# TYPE {name} {'counter' if metric.endswith('_total') else 'gauge'}"

@@ -30,6 +30,7 @@ FOLLOWS = {
 BESIDE = {
     "gpu_answers",
     "gpu_info",
+    "gpu_minor",
     "gpu_clock_event",
     "gpu_fabric_state",
     "gpu_fabric_health",

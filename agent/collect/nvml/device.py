@@ -20,6 +20,7 @@ from agent.collect.nvml.queries import (
     Query,
 )
 from agent.collect.reading import Labels, Missing, Reading
+from core.details import GPU_MINOR
 from core.target import Target
 
 MOST_LINKS = 18  # asked for where the driver does not say how many there are (H100, B200: 18)
@@ -85,6 +86,8 @@ class Device:
                 self._take_hold(look)
             look.readings.append(Reading(ANSWERS, look.target, 1.0))
             look.readings.append(Reading(INFO, look.target, 1.0, _labels(look.gpu)))
+            if look.gpu.minor >= 0:
+                look.readings.append(Reading(GPU_MINOR, look.target, float(look.gpu.minor)))
             self._ask_all(look)
         except self._nvml.NVMLError as error:
             self._give_up(look, error)
