@@ -277,7 +277,7 @@ async def test_a_job_is_asked_to_save_only_where_its_owner_says_how(tmp_path: Pa
                 patch_type=PatchType.MERGE,
             )
             await until(ward, lambda state: the_job(state).checkpoint_s is None)
-            with pytest.raises(ActionFailed, match="its owner has not said"):
+            with pytest.raises(ActionFailed, match="nobody has said how it is told to save"):
                 await ward.cluster.perform(order("checkpoint_now", TRAIN, step=1))
     finally:
         server.shutdown()

@@ -27,8 +27,10 @@ def checkpoint_obstacle(action: Action, state: ClusterState) -> Refusal | None:
     if not job.saves:
         return refuse(
             f"Not saving job {job.id}: nobody has said how it is told to save, and where to.",
-            "Let its owner say so when it is submitted (docs/slurm.md, docs/launch.md and "
-            "docs/kubernetes.md have the words), or wait for its next checkpoint.",
+            "Let its owner say so: on Slurm by "
+            '--comment="gpumedic: signal=USR1 checkpoint=/FOLDER", on Kubernetes by the annotation '
+            'gpumedic/job: "save=8080/save checkpoint=/FOLDER", in a launch by '
+            "Training(..., checkpoint=FOLDER).",
         )
     return None
 
