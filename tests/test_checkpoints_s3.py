@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from urllib.request import Request, urlopen
 
@@ -42,7 +42,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         monkeypatch.setenv(name, value)
     fsspec.filesystem("s3").mkdir(BUCKET)
     yield f"http://{host}:{port}"
-    urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()  # noqa: S310
+    urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
     served.stop()
     s3fs.S3FileSystem.clear_instance_cache()
 
@@ -90,9 +90,10 @@ async def test_a_copy_whose_process_was_killed_is_none_and_is_gone_on_with(
         *(sys.executable, "-m", "agent.cli", *words, "--limit", "3MB"),
         env={**os.environ, "PYTHONPATH": str(ROOT), "GPUMEDIC__STATE_DIR": str(tmp_path)},
     )
+    half: Mapping[str, int] = {}
     async with asyncio.timeout(60):
-        while not (half := await asyncio.to_thread(Place(PLACE).partial)):
-            await asyncio.sleep(0.1)
+        while not half:
+            half = await asyncio.to_thread(Place(PLACE).partial)
     killed.send_signal(signal.SIGKILL)
     await killed.wait()
 

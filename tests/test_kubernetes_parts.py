@@ -25,7 +25,6 @@ from agent.act.kubernetes.marks import (
     ORDERS,
     PLACED,
     Marks,
-    Noted,
     Placed,
     Taken,
     marks_in,
@@ -34,6 +33,7 @@ from agent.act.kubernetes.marks import (
 )
 from agent.act.kubernetes.placing import node_affinity
 from agent.act.kubernetes.watched import Watched
+from agent.act.node_note import NodeNote
 from agent.config import Settings
 from agent.config.kubernetes import Kubernetes
 from agent.config.settings import Scheduler
@@ -262,7 +262,7 @@ def test_marks_are_read_as_they_were_written_and_the_oldest_orders_go() -> None:
     assert "p1:0:cordon" not in marks.orders
 
     text = with_note(marks, finding="bad", checked_s=5.0, power_watts=None)
-    assert marks_in({NOTED: text}).noted == Noted(finding="bad", checked_s=5.0)
+    assert marks_in({NOTED: text}).noted == NodeNote(finding="bad", checked_s=5.0)
 
 
 @given(st.dictionaries(st.sampled_from(KEYS), st.text()))

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent.act.node_note import NodeNote
+
 HELD, NOTED, ORDERS, PLACED = (f"gpumedic/{name}" for name in ("held", "noted", "orders", "placed"))
 DECLARED = "gpumedic/job"
 KEEP = 20  # the newest orders that an object keeps; one is not given again after so many others
@@ -36,18 +38,6 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Noted:
-    """What is known of a node or job beside Kubernetes; see core.cluster."""
-
-    checked_s: float | None = None
-    finding: str = ""
-    reset_s: float | None = None
-    paged_s: float | None = None
-    clocks: float = 1.0
-    power_watts: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Placed:
     """What was asked of the scheduler in a job's name: nodes to prefer, nodes to stay off."""
 
@@ -63,7 +53,7 @@ class Marks:
     """
 
     held: Held | None = None
-    noted: Noted = Noted()
+    noted: NodeNote = field(default_factory=NodeNote)
     orders: Mapping[str, Taken] = field(default_factory=dict)
     placed: Mapping[str, Placed] = field(default_factory=dict)
 
@@ -98,7 +88,7 @@ def with_order(marks: Marks, key: str, taken: Taken) -> str:
 
 def with_note(marks: Marks, **changes: Any) -> str:
     """Return the text that keeps what is noted, with these changes."""
-    now = {name: getattr(marks.noted, name) for name in Noted.__dataclass_fields__}
+    now = {name: getattr(marks.noted, name) for name in NodeNote.__dataclass_fields__}
     return written({name: value for name, value in {**now, **changes}.items() if value is not None})
 
 
@@ -110,8 +100,8 @@ def _read(text: str | None) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _noted(row: Mapping[str, Any]) -> Noted:
-    return Noted(
+def _noted(row: Mapping[str, Any]) -> NodeNote:
+    return NodeNote(
         checked_s=_number(row.get("checked_s")),
         finding=_text(row.get("finding")),
         reset_s=_number(row.get("reset_s")),

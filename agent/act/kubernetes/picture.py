@@ -187,7 +187,7 @@ def _node_state(node: KubeNode, look: Look, busy: set[str]) -> NodeState:
     else:
         condition = NodeCondition.READY
     why = "its kubelet is not ready or does not answer" if not node.ready and not held else ""
-    return NodeState(
+    found = NodeState(
         node.name,
         condition,
         held.owner if held else "",
@@ -198,13 +198,8 @@ def _node_state(node: KubeNode, look: Look, busy: set[str]) -> NodeState:
         zone=node.zone,
         driver=node.driver,
         mark=held.mark if held else "",
-        clocks=noted.clocks,
-        power_watts=noted.power_watts,
-        checked_s=noted.checked_s,
-        finding=noted.finding,
-        reset_s=noted.reset_s,
-        paged_s=noted.paged_s,
     )
+    return noted.beside(found)
 
 
 def phase_of(job: KubeJob, places: Sequence[Placed], look: Look) -> JobPhase:

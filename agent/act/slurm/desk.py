@@ -7,7 +7,7 @@ from typing import Any
 from agent.act.programs import Programs
 from agent.act.slurm.calls import Calls
 from agent.act.slurm.hosts import is_name
-from agent.act.slurm.kept import JobNote, Kept, NodeNote
+from agent.act.slurm.kept import JobNote, Kept, SlurmNodeNote
 from agent.act.slurm.picture import Look
 from agent.act.slurm.records import SlurmJob, SlurmNode
 from agent.act.slurm.returning import Returning
@@ -55,7 +55,7 @@ class Desk:
 
     def note_node(self, name: str, **changes: Any) -> None:
         """Write something down about a node."""
-        self.kept.nodes[name] = replace(self.kept.nodes.get(name, NodeNote()), **changes)
+        self.kept.nodes[name] = replace(self.kept.nodes.get(name, SlurmNodeNote()), **changes)
 
     def note_job(self, job: int, **changes: Any) -> None:
         """Write something down about a job."""

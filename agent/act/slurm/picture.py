@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from agent.act.slurm.declared import declared
-from agent.act.slurm.kept import JobNote, Kept, NodeNote
+from agent.act.slurm.kept import JobNote, Kept, SlurmNodeNote
 from agent.act.slurm.progress import Pace
 from agent.act.slurm.records import Reservation, SlurmJob, SlurmNode
 from core.cluster import OWNER, ClusterState, JobPhase, JobState, NodeCondition, NodeState
@@ -15,7 +15,7 @@ from core.topology import Topology, flat_topology
 
 LEMON = "lemon"
 SLURM = "slurm"
-_NODE, _JOB = NodeNote(), JobNote()
+_NODE, _JOB = SlurmNodeNote(), JobNote()
 # Who writes "NHC: ..." or "ada: ..." says who they are; Slurm itself only knows a user.
 _WHO = re.compile(r"([A-Za-z][\w.-]{0,31}):\s+(.*)", re.DOTALL)
 _OURS = re.compile(rf"{OWNER}: (?:({LEMON}): )?(.*?)(?: \[[^\[\]]*\])?(?: : .*)?\Z")
@@ -186,7 +186,7 @@ def waits_after_requeue(job: SlurmJob) -> bool:
     return pending and job.restarts > 0 and job.why in _HELD_BY_REQUEUE
 
 
-def _node_state(node: SlurmNode, note: NodeNote, around: _Around) -> NodeState:
+def _node_state(node: SlurmNode, note: SlurmNodeNote, around: _Around) -> NodeState:
     condition, held = _condition(node, around), held_by(node)
     if condition is NodeCondition.READY:
         held = Held("", "")
@@ -195,7 +195,7 @@ def _node_state(node: SlurmNode, note: NodeNote, around: _Around) -> NodeState:
     elif condition is NodeCondition.DOWN and not takes_no_jobs(node) and held.owner == SLURM:
         held = Held("", held.reason)  # it has failed: nobody has taken it out
     out_s = 0.0 if condition is NodeCondition.READY else node.reason_s
-    return NodeState(
+    found = NodeState(
         node.name,
         condition,
         held.owner,
@@ -204,13 +204,8 @@ def _node_state(node: SlurmNode, note: NodeNote, around: _Around) -> NodeState:
         spare=node.name in around.spares and node.name not in around.busy,
         since_s=_by(max(node.up_s, out_s), around.at_s),
         mark=held.mark,
-        clocks=note.clocks,
-        power_watts=note.power_watts,
-        checked_s=note.checked_s,
-        finding=note.finding,
-        reset_s=note.reset_s,
-        paged_s=note.paged_s,
     )
+    return note.beside(found)
 
 
 def _condition(node: SlurmNode, around: _Around) -> NodeCondition:

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agent.act.torchrun.kept import Kept, Note
+from agent.act.torchrun.kept import JobNote, Kept, LaunchNodeNote
 from agent.act.torchrun.records import Launch, LaunchNode
 from core.cluster import OWNER, ClusterState, JobPhase, JobState, NodeCondition, NodeState
 from core.topology import flat_topology
 
 LEMON = "lemon"
 _RUNNING, _WAITING = "running", "waiting for nodes"
-_NOTE = Note()
+_NODE, _JOB = LaunchNodeNote(), JobNote()
 # Ended by SIGHUP, SIGINT or SIGTERM: somebody wanted that.
 _BY_HAND = (129, 130, 143)
 
@@ -87,7 +87,7 @@ def phase_of(launch: Launch, look: Look) -> JobPhase:
 
 
 def _job(launch: Launch, look: Look, kept: Kept, usual: Mapping[str, float]) -> JobState | None:
-    phase, note = phase_of(launch, look), kept.jobs.get(launch.job, _NOTE)
+    phase, note = phase_of(launch, look), kept.jobs.get(launch.job, _JOB)
     if phase is JobPhase.COMPLETED:
         return None
     nodes = launch.nodes_used()
@@ -118,17 +118,17 @@ def _nodes(launch: Launch, look: Look, kept: Kept) -> list[NodeState]:
     """Return the nodes of a launch that has not ended well."""
     if phase_of(launch, look) is JobPhase.COMPLETED:
         return []
-    return [_node(node, kept.nodes.get(node.name, _NOTE)) for node in launch.nodes]
+    return [_node(node, kept.nodes.get(node.name, _NODE)) for node in launch.nodes]
 
 
-def _node(node: LaunchNode, note: Note) -> NodeState:
+def _node(node: LaunchNode, note: LaunchNodeNote) -> NodeState:
     condition = NodeCondition.READY
     if node.lost:
         condition = NodeCondition.DOWN
     elif node.held_by:
         condition = NodeCondition.CORDONED if node.used else NodeCondition.DRAINED
     lemon = node.held_by == OWNER and node.why.startswith(f"{LEMON}:")
-    return NodeState(
+    found = NodeState(
         node.name,
         condition,
         node.held_by,
@@ -136,10 +136,5 @@ def _node(node: LaunchNode, note: Note) -> NodeState:
         spare=not (node.used or node.lost or node.held_by or note.free),
         since_s=node.since_s,
         mark=LEMON if lemon else "",
-        clocks=note.clocks,
-        power_watts=note.power_watts,
-        checked_s=note.checked_s,
-        finding=note.finding,
-        reset_s=note.reset_s,
-        paged_s=note.paged_s,
     )
+    return note.beside(found)
