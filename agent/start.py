@@ -28,7 +28,7 @@ from agent.node_process import become, run_node
 from agent.progress.reader import ProgressReader
 from agent.progress.records import records
 from core.clock import Clock, RealClock
-from core.ports import Cluster, EventSource, MetricSource, SelfMending
+from core.ports import EventSource, MetricSource, SelfMending
 
 if TYPE_CHECKING:
     from agent.act.http import HttpCluster
@@ -154,17 +154,13 @@ def inputs_of(
 ) -> "Inputs":
     """Return what the controller reads: these sources, and the scheduler in all that it offers."""
     from agent.assembly import Inputs  # noqa: PLC0415 - the node service does without
-    from agent.gpu_names import NamedGpus  # noqa: PLC0415
 
-    scheduler = scheduler_of(settings, clock=clock)
-    cluster: Cluster | None = scheduler
-    if scheduler is not None and settings.scheduler.backend == "slurm":
-        cluster = NamedGpus(scheduler, sources, clock)
+    scheduler = scheduler_of(settings, clock=clock, sources=sources)
     tells = (scheduler,) if isinstance(scheduler, MetricSource) else ()
     return Inputs(
         sources=(*sources, *tells),
         event_sources=(*events, scheduler) if scheduler else tuple(events),
-        cluster=cluster,
+        cluster=scheduler,
         mending=scheduler if isinstance(scheduler, SelfMending) else None,
     )
 
@@ -183,12 +179,15 @@ def prometheus_access(settings: Settings) -> PrometheusAccess:
 
 
 def scheduler_of(
-    settings: Settings, *, clock: Clock
+    settings: Settings, *, clock: Clock, sources: Sequence[MetricSource] = ()
 ) -> "HttpCluster | SlurmCluster | KubernetesCluster | TorchrunCluster | None":
-    """Return the scheduler that is set, or None; ConfigError where it cannot be reached so."""
+    """Return the scheduler that is set, or None; ConfigError where it cannot be reached so.
+
+    sources: that tell which GPU is which, where the scheduler knows only their numbers
+    """
     wanted = settings.scheduler
     if wanted.backend == "slurm":
-        return slurm_of(settings, clock=clock)
+        return slurm_of(settings, clock=clock, sources=sources)
     if wanted.backend == "kubernetes":
         return kubernetes_of(settings, clock=clock)
     if wanted.backend == "torchrun":
@@ -206,8 +205,11 @@ def scheduler_of(
     return HttpCluster(access, clock=clock)
 
 
-def slurm_of(settings: Settings, *, clock: Clock) -> "SlurmCluster":
+def slurm_of(
+    settings: Settings, *, clock: Clock, sources: Sequence[MetricSource]
+) -> "SlurmCluster":
     """Return the Slurm that is set; orders are kept in the state folder."""
+    from agent.act.gpu_names import GpuNames  # noqa: PLC0415
     from agent.act.programs import Programs  # noqa: PLC0415
     from agent.act.slurm.cluster import SlurmCluster, SlurmSettings  # noqa: PLC0415 - heavy
 
@@ -218,7 +220,9 @@ def slurm_of(settings: Settings, *, clock: Clock) -> "SlurmCluster":
         programs=Programs({str(kind): argv for kind, argv in wanted.programs.items()}),
     )
     path = settings.state_dir / SLURM_ORDERS
-    return SlurmCluster(slurm_access(settings), clock=clock, settings=site, path=path)
+    names = GpuNames(sources, clock)
+    access = slurm_access(settings)
+    return SlurmCluster(access, clock=clock, settings=site, path=path, gpu_names=names)
 
 
 def kubernetes_of(settings: Settings, *, clock: Clock) -> "KubernetesCluster":

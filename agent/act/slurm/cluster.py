@@ -7,6 +7,7 @@ from pathlib import Path
 
 import structlog
 
+from agent.act.gpu_names import GpuNames
 from agent.act.programs import Programs
 from agent.act.saved import Saved
 from agent.act.slurm import orders_jobs, orders_nodes
@@ -73,6 +74,7 @@ class SlurmCluster:
     """Cluster, EventSource and MetricSource of a Slurm site; readings: steps of jobs that tell.
 
     path: where orders are kept, so that one is given once whatever happens to this process
+    gpu_names: what its numbered GPUs are called; None: by their numbers
     """
 
     name = "slurm"
@@ -84,8 +86,9 @@ class SlurmCluster:
         clock: Clock,
         settings: SlurmSettings = SlurmSettings(),
         path: Path | None = None,
+        gpu_names: GpuNames | None = None,
     ) -> None:
-        self.calls = Calls(access)
+        self.calls, self._gpu_names = Calls(access), gpu_names
         self.settings = settings
         self._clock = clock
         self._rest = Rest(access) if access.rest else None
@@ -228,7 +231,8 @@ class SlurmCluster:
         seen = Seen(saved_at, paces.get)
         found = picture(look, self.kept, spares=self.settings.spares, seen=seen)
         self._readings = (*self._progress.readings(), *_ages(found))
-        return replace(found, unable=tuple(_ELSEWHERE.items()))
+        found = replace(found, unable=tuple(_ELSEWHERE.items()))
+        return found if self._gpu_names is None else await self._gpu_names.given_to(found)
 
 
 def _ages(state: ClusterState) -> Iterator[Reading]:

@@ -8,7 +8,7 @@ the rank on it, and an order may name it.
 
 import asyncio
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,10 +16,9 @@ import numpy as np
 from core.clock import Clock
 from core.cluster import ClusterState
 from core.details import GPU_MINOR
-from core.errors import GpumedicError
-from core.ports import Cluster, MetricSource, Query
+from core.ports import MetricSource, Query
 from core.topology import Topology
-from core.types import Action, Window
+from core.types import Window
 
 # GPUs are seldom replaced. A look back shows also those that have stopped answering since.
 LEARN_EVERY_S, BACK_S, STEP_S = 600.0, 600.0, 60.0
@@ -31,57 +30,53 @@ Places = Mapping[str, Mapping[int, str]]
 
 
 @dataclass(slots=True)
-class NamedGpus:
-    """A scheduler whose numbered GPUs have the UUIDs that readings give them.
+class GpuNames:
+    """The UUIDs that readings give a scheduler's numbered GPUs.
 
     What was learnt is kept while a GPU does not answer.
     """
 
-    cluster: Cluster
     sources: Sequence[MetricSource]
     clock: Clock
-    name: str = field(init=False)
     _places: dict[str, dict[int, str]] = field(default_factory=dict)
     _homes: dict[str, tuple[str, int]] = field(default_factory=dict)
     _again_s: float = -math.inf
-    _numbered: tuple[str, ...] = ()
+    _numbered: tuple[str, ...] | None = None
     _named: tuple[str, ...] = ()
 
-    def __post_init__(self) -> None:
-        self.name = self.cluster.name
-
-    async def state(self) -> ClusterState:
-        """Return the scheduler's look, with the GPUs' own names."""
-        found = await self.cluster.state()
-        topology = found.topology
+    async def given_to(self, state: ClusterState) -> ClusterState:
+        """Return the scheduler's look with the GPUs' own names."""
+        topology = state.topology
         if self.clock.monotonic_s() >= self._again_s:
-            await self._learn()
-            self._numbered = ()
+            await self._learn(frozenset(topology.nodes))
+            self._numbered = None
         if topology.gpus != self._numbered:
             self._numbered, self._named = topology.gpus, names_of(topology, self._places)
-        return replace(found, topology=replace(topology, gpus=self._named))
+        return replace(state, topology=replace(topology, gpus=self._named))
 
-    async def perform(self, action: Action) -> None:
-        """Pass the order on."""
-        await self.cluster.perform(action)
-
-    async def _learn(self) -> None:
+    async def _learn(self, nodes: Set[str]) -> None:
         """Ask which GPU is which; where nobody answers, what was known stays."""
         now_s, known = self.clock.now_s(), len(self._homes)
+        self._again_s = self.clock.monotonic_s() + RETRY_S
         query = Query((GPU_MINOR,), now_s - BACK_S, now_s, STEP_S)
         for source in self.sources:
             try:
                 async with asyncio.timeout(DEADLINE_S):
-                    self._note((await source.read(query)).windows)
-            except (GpumedicError, TimeoutError):
-                continue  # its trouble is told where its readings are gathered
-        every_s = LEARN_EVERY_S if len(self._homes) == known > 0 else RETRY_S
-        self._again_s = self.clock.monotonic_s() + every_s
+                    self._note((await source.read(query)).windows, nodes)
+            except Exception:  # noqa: S112  # it is told where its readings are gathered
+                continue
+        if len(self._homes) == known > 0:
+            self._again_s = self.clock.monotonic_s() + LEARN_EVERY_S
 
-    def _note(self, windows: Iterable[Window]) -> None:
-        """Take what is told last of each GPU; one that was moved is at its old place no more."""
+    def _note(self, windows: Iterable[Window], nodes: Set[str]) -> None:
+        """Take what is told last of each GPU; one that was moved is at its old place no more.
+
+        nodes: the scheduler's; exporters may tell of one under other names as well
+        """
         for window in windows:
             for _, node, minor, uuid in sorted(_told(window)):
+                if node not in nodes:
+                    continue
                 before = self._homes.get(uuid)
                 if before is not None and self._places[before[0]].get(before[1]) == uuid:
                     del self._places[before[0]][before[1]]
