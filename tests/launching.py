@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from agent.launch.node import sweep
 from tests.command_line import ROOT
 
 SCRIPTS = Path(__file__).parent / "launched"
@@ -103,6 +104,7 @@ async def launched(*words: str, **environ: str) -> AsyncIterator[Job]:
             process.terminate()
         await job.code()
         gone = all(_ends(pid) for pid in job.left())
+        sweep()  # as the next launch would: a supervisor that was killed could not
         await reading
     assert gone, f"left behind: {job.left()}"
 

@@ -284,21 +284,26 @@ def _learn(known: Message, message: Message) -> None:
 
 
 def _folder() -> tuple[Path, int]:
-    """Make a folder in shared memory, with a lock that lives as long as we do.
-
-    Folders without a living owner are removed: a supervisor that was killed could not.
-    """
-    place = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
-    for lock in place.glob(f"{_PREFIX}*/lock"):
-        with contextlib.suppress(OSError):
-            os.close(_locked(lock))
-            shutil.rmtree(lock.parent, ignore_errors=True)
-    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=place))
+    """Make a folder in shared memory, with a lock that lives as long as we do."""
+    sweep()
+    folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=_shared_memory()))
     # It has its name, by which others look for it, only once it is locked.
     new = folder / "lock.new"
     descriptor = _locked(new)
     new.rename(folder / "lock")
     return folder, descriptor
+
+
+def sweep() -> None:
+    """Remove folders without a living owner: a supervisor that was killed could not."""
+    for lock in _shared_memory().glob(f"{_PREFIX}*/lock"):
+        with contextlib.suppress(OSError):
+            os.close(_locked(lock))
+            shutil.rmtree(lock.parent, ignore_errors=True)
+
+
+def _shared_memory() -> Path:
+    return _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
 
 
 def _locked(path: Path) -> int:
