@@ -1,6 +1,7 @@
 """Whatever is cut off or turned over: a checkpoint is called whole only where it still loads."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -161,16 +162,63 @@ def test_a_file_that_its_manifest_has_and_the_folder_has_not_is_missed(tmp_path:
     )
 
 
+def sealed_long_ago(path: Path) -> Path:
+    """Seal a checkpoint, the manifest an hour older than whatever is written from now on."""
+    sealing.seal(path, Saved(NOW_S), form="torch.save")
+    written_s = path.stat().st_mtime
+    os.utime(sealing.manifest_path(path), (written_s - 3600, written_s - 3600))
+    return path
+
+
+def two_ranks(folder: Path) -> Path:
+    """A folder of two ranks' files and their manifest."""
+    folder.mkdir()
+    for rank in (0, 1):
+        save(folder / f"rank_{rank}.pt", 1)
+    return sealed_long_ago(folder)
+
+
 def test_a_manifest_of_an_earlier_save_does_not_condemn_the_next(tmp_path: Path) -> None:
     """A job that overwrites last.pt and has no time left to seal it has still saved."""
-    path = save(tmp_path / "last.pt", 1)
-    sealing.seal(path, Saved(NOW_S), form="torch.save")
+    path = sealed_long_ago(save(tmp_path / "last.pt", 1))
     save(path, 2, rows=30)
 
     found = looked_at(path)
 
     assert (found.state, found.step, found.sealed) == (State.COMPLETE, 2, False)
     assert found.notes[0].startswith("its manifest is of an earlier save")
+
+
+def test_a_manifest_of_an_earlier_save_does_not_condemn_a_folder_either(tmp_path: Path) -> None:
+    folder = two_ranks(tmp_path / "step_1")
+    for rank in (0, 1):
+        save(folder / f"rank_{rank}.pt", 2, rows=30)
+
+    found = looked_at(folder)
+
+    assert (found.state, found.sealed) == (State.COMPLETE, False)
+
+
+def test_an_interrupted_copy_that_kept_no_times_is_torn(tmp_path: Path) -> None:
+    """The manifest was copied first, so whatever came after it is newer; one file never came."""
+    folder = two_ranks(tmp_path / "step_1")
+    (folder / "rank_1.pt").unlink()
+
+    found = looked_at(folder)
+
+    assert (found.state, found.sealed) == (State.TORN, True)
+    assert found.reason == "rank_1.pt is not there, and its manifest has it"
+
+
+def test_a_later_save_that_overwrote_some_files_only_is_not_whole(tmp_path: Path) -> None:
+    folder = two_ranks(tmp_path / "step_1")
+    os.utime(folder / "rank_1.pt", (1.0, 1.0))
+    save(folder / "rank_0.pt", 2)
+
+    found = looked_at(folder)
+
+    assert found.state is State.BIT_FLIPPED
+    assert found.reason.startswith("rank_0.pt: bytes 0 to ")
 
 
 def test_a_manifest_that_was_changed_is_not_believed(tmp_path: Path) -> None:

@@ -140,7 +140,7 @@ class Catalogue:
         if contents and not troubles and not seen.troubles:
             troubles = manifests.flips(sealed, folder, threads=self.how.threads)
             seen = replace(seen, checked=Checked.CONTENTS)
-        if troubles and not seen.troubles and _written_after(path, names):
+        if troubles and not seen.troubles and _overwritten(path, sealed):
             again = look_at(path, names, contents=True)
             if not again.troubles and again.checked is Checked.CONTENTS:
                 note = f"its manifest is of an earlier save: {said(troubles, most=1)}"
@@ -221,12 +221,16 @@ def _stats(
     return sum(sizes), max(times), tuple(troubles)
 
 
-def _written_after(path: Path, names: Sequence[str]) -> bool:
-    """Say whether a file of a checkpoint is no older than its manifest; clocks of files tick."""
+def _overwritten(path: Path, sealed: Manifest) -> bool:
+    """Say whether every file of a manifest was written after it: another save of that name.
+
+    Every one and not only those that differ: else a save that was killed half-way, or a copy that
+    was, would pass for whole with what is left of the earlier one.
+    """
     folder = folder_of(path)
     try:
         sealed_s = manifest_path(path).stat().st_mtime
-        return any((folder / name).stat().st_mtime >= sealed_s for name in names)
+        return all((folder / each.path).stat().st_mtime > sealed_s for each in sealed.files)
     except OSError:
         return False
 
