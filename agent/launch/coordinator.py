@@ -8,18 +8,17 @@ where it does not, the whole group is started again, as torchrun does.
 from collections import Counter
 
 from agent.launch.agreeing import agree, is_kept
-from agent.launch.environment import process_environment, rank_environment
+from agent.launch.environment import rank_environment
 from agent.launch.forming import place_of
 from agent.launch.members import Hold, Member, Node, Seat, Stage, Stand
 from agent.launch.plan import End, Kill, Message, Order, Over, Plan, Said, Start, Tell
 from agent.launch.seating import Seating
+from agent.launch.standbys import Standbys
 from agent.launch.watching import Watching
 
 # So often, for each rank, may the same step fail before it is the step that is at fault: by
 # signals, which the machines may be to blame for, and by errors of the script, which they are not.
 _BY_SIGNAL, _BY_ITSELF = 10, 2
-_STANDBY_FAILURES = 3
-_UNHOOKED_S = 20.0
 _MIB = 1 << 20
 
 
@@ -36,6 +35,7 @@ class Coordinator:
         self.known: set[str] = set()  # names of nodes that ever joined
         self.members: dict[str, Member] = {}
         self.seating = Seating(plan)
+        self.standbys = Standbys(self)
         self.generation = self.restarts = self.handovers = 0
         self.stage = Stage.WAITING
         self.hooked = False
@@ -72,7 +72,7 @@ class Coordinator:
         self.known.add(node.name)
         self.say(f"node {node.name} joined", what="node_joined", node=node.name)
         if self.stage is not Stage.WAITING:
-            self._refill(now_s)
+            self.standbys.refill(now_s)
         self.tick(now_s)
 
     def node_lost(self, name: str, now_s: float) -> None:
@@ -95,7 +95,7 @@ class Coordinator:
     def spares(self) -> dict[str, int]:
         """Return nodes that may be given ranks, with how many standbys are ready there."""
         return {
-            name: len(self._ready(name))
+            name: len(self.standbys.ready(name))
             for name in self.nodes
             if not self.seating.uses(name) and name not in self.holds
         }
@@ -113,7 +113,7 @@ class Coordinator:
                 self.tell(member, kind="regroup", generation=self.generation)
             case "warm":
                 member.stand = Stand.READY
-                self._use_warm(member)
+                self.standbys.use_warm(member)
             case "parked":
                 self._parked(member, event, now_s)
             case "formed":
@@ -157,11 +157,11 @@ class Coordinator:
     def _exited(self, member: Member, event: Message, now_s: float) -> None:
         del self.members[member.uid]
         code = event["code"]
-        seat = next((each for each in self.seats if each.uid == member.uid), None)
+        seat = self.seat_of(member)
         why = member.raised or member.killed or member.abandoned or event["text"]
         if seat is None:
             if member.rank is None:
-                self._standby_ended(member, why, now_s)
+                self.standbys.ended(member, why, now_s)
             return
         if code == 0 and (member.released or not self.hooked):
             seat.uid, seat.done = None, True
@@ -181,19 +181,6 @@ class Coordinator:
         self.again(
             now_s, f"rank {seat.rank} ended: {why}", by_itself=code > 0 or bool(member.raised)
         )
-
-    def _standby_ended(self, member: Member, why: str, now_s: float) -> None:
-        node = self.nodes[member.node]
-        if member.stand is Stand.STARTING:
-            node.standby_failures += 1
-        self.say(f"standby {member.uid} ended: {why}", uid=member.uid, node=member.node)
-        if node.standby_failures == _STANDBY_FAILURES:
-            self.say(
-                f"no more standbys on {member.node}: {_STANDBY_FAILURES} ended before they were "
-                "ready. A script must not need its rank before gpumedic_job.Training(...)."
-            )
-        if self.stage is Stage.RUNNING:
-            self._refill(now_s)
 
     def _told(self, member: Member, event: Message) -> None:
         """Pass on what a script says, and keep what it says of its checkpoints."""
@@ -244,7 +231,7 @@ class Coordinator:
                 self.kill(member, "its rank was given to another")
         for seat in self.seats:
             if seat.uid is None:
-                self._fill(seat, now_s)
+                self.standbys.fill(seat, now_s)
             self.members[seat.uid or ""].rank = seat.rank
         self.watching.begin(now_s)
         self._form_if_ready(now_s)
@@ -269,42 +256,7 @@ class Coordinator:
         self.stage = Stage.GATHERING if self.hooked else Stage.RUNNING
         self.watching.begin(now_s)
         for seat in self.seats:
-            self._fill(seat, now_s)
-
-    def _fill(self, seat: Seat, now_s: float) -> None:
-        """Give a rank to a standby of its node, or to a new process where none is there."""
-        standbys = self._ready(seat.node) or self._starting(seat.node)
-        environment = self._environment(seat)
-        if not standbys:
-            member = self._start(seat.node, "rank", now_s, environment)
-        else:
-            member = standbys[0]
-            if member.kind == "wait" and member.stand is Stand.READY:
-                self.tell(member, kind="go", environment=environment)
-                member.stand = Stand.STARTING
-        member.rank, seat.uid, member.since_s = seat.rank, member.uid, now_s
-
-    def _use_warm(self, member: Member) -> None:
-        """Let a warm process run the script: at once where it will wait there for its rank."""
-        if member.rank is None and not self.hooked:
-            return
-        seat = next((each for each in self.seats if each.uid == member.uid), None)
-        self.tell(member, kind="go", environment=self._environment(seat) if seat else {})
-        member.stand = Stand.STARTING
-
-    def _ready(self, node: str) -> list[Member]:
-        return self._standbys(node, Stand.READY)
-
-    def _starting(self, node: str) -> list[Member]:
-        """Return standbys that are not yet ready: still ahead of a process not yet started."""
-        return self._standbys(node, Stand.STARTING) if self.hooked else []
-
-    def _standbys(self, node: str, stand: Stand) -> list[Member]:
-        return [
-            each
-            for each in self.members.values()
-            if each.node == node and each.rank is None and each.stand is stand and not each.killed
-        ]
+            self.standbys.fill(seat, now_s)
 
     def _form_if_ready(self, now_s: float) -> None:
         """Tell every rank its place and its state once all of them wait for it."""
@@ -339,7 +291,7 @@ class Coordinator:
                 kind="form",
                 generation=self.generation,
                 launched=self.launched,
-                environment=self._environment(seat),
+                environment=self.environment(seat),
                 connect_s=connect_s,
                 **message,
             )
@@ -420,7 +372,7 @@ class Coordinator:
                 self.again(now_s, verdict.regroup)
         settled = self.watching.has_stepped or not self.hooked
         if self.stage is Stage.RUNNING and settled:
-            self._refill(now_s)
+            self.standbys.refill(now_s)
             self._grow(now_s)
 
     def _grow(self, now_s: float) -> None:
@@ -434,29 +386,18 @@ class Coordinator:
                 self.again(now_s, f"node {name} takes part", step_failed=False)
                 return
 
-    def _refill(self, now_s: float) -> None:
-        """Keep the standbys wanted; a script that asks for no rank is given time to ask."""
-        if not self.hooked and now_s - self.watching.since_s < _UNHOOKED_S:
-            return
-        for node in [*self.nodes.values()]:
-            wanted = self.plan.standbys
-            if wanted and not self.seating.uses(node.name):
-                wanted = max(wanted, self.plan.per_node)
-            if node.standby_failures >= _STANDBY_FAILURES:
-                wanted = 0
-            members = self.members.values()
-            have = sum(each.node == node.name and each.rank is None for each in members)
-            for _ in range(wanted - have):
-                environment = process_environment(self.plan)
-                self._start(node.name, "script" if self.hooked else "wait", now_s, environment)
+    def seat_of(self, member: Member) -> Seat | None:
+        """Return the worker's place in the world."""
+        return next((seat for seat in self.seats if seat.uid == member.uid), None)
 
     def seated(self, member: Member) -> bool:
         """Say whether the worker has a place in the world."""
-        return any(seat.uid == member.uid for seat in self.seats)
+        return self.seat_of(member) is not None
 
     # Orders
 
-    def _start(self, node: str, kind: str, now_s: float, environment: dict[str, str]) -> Member:
+    def start(self, node: str, kind: str, now_s: float, environment: dict[str, str]) -> Member:
+        """Start a worker on a node."""
         self.count += 1
         member = Member(uid=f"{node}-{self.count}", node=node, kind=kind, since_s=now_s)
         self.members[member.uid] = member
@@ -489,7 +430,8 @@ class Coordinator:
         self.stage = Stage.ENDED
         self._orders.append(End(code, text))
 
-    def _environment(self, seat: Seat) -> dict[str, str]:
+    def environment(self, seat: Seat) -> dict[str, str]:
+        """Return what a rank finds in its environment, as torchrun's ranks do."""
         first = self.nodes[self.seats[0].node]
         return rank_environment(
             self.plan,
