@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,70 @@ def test_a_folder_with_configuration_and_no_weights_is_torn(tmp_path: Path) -> N
     (folder / "config.json").write_text("{}")
 
     assert looked_at(folder).state is State.TORN
+
+
+def fsdp(folder: Path) -> None:
+    """As a trainer saves with FSDP's sharded state: the model in a folder of its own."""
+    save_distributed(folder / "pytorch_model_fsdp_0", 500)
+    save_distributed(folder / "optimizer_0", 500)
+    torch.save({"m": 1}, folder / "scheduler.pt")
+
+
+def deepspeed(folder: Path) -> None:
+    """As a trainer saves with DeepSpeed's ZeRO-3: a folder of its own, named in ``latest``."""
+    (folder / "latest").write_text("global_step500")
+    (folder / "global_step500").mkdir()
+    save(folder / "global_step500" / "zero_pp_rank_0_mp_rank_00_model_states.pt", 500)
+    save(folder / "global_step500" / "zero_pp_rank_0_mp_rank_00_optim_states.pt", 500)
+
+
+def litgpt(folder: Path) -> None:
+    """As litgpt saves: weights by torch.save beside a configuration of Hugging Face's."""
+    (folder / "config.json").write_text("{}")
+    save(folder / "lit_model.pth", 500)
+
+
+@pytest.mark.parametrize("write", [fsdp, deepspeed, litgpt])
+def test_weights_in_a_folder_below_or_of_torch_save_are_weights(
+    tmp_path: Path, write: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "checkpoint-500"
+    folder.mkdir()
+    if write is not litgpt:
+        (folder / "config.json").write_text(json.dumps({"model_type": "llama"}))
+        (folder / "trainer_state.json").write_text(json.dumps({"global_step": 500}))
+    torch.save({"lr": 0.1}, folder / "training_args.bin")
+    write(folder)
+
+    found = looked_at(folder)
+
+    assert (found.state, found.reason[:5], found.step) == (State.COMPLETE, "every", 500)
+
+
+def test_what_goes_with_a_model_is_no_model(tmp_path: Path) -> None:
+    """Killed after the optimiser and before the model, or the model went later."""
+    folder = tmp_path / "checkpoint-500"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    fsdp(folder)
+    torch.save({"m": 1}, folder / "rng_state_0.pth")
+    shutil.rmtree(folder / "pytorch_model_fsdp_0")
+
+    found = looked_at(folder)
+
+    assert found.state is State.TORN
+    assert "no weights are there" in found.reason
+
+
+def test_a_module_without_weights_is_whole_where_it_says_it_is_a_module(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoint-500"
+    (folder / "1_Pooling").mkdir(parents=True)
+    (folder / "modules.json").write_text("[]")
+    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    (folder / "config.json").write_text("{}")
+    save_safetensors(folder / "model.safetensors", {"w": np.ones(3)})
+
+    assert looked_at(folder).state is State.COMPLETE
 
 
 def test_safetensors_are_read_by_their_header(tmp_path: Path) -> None:

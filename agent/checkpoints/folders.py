@@ -1,10 +1,12 @@
 """Folders that are one checkpoint: Hugging Face's with its shards, and any other set of files."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from agent.checkpoints.distributed import SUFFIX
 from agent.checkpoints.found import Checked, Format, Seen, State, Trouble, least_checked
 from agent.checkpoints.names import (
     MAYBE_SUFFIXES,
@@ -21,6 +23,8 @@ _TRAINER_STATE = "trainer_state.json"
 _INDEX_SUFFIX = ".index.json"
 _WEIGHTS = ("model", "pytorch_model", "adapter_model", "diffusion_pytorch_model", "consolidated")
 _WEIGHT_SUFFIXES = (SAFETENSORS_SUFFIX, ".bin")
+# What goes on with a training beside its model, by the names that trainers give it.
+_BESIDE_MODEL = re.compile(r"optim|sched|rng_state|random_states|training_args|scaler|sampler")
 _MAX_JSON_BYTES = 256 * 2**20
 
 
@@ -36,15 +40,35 @@ def has_config(names: Sequence[str]) -> bool:
     return any(name in _CONFIGS for name in names)
 
 
-def look_at_hugging_face(folder: Path, names: Sequence[str], *, contents: bool) -> Seen:
-    """Look at the shards, what their index says, and every other file of the folder."""
+def holds_a_model(names: Sequence[str]) -> bool:
+    """Say whether there are weights in files of these names, which may lie in folders below.
+
+    Beside config.json not only Hugging Face's own: FSDP saves a model's shards in a folder of
+    torch.distributed.checkpoint, DeepSpeed in one of ``torch.save``.
+    """
+    return any(_is_of_model(Path(name)) for name in names)
+
+
+def _is_of_model(path: Path) -> bool:
+    known = path.name.endswith((*TORCH_SUFFIXES, SAFETENSORS_SUFFIX, SUFFIX))
+    beside = _BESIDE_MODEL.search(str(path)) and "model" not in path.name
+    return not beside and (known or _weights(path.name))
+
+
+def look_at_hugging_face(
+    folder: Path, names: Sequence[str], *, contents: bool, needs_model: bool
+) -> Seen:
+    """Look at the shards, what their index says, and every other file of the folder.
+
+    needs_model: whether a model has to be here, and is not below either
+    """
     seen = look_at_files(folder, names, contents=contents)
     troubles = list(seen.troubles)
     indexes = [name for name in names if name.endswith(_INDEX_SUFFIX)]
     for name in indexes:
         troubles += _held_to_index(folder, name, names)
-    if not indexes and not any(_weights(name) for name in names):
-        text = "no weights are there, neither *.safetensors nor *.bin: the save did not end"
+    if needs_model and not indexes:
+        text = "no weights are there, neither here nor in a folder below: the save did not end"
         troubles.append(Trouble(State.TORN, folder.name, text))
     step, trouble = _trainer_step(folder, names)
     troubles += [trouble] if trouble else []
@@ -53,7 +77,7 @@ def look_at_hugging_face(folder: Path, names: Sequence[str], *, contents: bool) 
             _, trouble = _read_json(folder / name)
             troubles += [trouble] if trouble else []
     return Seen(
-        Format.HUGGING_FACE,
+        Format.HUGGING_FACE if is_hugging_face(names) else Format.FOLDER,
         tuple(_once(troubles)),
         seen.step if step is None else step,
         seen.checked,

@@ -8,6 +8,7 @@ from agent.checkpoints.distributed import is_distributed, look_at_distributed
 from agent.checkpoints.folders import (
     half_written,
     has_config,
+    holds_a_model,
     is_hugging_face,
     look_at_file,
     look_at_files,
@@ -16,6 +17,10 @@ from agent.checkpoints.folders import (
 from agent.checkpoints.found import Format, Seen, State, Trouble, least_checked
 from agent.checkpoints.names import unfinished
 from agent.checkpoints.torch_files import look_at_torch_file
+
+
+# The modules of a sentence-transformers model, of which some, as pooling, have no weights.
+_MODULES = "modules.json"
 
 
 def look_at(path: Path, names: Sequence[str], *, contents: bool) -> Seen:
@@ -45,7 +50,8 @@ def _look_at_folder(path: Path, names: Sequence[str], *, contents: bool) -> Seen
         by_folder.setdefault(str(Path(name).parent), []).append(Path(name).name)
     parts = []
     for below, own in by_folder.items():
-        seen = _look_at_level(path / below, own, contents=contents)
+        needs_model = _needs_model(below, own, names)
+        seen = _look_at_level(path / below, own, contents=contents, needs_model=needs_model)
         if below != ".":
             told = tuple(replace(each, file=f"{below}/{each.file}") for each in seen.troubles)
             seen = replace(seen, troubles=told)
@@ -61,14 +67,23 @@ def _look_at_folder(path: Path, names: Sequence[str], *, contents: bool) -> Seen
     return Seen(Format.UNKNOWN, (trouble,), known=0)
 
 
-def _look_at_level(folder: Path, names: Sequence[str], *, contents: bool) -> Seen:
+def _needs_model(below: str, own: Sequence[str], names: Sequence[str]) -> bool:
+    """Say whether a level has a configuration, and the model it is of is nowhere."""
+    if not (is_hugging_face(own) or has_config(own)) or (below != "." and _MODULES in names):
+        return False
+    return not holds_a_model([name for name in names if Path(name).is_relative_to(below)])
+
+
+def _look_at_level(
+    folder: Path, names: Sequence[str], *, contents: bool, needs_model: bool
+) -> Seen:
     """Look at the files directly in a folder."""
     if is_distributed(names):
         seen = look_at_distributed(folder, names, contents=contents)
         rest = look_at_files(folder, names, contents=contents)
         return _whole([seen, rest]) if rest.known or rest.troubles else seen
     if is_hugging_face(names) or has_config(names):
-        return look_at_hugging_face(folder, names, contents=contents)
+        return look_at_hugging_face(folder, names, contents=contents, needs_model=needs_model)
     return look_at_files(folder, names, contents=contents)
 
 
