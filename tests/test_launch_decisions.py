@@ -13,7 +13,7 @@ from agent.launch.cluster import beat_of, tuple_of
 from agent.launch.coordinator import Coordinator
 from agent.launch.jobside.gpumedic_job.layout import Beat, Phase
 from agent.launch.members import Holdings, Member, Node, Seat, Stage, Stand
-from agent.launch.plan import End, Kill, Message, Plan, Start, Tell
+from agent.launch.plan import End, Kill, Message, Plan, Said, Start, Tell
 from agent.launch.store import Stores
 from agent.launch.watching import Watching
 from core.errors import InputError
@@ -243,6 +243,16 @@ def test_a_state_is_kept_where_another_rank_has_it(
         setattr(other, name, value)
 
     assert is_kept(stuck, [stuck, other], Holdings()) is kept
+
+
+def test_a_save_that_failed_is_said_once_though_each_generation_tells_of_it(launch: Launch) -> None:
+    known = {"problem": "No space left on device"}
+    launch.say("a-1", "saved", checkpoint=known, failed=3, fenced=False)
+    launch.say("a-1", "saved", checkpoint=known)  # as rank 0 does when it enters a generation
+
+    said = [each.text for each in launch.orders if isinstance(each, Said)]
+    assert said == ["no checkpoint of step 3: No space left on device"]
+    assert launch.coordinator.checkpoint == known
 
 
 def test_too_few_nodes_end_the_launch_in_time() -> None:

@@ -5,8 +5,11 @@ import asyncio
 import pytest
 
 from agent.launch.arguments import Endpoint
-from agent.launch.cluster import Line, Meeting, reach
-from agent.launch.plan import Message
+from agent.launch.cluster import Host, Line, Meeting, reach
+from agent.launch.launcher import Journal, Launcher
+from agent.launch.plan import Message, Plan
+from agent.launch.quorum import Council
+from agent.launch.rally import Rally
 
 TOKEN = "Schlüssel"
 
@@ -50,3 +53,32 @@ async def test_who_knows_no_token_gets_no_word_and_does_no_harm(first: bytes) ->
 
     assert await answer_to(first, problems) is None
     assert problems == []
+
+
+JOINS = {"name": "b", "word": "b#1", "address": "127.0.0.1", "port": 1, "meeting": 1, "news": None}
+
+
+async def test_what_is_not_understood_is_said_and_no_node_stays_with_whom_nobody_talks() -> None:
+    asyncio.get_running_loop().set_exception_handler(lambda _, said: None)
+    launcher = Launcher(Plan(), Journal(None), Rally(Council("a#1")))
+    meeting = Meeting(TOKEN, Host(launcher).take_in)
+    assert await meeting.open(Endpoint("127.0.0.1", 0))
+    try:
+        line = await reach(Endpoint("127.0.0.1", meeting.port))
+        line.send("join", **JOINS, workers=[], token=TOKEN)
+        line.send("event", event={"kind": "parked", "uid": "b-1"})
+        line.send("beats", beats={}, has=[0, 0], promised=0)
+        heard = [await line.receive(5.0)]
+        while heard[-1] is not None and heard[-1]["kind"] != "still":
+            heard.append(await line.receive(5.0))
+        assert "b" in launcher.coordinator.nodes
+        line.send("beats")
+        while await line.receive(5.0) is not None:
+            pass
+    finally:
+        meeting.close(0)
+
+    said = [each["text"] for each in launcher.journal.lines]
+    assert heard[-1] == {"kind": "still"}
+    assert any("parked of b-1 was not understood" in each for each in said)
+    assert said[-1] == "node b is lost"

@@ -129,13 +129,15 @@ class Meeting:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         line = Line(reader, writer)
-        first = await line.receive(SILENT_S)
-        if first is not None and hmac.compare_digest(_secret(first.get("token")), self._token):
-            self._lines.add(line)
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._answer(line, first)
+        try:
+            first = await line.receive(SILENT_S)
+            if first is not None and hmac.compare_digest(_secret(first.get("token")), self._token):
+                self._lines.add(line)
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._answer(line, first)
+        finally:
             self._lines.discard(line)
-        line.close()
+            line.close()
 
 
 class Host:
@@ -166,25 +168,29 @@ class Host:
         await self.talk(line, name)
 
     async def talk(self, line: Line, name: str) -> None:
-        """Do what a node asks until it is gone."""
-        while (message := await line.receive(SILENT_S)) is not None:
-            match message["kind"]:
-                case "beats":
-                    self._launcher.beats(
-                        {uid: beat_of(beat) for uid, beat in message["beats"].items()}
-                    )
-                    self._launcher.acknowledged(name, message)
-                    line.send("still")
-                case "ask":
-                    task = asyncio.ensure_future(self._answer(line, message))
-                    self._asked.add(task)
-                    task.add_done_callback(self._asked.discard)
-                case "event":
-                    self._launcher.event(name, message["event"])
-                case "away":
+        """Do what a node asks until it is gone, or says what nobody understands."""
+        try:
+            while (message := await line.receive(SILENT_S)) is not None:
+                if message["kind"] == "away":
                     line.ended = False
                     break
-        self._launcher.leave(name, ended=line.ended)
+                self._take(line, name, message)
+        finally:
+            self._launcher.leave(name, ended=line.ended)
+
+    def _take(self, line: Line, name: str, message: Message) -> None:
+        match message["kind"]:
+            case "beats":
+                beats = {uid: beat_of(beat) for uid, beat in message["beats"].items()}
+                self._launcher.beats(beats)
+                self._launcher.acknowledged(name, message)
+                line.send("still")
+            case "ask":
+                task = asyncio.ensure_future(self._answer(line, message))
+                self._asked.add(task)
+                task.add_done_callback(self._asked.discard)
+            case "event":
+                self._launcher.event(name, message["event"])
 
     async def _answer(self, line: Line, message: Message) -> None:
         answer = await self._launcher.stores.ask(message["message"])

@@ -191,8 +191,8 @@ class Coordinator:
             self.say(f"rank {member.rank}: {event['text']}", what="note", uid=member.uid)
             return
         self.checkpoint, problem = event["checkpoint"], event["checkpoint"]["problem"]
-        if problem:
-            step = event["failed"]
+        # Each new generation says again what is known, of a save that failed before it too.
+        if problem and (step := event.get("failed")) is not None:
             self.say(f"no checkpoint of step {step}: {problem}", what="not_saved", step=step)
         if event.get("fenced"):
             self._end(1, problem)

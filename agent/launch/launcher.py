@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections import deque
 from collections.abc import Iterator
 from typing import IO, Protocol
@@ -132,10 +133,22 @@ class Launcher:
             self._inform()
 
     def event(self, name: str, message: Message) -> None:
-        """Take an event of a node's worker."""
+        """Take an event of a node's worker; what cannot be taken ends no talk, with whomever."""
         if not self._leads:
             self._early.append((name, message))
             return
+        try:
+            self._take(name, message)
+        except Exception as error:
+            self.journal.add(
+                f"node {name}: {message.get('kind')} of {message.get('uid')} was not understood, "
+                f"and the launch goes on without it: {error!r}",
+                what="not_understood",
+                trace=traceback.format_exc(),
+            )
+        self._carry_out()
+
+    def _take(self, name: str, message: Message) -> None:
         if message["kind"] == "evidence":
             self.journal.add(f"stacks of {message['uid']}", evidence=message["text"])
             return
@@ -145,7 +158,6 @@ class Launcher:
         if node is not None and message["kind"] == "exited":
             node.port = message["port"]
         self.coordinator.on(message, self._clock.monotonic_s())
-        self._carry_out()
 
     def beats(self, beats: dict[str, Beat]) -> None:
         """Take how far a node's workers are."""
