@@ -120,12 +120,12 @@ def test_no_two_coordinators_are_ever_in_power() -> None:
 
 
 class Two:
-    """A launch of two ranks on nodes a and b, c being a spare, up to where its coordinator dies."""
+    """A launch of ranks on nodes a and b, others being spares, to where its coordinator dies."""
 
-    def __init__(self) -> None:
+    def __init__(self, nodes: str = "abc") -> None:
         self.plan = Plan(min_nodes=2, max_nodes=2)
         self.first = Coordinator(self.plan, launched=1)
-        for name in "abc":
+        for name in nodes:
             self.first.node_joined(Node(name, "127.0.0.1", 1), 0.0)
         self.next = Coordinator(self.plan, launched=2)
 
@@ -193,3 +193,14 @@ def test_the_coordinators_own_rank_goes_to_a_spare() -> None:
 
     assert [seat.node for seat in two.next.seats] == ["c", "b"]
     assert [each.node for each in orders if isinstance(each, Start)] == ["c"]
+
+
+def test_a_node_that_is_lost_with_the_coordinator_goes_to_a_spare_too() -> None:
+    """Of five nodes that voted three are left: the quorum is there, and so is the training."""
+    two = Two("abcde")
+    orders = two.taken_over("cde", formed=1, stage=Stage.RUNNING)
+
+    assert {seat.node for seat in two.next.seats} < {*"cde"}
+    assert {each.node for each in orders if isinstance(each, Start)} < {*"cde"}
+    assert two.next.stage is Stage.GATHERING
+    assert two.next.generation == GENERATIONS + 1

@@ -77,20 +77,26 @@ class Coordinator:
 
     def node_lost(self, name: str, now_s: float) -> None:
         """A supervisor is gone, and with it all that it had started."""
-        if self.stage is Stage.ENDED or self.nodes.pop(name, None) is None:
-            return
-        self.members = {uid: each for uid, each in self.members.items() if each.node != name}
-        self.say(f"node {name} is lost", what="node_lost", node=name)
-        if not self.seating.uses(name):
-            return
-        moved = self.seating.move(name, self.spares())
-        if moved is None and not self.seating.drop(name):
-            self.seating.clear()
-            self._end(1, f"node {name} is lost and too few are left: {len(self.nodes)}")
-            return
-        where = f"its ranks go to {moved}" if moved else f"{len(self.seats)} ranks are left"
-        self.say(where, what="moved", node=name, to=moved or "")
-        self.again(now_s, f"node {name} is lost", step_failed=False)
+        if self.stage is not Stage.ENDED and name in self.nodes:
+            self.lose([name], now_s)
+
+    def lose(self, names: list[str], now_s: float) -> None:
+        """Do without nodes that are gone at once: none of them is asked for what another had."""
+        for name in names:
+            self.nodes.pop(name, None)
+            self.say(f"node {name} is lost", what="node_lost", node=name)
+        self.members = {uid: each for uid, each in self.members.items() if each.node in self.nodes}
+        used = [name for name in names if self.seating.uses(name)]
+        for name in used:
+            moved = self.seating.move(name, self.spares())
+            if moved is None and not self.seating.drop(name):
+                self.seating.clear()
+                self._end(1, f"node {name} is lost and too few are left: {len(self.nodes)}")
+                return
+            where = f"its ranks go to {moved}" if moved else f"{len(self.seats)} ranks are left"
+            self.say(where, what="moved", node=name, to=moved or "")
+        if used:
+            self.again(now_s, f"node {' and '.join(used)} is lost", step_failed=False)
 
     def spares(self) -> dict[str, int]:
         """Return nodes that may be given ranks, with how many standbys are ready there."""

@@ -85,14 +85,11 @@ def adopt(
             launch.kill(member, "it has a state of which nobody knows")
         if member.hooked and member.stand is Stand.STARTING:
             launch.tell(member, kind="regroup", generation=launch.generation)
-    lost = {seat.node for seat in launch.seats} - {*launch.nodes}
+    lost = [name for name in launch.seating.nodes() if name not in launch.nodes]
     whole = launch.stage is Stage.RUNNING and all(_is_in(launch, seat) for seat in launch.seats)
-    for name in lost:
-        launch.nodes[name] = Node(name, "", 0)
-        launch.node_lost(name, now_s)
     if lost:
-        return
-    if whole:
+        launch.lose(lost, now_s)
+    elif whole:
         launch.go_on(now_s)
     else:
         launch.again(now_s, "the coordinator was lost in a hand-over", step_failed=False)
