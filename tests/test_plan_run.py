@@ -300,51 +300,6 @@ async def test_a_job_that_stops_meanwhile_needs_no_checkpoint(bench: Bench) -> N
     assert statuses(record) == ["succeeded", "refused", "succeeded"]
 
 
-@pytest.mark.parametrize("answer", [Answer.HANG, Answer.LOSE, Answer.AWAY])
-async def test_an_order_without_effect_ends_at_its_deadline(bench: Bench, answer: Answer) -> None:
-    bench.cluster.answers = {"cordon": answer}
-
-    record = await bench.until_final(await bench.propose())
-
-    assert record.outcomes[0].status is OutcomeStatus.TIMED_OUT
-    assert record.outcomes[0].ended_s - record.outcomes[0].started_s >= 120
-    assert record.state is PlanState.ROLLED_BACK
-    assert bench.cluster.effects == []
-
-
-async def test_an_answer_that_got_lost_is_asked_for_again(bench: Bench) -> None:
-    """The order was carried out, its answer was not heard: the same key does nothing again."""
-    bench.cluster.answers = {"cordon": Answer.HANG_AND_DO}
-    bench.cluster.delay_s = 40.0
-
-    record = await bench.until_final(await bench.propose())
-
-    assert record.state is PlanState.DONE
-    assert [order.key for order in bench.cluster.orders].count("p1:0:cordon") >= 2
-    assert bench.cluster.effects.count("p1:0:cordon") == 1
-
-
-async def test_a_scheduler_that_comes_back_is_asked_again(bench: Bench) -> None:
-    bench.cluster.answers = {"cordon": Answer.AWAY}
-    record = await bench.cycle(await bench.propose())
-    bench.cluster.answers = {}
-
-    record = await bench.until_final(record)
-
-    assert record.state is PlanState.DONE
-
-
-async def test_an_unforeseen_error_is_not_swallowed(bench: Bench) -> None:
-    bench.cluster.answers = {"cordon": Answer.BREAK}
-    record = await bench.propose()
-
-    with pytest.raises(ZeroDivisionError):
-        await bench.cycle(record)
-
-    bench.cluster.answers = {}
-    assert (await bench.until_final(record)).state is PlanState.DONE
-
-
 async def test_a_human_who_takes_the_node_wins(bench: Bench) -> None:
     record = await bench.cycle(await bench.propose())
     bench.cluster.by_hand("node-1", NodeCondition.DRAINED, owner="ada", why="fan")

@@ -15,7 +15,7 @@ from agent.launch.asking import ended
 from agent.launch.control import ENDED, FORGOTTEN_S
 from core.clock import ManualClock, RealClock
 from core.cluster import OWNER, JobPhase, NodeCondition
-from core.errors import ActionFailed
+from core.errors import ActionFailed, SourceUnavailable
 from core.target import Target
 from core.types import Event, Mended
 from remediation.catalogue import CATALOG
@@ -148,6 +148,21 @@ async def test_a_launch_that_gave_up_has_stopped_and_is_started_by_the_sites_pro
         await again.perform(restart)
 
     assert (tmp_path / "started").read_text() == JOB
+
+
+async def test_what_the_sites_program_has_started_is_not_restarted_by_the_order_again() -> None:
+    with pretended() as (launch, _):
+        programs = Programs({"restart_job": ("sleep", "60")}, patience_s=0.0)
+        settings = TorchrunSettings(launch.folder, programs)
+        cluster = TorchrunCluster(clock=RealClock(), settings=settings)
+        restart = order("restart_job", Target(job=JOB))
+        with pytest.raises(SourceUnavailable, match="sleep still runs"):
+            await programs.run(restart)
+
+        with pytest.raises(SourceUnavailable, match="sleep still runs"):
+            await cluster.perform(restart)
+
+        assert [each.restarts for each in (await cluster.state()).jobs] == [0]
 
 
 async def test_a_coordinator_that_is_gone_without_a_word_has_stopped_its_job() -> None:

@@ -1,7 +1,7 @@
 """Carries plans out: guarded, journaled before each effect, verified, taken back when they fail."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from core.clock import Clock
@@ -41,6 +41,7 @@ from remediation.running.course import (
 from remediation.running.follow_up import is_follow_up
 from remediation.running.hopeless import hopeless, job_before
 from remediation.running.ledger import Announce, Ledger
+from remediation.running.orders import Orders
 from remediation.running.override import not_ours_to_return, overridden
 from remediation.running.page import is_page, sent_s, taken_over
 from remediation.running.stopgap import is_stopgap
@@ -55,7 +56,7 @@ AUTO = "auto"
 class RunSettings:
     """How plans are carried out.
 
-    perform_timeout_s: longest the cluster may take to accept an order; after that it is asked again
+    perform_timeout_s: so long a new order is waited for; it goes on, and is asked after each cycle
     refusal_repeat_s:  the same no to the same incident is written down again only after this long
     """
 
@@ -82,11 +83,11 @@ class Runner:
         settings: RunSettings,
         announce: Announce,
     ) -> None:
-        self._cluster = cluster
         self._clock = clock
         self.settings = settings
         self.ledger = Ledger(store, clock=clock, announce=announce)
-        self._taken: set[str] = set()
+        self._orders = Orders(cluster, clock)
+        self._said: set[tuple[str, str]] = set()
         self._first_step: dict[str, dict[str, float]] = {}
         self._refused: dict[str, PlanRecord] = {}
         self._one_at_a_time = asyncio.Lock()
@@ -224,11 +225,8 @@ class Runner:
         if took_s >= action.deadline_s:
             text = f"no effect was seen within its {action.deadline_s:.0f} s"
             return await self._failed(record, incident, OutcomeStatus.TIMED_OUT, text)
-        if action.key in self._taken:
-            return record
-        await self.ledger.note(
-            record, "action.again", f"{named(action)}: ordered again, the same key"
-        )
+        if not self._orders.was_given(action.key):
+            await self._note_once(record, action, "again", "ordered again, the same key")
         return await self._order(record, incident, action)
 
     async def _go_on(
@@ -303,24 +301,30 @@ class Runner:
 
         No answer in time, or no scheduler, leaves it in flight: the next cycle looks, asks again.
         """
+        within_s = self.settings.perform_timeout_s
         try:
-            answered = await self._within(self._cluster.perform(action))
+            answered = await self._orders.give(action, within_s=within_s)
         except ActionFailed as error:
             return await self._failed(record, incident, OutcomeStatus.FAILED, str(error))
         except GpumedicError as error:
-            await self.ledger.note(record, "action.unheard", f"{named(action)}: {error}")
+            await self._note_once(record, action, "unheard", str(error))
             return record
-        if answered:
-            self._taken.add(action.key)
-        else:
-            text = f"no answer within {self.settings.perform_timeout_s:g} s"
-            await self.ledger.note(record, "action.unheard", f"{named(action)}: {text}")
+        if not answered:
+            text = f"no answer within {within_s:g} s; it goes on"
+            await self._note_once(record, action, "unheard", text)
         return record
+
+    async def _note_once(self, record: PlanRecord, action: Action, kind: str, text: str) -> None:
+        """Write down what is so at each cycle of an action in flight, the first time only."""
+        if (action.key, kind) not in self._said:
+            self._said.add((action.key, kind))
+            await self.ledger.note(record, f"action.{kind}", f"{named(action)}: {text}")
 
     async def _failed(
         self, record: PlanRecord, incident: Incident, status: OutcomeStatus, text: str
     ) -> PlanRecord:
         action = course(record)[len(record.outcomes)]
+        self._orders.drop(action.key)
         record = ended(record, status, text, now_s=self._clock.now_s())
         await self.ledger.write(
             record, incident, f"{named(action)}: {text}", Announcement.ACTION_FAILED
@@ -380,7 +384,9 @@ class Runner:
         record = self._moved(record, state)
         await self.ledger.write(record, incident, f"{state}: {text}", Announcement.INCIDENT_UPDATED)
         self._first_step.pop(record.plan.id, None)
-        self._taken -= {key for key in self._taken if key.startswith(f"{record.plan.id}:")}
+        for action in course(record):
+            self._orders.drop(action.key)
+            self._said -= {(action.key, "again"), (action.key, "unheard")}
         return record
 
     async def _approved(self, record: PlanRecord, incident: Incident, *, by: str) -> PlanRecord:
@@ -461,20 +467,6 @@ class Runner:
             paused=paused,
             attended=record.mode is not Autonomy.AUTO,
         )
-
-    async def _within(self, order: Awaitable[None]) -> bool:
-        """Wait for the cluster's answer as long as it may take; say whether there was one."""
-        answer = asyncio.ensure_future(order)
-        timer = asyncio.ensure_future(self._clock.sleep(self.settings.perform_timeout_s))
-        try:
-            await asyncio.wait({answer, timer}, return_when=asyncio.FIRST_COMPLETED)
-            if answer.done():
-                answer.result()
-                return True
-            return False
-        finally:
-            answer.cancel()
-            timer.cancel()
 
     def _moved(self, record: PlanRecord, state: PlanState, *, decided_by: str = "") -> PlanRecord:
         return replace(

@@ -146,7 +146,8 @@ async def _resize(desk: Desk, action: Action) -> None:
 async def _restart(desk: Desk, action: Action) -> None:
     """Give every rank to a fresh process; a launch that has ended is started by a program."""
     launch = desk.launch(action)
-    if phase_of(launch, desk.look) is not JobPhase.STOPPED:
+    begun = desk.programs.has_begun(action)  # then what lives is what it has started
+    if phase_of(launch, desk.look) is not JobPhase.STOPPED and not begun:
         await desk.ask(action, launch, "restart")
         return
     if "restart_job" not in desk.programs:
