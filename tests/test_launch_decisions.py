@@ -163,27 +163,94 @@ def test_a_park_for_an_older_generation_does_not_count(launch: Launch) -> None:
     assert launch.told("form") == []
 
 
-def test_silence_is_asked_about_and_who_does_not_answer_is_killed(launch: Launch) -> None:
+def test_silence_is_asked_about_and_who_is_still_is_killed(launch: Launch) -> None:
     launch.pass_time(1.2, 3)
     assert sorted(launch.told("ping")) == ["a-1", "a-2"]
     launch.say("a-1", "pong", stack=[])
-    launch.pass_time(1.2, 3)
+    launch.say("a-2", "still", why="frozen")
+    launch.pass_time(0.1, 3)
 
-    assert [each.uid for each in launch.orders if isinstance(each, Kill)] == ["a-2"]
+    assert launch.killed() == ["a-2"]
+
+
+def test_who_does_not_answer_but_runs_is_asked_again_and_left_alone(launch: Launch) -> None:
+    """A library may hold the interpreter for long, and compute."""
+    for _ in range(20):
+        launch.pass_time(1.2, 3)
+
+    assert launch.told("ping").count("a-2") > 2
+    assert launch.killed() == []
+    launch.say("a-2", "still", why="frozen")  # since it was asked last
+    launch.pass_time(0.1, 3)
+    assert launch.killed() == ["a-2"]
 
 
 def test_a_rank_that_answers_is_given_time_and_then_blamed_by_where_it_is(launch: Launch) -> None:
     """One rank saves a checkpoint, or sleeps for ever; the other waits for its gradients."""
-    killed: list[Kill] = []
-    while not killed:
-        launch.pass_time(2.0, 3, phases={"a-1": Phase.ARRIVED})
-        for uid in ("a-1", "a-2"):
-            launch.say(uid, "pong", stack=["train.py:3 load"])
-        killed = [each for each in launch.orders if isinstance(each, Kill)]
+    while not launch.killed():
+        launch.wait(1.0, 3, {"a-1": Phase.ARRIVED})
 
     assert 30 < launch.now_s < 40
-    assert [each.uid for each in killed] == ["a-2"]
-    assert "train.py:3 load" in killed[0].why
+    assert launch.killed() == ["a-2"]
+    (killed,) = (each for each in launch.orders if isinstance(each, Kill))
+    assert "train.py:3 load" in killed.why
+
+
+WORKS, WAITS, BETWEEN = Phase.STARTED, Phase.ARRIVED, Phase.OUTSIDE
+
+
+@pytest.mark.parametrize(
+    ("steps", "phases", "killed"),
+    [
+        (0, (WORKS, WORKS), []),  # a first step, in which all compile
+        (0, (WAITS, WORKS), ["a-2"]),  # one longer than the other
+        (4, (WORKS, WORKS), []),  # nobody is seen to wait
+        (4, (BETWEEN, BETWEEN), []),  # all evaluate
+        (4, (WAITS, BETWEEN), ["a-2"]),  # one does
+        (4, (WORKS, BETWEEN), []),
+    ],
+)
+def test_a_rank_may_work_for_long_where_others_are_not_seen_to_wait_for_its_step(
+    steps: int, phases: tuple[Phase, Phase], killed: list[str]
+) -> None:
+    """It has as long as a new process, or twice --hang; then whom others wait for is killed."""
+    for hang_s, long_s in ((1.0, 300.0), (500.0, 1000.0)):
+        launch = Launch(hang_s=hang_s)
+        launch.run(steps)
+        step, where = max(0, steps - 1), dict(zip(("a-1", "a-2"), phases, strict=True))
+        launch.wait(long_s - 2.0, step, where)
+        assert launch.coordinator.generation == 1
+        assert launch.killed() == []
+        launch.wait(5.0, step, where)
+
+        assert launch.killed() == killed
+        assert launch.told("regroup")[2:] == ([] if killed else ["a-1", "a-2"])
+
+
+def test_ranks_that_all_wait_are_given_a_new_group(launch: Launch) -> None:
+    launch.wait(40.0, 3, {"a-1": Phase.ARRIVED, "a-2": Phase.ARRIVED})
+
+    assert launch.told("regroup") == ["a-1", "a-2"]
+    assert launch.killed() == []
+
+
+def test_a_large_state_is_handed_out_for_as_long_as_pieces_of_it_come() -> None:
+    launch = Launch()
+    launch.form()
+    for _ in range(100):
+        launch.wait(20.0, 0)
+        launch.signs += 1
+    assert launch.coordinator.generation == 1
+
+    began_s = launch.now_s
+    for generation in range(2, 5):  # the pieces end: each attempt has twice the time
+        while launch.coordinator.generation < generation:
+            launch.wait(1.0, 0)
+        for uid in ("a-1", "a-2"):
+            launch.park(uid, generation=generation, fresh=True)
+    assert launch.now_s - began_s == pytest.approx(60 + 120 + 240, abs=15)
+    forms = [each.message for each in launch.orders if isinstance(each, Tell)]
+    assert [e["connect_s"] for e in forms if e["kind"] == "form"][::2] == [3.0, 6.0, 12.0, 24.0]
 
 
 def test_a_lost_peer_is_told_from_an_error_of_the_script(launch: Launch) -> None:
@@ -205,7 +272,6 @@ def test_a_lost_peer_is_told_from_an_error_of_the_script(launch: Launch) -> None
         (Phase.ARRIVED, set(), [{"kind": "abandon", "copy": True}]),
         (Phase.STARTED, {2}, [{"kind": "abandon", "copy": True}]),
         (Phase.ARRIVED, {2, 3}, [{"kind": "abandon", "copy": False}]),
-        (Phase.OUTSIDE, set(), []),  # between its steps a script may do anything
     ],
 )
 def test_a_rank_that_does_not_leave_a_group_that_is_over_is_given_up_with_its_state_kept(
@@ -221,6 +287,23 @@ def test_a_rank_that_does_not_leave_a_group_that_is_over_is_given_up_with_its_st
 
     abandoned = [each.message for each in launch.orders if isinstance(each, Tell)]
     assert [each for each in abandoned if each["kind"] == "abandon"] == told
+
+
+def test_a_survivor_between_its_steps_has_long_and_is_given_up_with_its_state_kept(
+    launch: Launch,
+) -> None:
+    """It evaluates, and may be the only one that has the state."""
+    launch.say("a-2", "exited", code=-9, text="SIGKILL")
+    launch.say("a-3", "hello")
+    launch.park("a-3", generation=2, fresh=True)
+    launch.wait(298.0, 3, {"a-1": Phase.OUTSIDE})
+    assert launch.told("abandon") == []
+    launch.wait(5.0, 3, {"a-1": Phase.OUTSIDE})
+    assert launch.told("abandon") == ["a-1"]
+    launch.wait(295.0, 3, {"a-1": Phase.OUTSIDE})  # a large state takes long to leave, too
+    assert launch.killed() == []
+    launch.wait(10.0, 3, {"a-1": Phase.OUTSIDE})
+    assert launch.killed() == ["a-1"]
 
 
 @pytest.mark.parametrize(

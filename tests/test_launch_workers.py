@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from agent.launch.node import Command, NodeAgent, _folder
-from agent.launch.plan import Message
+from agent.launch.plan import Message, Start
 from agent.launch.processes import Worker
 from agent.launch.store import Stores
 
@@ -78,3 +79,25 @@ def test_a_rank_may_have_any_name(tmp_path: Path) -> None:
             assert not rank.is_stopped()
         finally:
             rank.kill()
+
+
+async def test_a_worker_that_takes_the_processors_time_is_not_still() -> None:
+    """One sleeps and one is stopped; one computes, and answers as little."""
+    heard: asyncio.Queue[Message] = asyncio.Queue()
+    command = Command(["sh", "-c", 'eval "$DOES"'], python=False)
+    agent = NodeAgent("n1", command, heard.put_nowait, Stores().ask)
+    does = {"n1-1": "sleep 60", "n1-2": "kill -STOP $$", "n1-3": "while :; do :; done"}
+    try:
+        for uid, what in does.items():
+            agent.start(Start("n1", uid, "rank", {"DOES": what}))
+        async with asyncio.timeout(10.0):
+            stopped, how = agent.processes["n1-2"].pid, os.WSTOPPED | os.WNOWAIT
+            await asyncio.to_thread(os.waitid, os.P_PID, stopped, how)
+            for uid in does:
+                agent.tell(uid, {"kind": "ping"})
+            said = [await heard.get() for _ in range(2)]
+    finally:
+        await agent.stop(signal.SIGKILL)
+
+    still = {each["uid"]: each["why"] for each in said}
+    assert still == {"n1-1": "frozen", "n1-2": "stopped by a signal"}

@@ -136,8 +136,8 @@ class Coordinator:
                 member.ponged_s, member.stack = now_s, tuple(event["stack"])
             case "raised":
                 member.raised = event["error"]
-            case "stopped":
-                member.stopped = True
+            case "still":
+                member.still = event["why"]
             case "saved" | "note" | "refused":
                 self._told(member, event)
 
@@ -229,7 +229,8 @@ class Coordinator:
         self._orders.append(Over(self.generation))
         self.say(f"generation {self.generation}: {why}", what="over", generation=self.generation)
         for member in [*self.members.values()]:
-            member.failed, member.pinged_s, member.ponged_s = "", None, None
+            member.failed = ""
+            member.asked(None)
             if self.seated(member) and member.hooked:
                 member.stand = Stand.TOLD
                 self.tell(member, kind="regroup", generation=self.generation)
@@ -278,7 +279,7 @@ class Coordinator:
             self.tell(members[0], kind="load")
             return
         self.stage = Stage.FORMING
-        self.watching.begin(now_s)
+        self.watching.forms(now_s)
         self.say(
             f"generation {self.generation}: {len(members)} ranks go on from step {agreed.step}",
             what="goes_on",
@@ -287,10 +288,9 @@ class Coordinator:
             source=agreed.source,
             takings=[f"{each.shared}/{each.own}" for each in agreed.takings],
         )
-        connect_s = self.watching.connect_s(self._attempts[agreed.step, False])
         for seat, member, taking in zip(self.seats, members, agreed.takings, strict=True):
             member.stand, member.step = Stand.TOLD, agreed.step
-            member.pinged_s = member.ponged_s = None
+            member.asked(None)
             message = place_of(self.seating, seat, taking, agreed)
             self.tell(
                 member,
@@ -298,7 +298,7 @@ class Coordinator:
                 generation=self.generation,
                 launched=self.launched,
                 environment=self.environment(seat),
-                connect_s=connect_s,
+                connect_s=self.watching.connect_s(),
                 **message,
             )
 
@@ -311,13 +311,13 @@ class Coordinator:
         member.stand, member.fresh, member.valid = Stand.IN, False, True
         if all(each.stand is Stand.IN for each in self.members.values() if self.seated(each)):
             self.stage = Stage.RUNNING
-            self.watching.begin(now_s, max(0, member.step))
+            self.watching.runs(now_s, max(0, member.step))
             self.say(f"generation {self.generation} runs", what="runs", generation=self.generation)
 
     def go_on(self, now_s: float) -> None:
         """Coordinate ranks that step already, as another coordinator left them."""
         self.stage = Stage.RUNNING
-        self.watching.begin(now_s)
+        self.watching.runs(now_s)
         if self.seats and all(each.done for each in self.seats):
             self._end(0, "every rank is done")
         self._release()
@@ -364,12 +364,12 @@ class Coordinator:
         if self.hooked:
             verdict = self.watching.look(seated, now_s, self.stage)
             for uid in verdict.ask:
-                self.members[uid].pinged_s, self.members[uid].ponged_s = now_s, None
+                self.members[uid].asked(now_s)
                 self.tell(self.members[uid], kind="ping")
             for uid, why in verdict.kill.items():
                 self.kill(self.members[uid], why)
             for uid, why in verdict.abandon.items():
-                self._abandon(self.members[uid], why)
+                self._abandon(self.members[uid], why, now_s)
             for uid in verdict.blame:
                 self.tell(self.members[uid], kind="raise")
             if verdict.regroup:
@@ -420,11 +420,11 @@ class Coordinator:
             member.killed = why
             self._orders.append(Kill(member.node, member.uid, why))
 
-    def _abandon(self, member: Member, why: str) -> None:
+    def _abandon(self, member: Member, why: str, now_s: float) -> None:
         """Let a worker end that lives and does not come back; first leave what only it has."""
         if not member.abandoned and not member.killed:
             copy = not is_kept(member, self.members.values(), self.nodes[member.node].holdings)
-            member.abandoned = why
+            member.abandoned, member.abandoned_s = why, now_s
             self.say(f"rank {member.rank} is given up: {why}", uid=member.uid)
             self.tell(member, kind="abandon", copy=copy)
 

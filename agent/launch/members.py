@@ -34,7 +34,9 @@ class Member:
     step:   after how many steps its state is; ``valid`` is False where an update was cut short
     fresh:  it has never had the job's state; ``loaded``: it has read the newest checkpoint
     failed: what it lost the others by; ``raised``: the script's own error
-    abandoned: why it was told to leave its state and end
+    abandoned: why it was told to leave its state and end, at ``abandoned_s``
+    pinged_s: when it was asked for a sign; ``ponged_s``: when it gave one; ``still``: what its node
+              saw instead
     """
 
     uid: str
@@ -52,13 +54,18 @@ class Member:
     released: bool = False
     killed: str = ""
     abandoned: str = ""
+    abandoned_s: float = 0.0
     failed: str = ""
     raised: str = ""
     pinged_s: float | None = None
     ponged_s: float | None = None
-    stopped: bool = False
+    still: str = ""
     stack: tuple[str, ...] = ()
     beat: Beat | None = None
+
+    def asked(self, now_s: float | None) -> None:
+        """Begin to wait for a sign of it; None: there is nothing to ask any more."""
+        self.pinged_s, self.ponged_s, self.still = now_s, None, ""
 
 
 @dataclass(slots=True)

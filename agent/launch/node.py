@@ -33,6 +33,9 @@ JOBSIDE = Path(__file__).parent / "jobside"
 _SHARED_MEMORY = Path("/dev/shm")  # noqa: S108
 _PREFIX = "gpumedic-launch-"
 _LINE_BYTES = 1 << 24
+# A process that runs answers a ping within milliseconds, whatever its script does; where a library
+# holds the interpreter it does not, but takes the processor's time.
+_SIGN_S = 1.0
 # What a rank must not inherit from whoever started the launcher.
 _NOT_INHERITED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "GROUP_RANK", "MASTER_ADDR", "MASTER_PORT")
 
@@ -135,10 +138,19 @@ class NodeAgent:
 
     def tell(self, uid: str, message: Message) -> None:
         """Send a worker a message; one that is gone is told nothing."""
-        if message["kind"] == "ping" and uid in self.processes and self.processes[uid].is_stopped():
-            self._emit({"kind": "stopped", "uid": uid})
+        if message["kind"] == "ping" and (process := self.processes.get(uid)):
+            if process.is_stopped():
+                self._emit({"kind": "still", "uid": uid, "why": "stopped by a signal"})
+            else:
+                loop = asyncio.get_running_loop()
+                loop.call_later(_SIGN_S, self._look, uid, process, process.ticks())
         if writer := self._writers.get(uid):
             writer.write(json.dumps(message).encode() + b"\n")
+
+    def _look(self, uid: str, process: Worker, ticks: list[str]) -> None:
+        """Say that a worker has not run at all since; one whose library computes has."""
+        if self.processes.get(uid) is process and process.ticks() == ticks:
+            self._emit({"kind": "still", "uid": uid, "why": "frozen"})
 
     def kill(self, uid: str) -> None:
         """Kill a worker, its stacks first."""

@@ -6,7 +6,7 @@ _KEPT = 32
 # A silence is looked into after so many of the job's own steps, or twice the longest it has had.
 _STEPS = 5.0
 _LONGEST = 2.0
-# A worker that answers is only given up after so much longer: it may be writing a checkpoint.
+# A worker that answers is only given up after so much longer.
 _PATIENT_STEPS = 50.0
 _PATIENT_S = 30.0
 _FIRST_STEP_S = 30.0
@@ -38,12 +38,12 @@ class Pace:
 
     def long_step_s(self) -> float:
         """Return what no step takes, to go by the last ones; a first may take long."""
-        return _LONGEST * max(self._times_s) if self._times_s else _FIRST_STEP_S
+        if not self._times_s:
+            return max(self._least_s, _FIRST_STEP_S)
+        return _LONGEST * max(self._times_s)
 
     def silence_s(self) -> float:
         """Return after how long without a step to ask the workers for a sign."""
-        if not self._times_s:
-            return _FIRST_STEP_S
         return max(self._least_s, _STEPS * self.step_s, self.long_step_s())
 
     def patience_s(self) -> float:

@@ -44,6 +44,13 @@ class Worker:
         """Say whether somebody stopped it with a signal."""
         return _status(self.pid).get("State", "").startswith("T (")
 
+    def ticks(self) -> list[str]:
+        """Return the processor time that it has had, in and out of the kernel; none: it is gone."""
+        with contextlib.suppress(OSError):
+            said = Path(f"/proc/{self.pid}/stat").read_text(errors="replace")
+            return said.rpartition(")")[2].split()[11:13]  # what is before is its name
+        return []
+
     def _exited(self) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._pidfd)
