@@ -98,9 +98,10 @@ async def test_the_control_endpoint_answers_and_refuses(tmp_path: Path) -> None:
     try:
         where = tmp_path / "c"
         assert (await asyncio.to_thread(ask, where, "GET", "/v1/status"))["since"] < 0
-        assert await asyncio.to_thread(launches, tmp_path, since={where: 7}) == [
-            {"control": str(where), "since": 7}
-        ]
+        assert await asyncio.to_thread(launches, tmp_path, since={where: 7}) == (
+            [{"control": str(where), "since": 7}],
+            [],
+        )
         assert (await asyncio.to_thread(act, where, Asked("k", "x")))["text"] == "not now: x"
         assert "key" in (await asyncio.to_thread(ask, where, "POST", "/v1/actions", {}))["text"]
         assert where.stat().st_mode & 0o077 == 0
@@ -108,7 +109,7 @@ async def test_the_control_endpoint_answers_and_refuses(tmp_path: Path) -> None:
         control.leave({"code": 1})
         control.close()
     assert ended(tmp_path) == [{"control": str(where), "code": 1}]
-    assert launches(tmp_path) == []
+    assert launches(tmp_path) == ([], [])
     with pytest.raises(SourceUnavailable):
         ask(tmp_path / "c", "GET", "/v1/status")
 
@@ -140,7 +141,7 @@ def test_a_folder_that_others_made_is_not_believed(
     control_folder().symlink_to(theirs)
 
     assert ended() == []
-    assert launches() == []
+    assert launches() == ([], [])
     with pytest.raises(InputError, match="others made it"):
         control_path("job")
 

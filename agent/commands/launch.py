@@ -133,14 +133,16 @@ def launch(
 def _status(*, as_json: bool) -> None:
     from agent.launch.asking import launches
 
-    found = launches()
+    found, silent = launches()
     if as_json:
         print_json(found)
         return
     for each in found:
         for line in _lines(each):
             say(line)
-    if not found:
+    for path in silent:
+        say(f"{path}: somebody listens there and does not answer now")
+    if not (found or silent):
         say("No launch of yours runs here.")
 
 

@@ -213,8 +213,8 @@ class TorchrunTraining:
 
     def _status(self) -> dict[str, Any]:
         """Return what the launch says, nothing where it does not answer now."""
-        all_of_them = launches(self._sockets, since={}) if self._sockets.exists() else []
-        return all_of_them[0] if all_of_them else {}
+        found = launches(self._sockets, since={})[0] if self._sockets.exists() else []
+        return found[0] if found else {}
 
     def _supervise(self, name: str, *more: str) -> None:
         """Start a node's supervisor, or the coordinator, which runs no ranks."""

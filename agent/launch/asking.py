@@ -4,6 +4,7 @@ import contextlib
 import json
 import socket
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
@@ -13,26 +14,42 @@ from core.clock import RealClock
 from core.errors import SourceUnavailable
 
 _TIMEOUT_S = 5.0
+_AT_ONCE = 32
+_GONE = (ConnectionRefusedError, FileNotFoundError)
 
 
 def launches(
     folder: Path | None = None, *, since: Mapping[Path, int] | None = None
-) -> list[Message]:
-    """Return the status of each; a socket that nobody listens on is removed.
+) -> tuple[list[Message], list[Path]]:
+    """Return the status of each that answers, and the sockets of those that do not now.
+
+    These may be frozen, or their machine too busy: they are no less there. All are asked at once,
+    so that none waits for them. A socket that nobody listens on is removed.
 
     folder: of the sockets; None: this user's
     since:  number of the first line of each journal that is wanted, all of one that is not named;
             None: the newest few
     """
-    found: list[Message] = []
-    for path in (path for path in _within(folder) if not path.name.endswith(ENDED)):
-        where = "/v1/status" if since is None else f"/v1/status?since={since.get(path, 0)}"
-        try:
-            found.append({"control": str(path), **ask(path, "GET", where)})
-        except SourceUnavailable as error:
-            if isinstance(error.__cause__, ConnectionRefusedError):
-                path.unlink(missing_ok=True)
-    return found
+    paths = [path for path in _within(folder) if not path.name.endswith(ENDED)]
+    with ThreadPoolExecutor(min(_AT_ONCE, len(paths) or 1)) as pool:
+        answers = [*pool.map(lambda path: _status(path, since), paths)]
+    found = [each for each in answers if isinstance(each, dict)]
+    silent = [
+        path for path, each in zip(paths, answers, strict=True) if isinstance(each, Exception)
+    ]
+    return found, silent
+
+
+def _status(path: Path, since: Mapping[Path, int] | None) -> Message | SourceUnavailable | None:
+    """Return what a launch says, why it does not, or None where nobody is there any more."""
+    where = "/v1/status" if since is None else f"/v1/status?since={since.get(path, 0)}"
+    try:
+        return {"control": str(path), **ask(path, "GET", where)}
+    except SourceUnavailable as error:
+        if not isinstance(error.__cause__, _GONE):
+            return error
+        path.unlink(missing_ok=True)
+        return None
 
 
 def ended(folder: Path | None = None) -> list[Message]:

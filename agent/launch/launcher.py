@@ -74,7 +74,7 @@ class Launcher:
         self, plan: Plan, journal: Journal, rally: Rally | None = None, *, leads: bool = True
     ) -> None:
         self._clock, self.rally, self._leads = RealClock(), rally, leads
-        self.gave_way = False
+        self.gave_way = self._is_left = False
         self._early: list[tuple[str, Message]] = []
         self.coordinator = Coordinator(plan, launched=int(self._clock.now_s() * 1e9))
         self.operators = Operators(self.coordinator)
@@ -109,6 +109,7 @@ class Launcher:
             if not self._leads:
                 return
             if not enough:
+                self._is_left = True
                 self._finish(1, f"node {name} is silent, and too few are left to do without it")
                 return
             self.rally.propose()
@@ -228,6 +229,11 @@ class Launcher:
             case _:
                 pass  # for a node that is already gone
 
+    def _heirs(self) -> list[str]:
+        """Return who may go on without this one; nobody once it has told all that it is over."""
+        is_over = self._end.done() and not self._is_left
+        return [] if self.rally is None or is_over else self.rally.council.heirs()
+
     def status(self, since: int) -> Message:
         """Return the state of the launch, for people and programs.
 
@@ -235,6 +241,7 @@ class Launcher:
         """
         shared = status(self.coordinator, self.efforts)
         shared |= {"since_s": self._since_s, "joined": self.joined, "lost": self.lost}
+        shared["heirs"] = self._heirs()
         if self.agent is not None and since < 0:  # a program that polls is not to cost so much
             shared["memory_bytes"] = self.agent.memory()
             shared["fork_server_bytes"] = self.agent.fork_server_bytes()

@@ -90,6 +90,15 @@ class Council:
         """Say whether these are a quorum of every roster that may be in force."""
         return all(each.has_quorum(present) for each in self.rosters)
 
+    def heirs(self) -> list[str]:
+        """Return the nodes of which one may coordinate without this one; none where too few are.
+
+        Of two rosters each may be all that they were told.
+        """
+        others = {word for each in self.rosters for word in each.nodes} - {self.me}
+        enough = any(each.has_quorum(others) for each in self.rosters)
+        return sorted(word.partition("#")[0] for word in others) if enough else []
+
     def names(self) -> list[str]:
         """Return the names of the nodes that decide."""
         return [each.partition("#")[0] for each in self.rosters[-1].nodes]

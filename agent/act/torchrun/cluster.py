@@ -21,12 +21,15 @@ from agent.launch.control import FORGOTTEN_S
 from core.clock import Clock
 from core.cluster import ClusterState, JobPhase
 from core.errors import ActionFailed
-from core.ports import Collected, Query
+from core.ports import Collected, Problem, Query
 from core.target import Target
 from core.types import Action, Event, Mended
 from remediation.catalogue import CATALOG
 
 log = structlog.get_logger()
+
+# Nodes that lost their coordinator end their ranks after so long: by then one of them leads.
+TAKEN_OVER_S = 30.0
 
 T = TypeVar("T")
 
@@ -45,12 +48,20 @@ class TorchrunSettings:
 
 @dataclass(slots=True)
 class _Known:
-    """What is remembered of a launch between looks; read: lines of its journal, so many."""
+    """What is remembered of a launch between looks.
+
+    last:   what it said, at said_s
+    read:   lines of its journal, so many
+    gone_s: since when nobody listens where it did
+    over:   that it is over, or led elsewhere, was told
+    """
 
     story: Story
+    last: Launch
+    said_s: float
     read: int = 0
-    last: Launch | None = None
     usual: UsualStep = field(default_factory=UsualStep)
+    gone_s: float | None = None
     over: bool = False
 
 
@@ -74,7 +85,6 @@ class TorchrunCluster:
         self._unable = {**UNABLE, **{kind: _program(kind) for kind in lacking}}
         self._kept = Kept.read(path)
         self._known: dict[Path, _Known] = {}
-        self._last: Look | None = None
         self._told = False
         self._one_at_a_time = asyncio.Lock()
 
@@ -98,7 +108,17 @@ class TorchrunCluster:
         """Return how far the jobs and their ranks are now; never older readings."""
         look = await self._look()
         readings = [each for launch in look.launches for each in _readings(launch, look)]
-        return Collected(windows_of(readings, query, now_s=self._clock.now_s()))
+        windows = windows_of(readings, query, now_s=self._clock.now_s())
+        return Collected(windows, tuple(self._silence(each, look) for each in look.silent))
+
+    def _silence(self, launch: Launch, look: Look) -> Problem:
+        age_s = look.at_s - self._known[launch.control].said_s
+        text = (
+            f"Asking the launch of job {launch.job} at {launch.control}: it does not answer. What "
+            f"is known of it is {age_s:.0f} s old. If this lasts, see whether its process is "
+            "stopped."
+        )
+        return Problem(self.name, "silent", text)
 
     async def perform(self, action: Action) -> None:
         """Order an action, checked against a fresh look; a key that was taken does nothing again.
@@ -132,57 +152,73 @@ class TorchrunCluster:
     async def _look(self) -> Look:
         folder = self._settings.folder
         since = {path: known.read for path, known in self._known.items()}
-        alive, over = await asyncio.to_thread(_asked, folder, since)
+        alive, silent, over = await asyncio.to_thread(_asked, folder, since)
         now_s = self._clock.now_s()
         for launch in (*alive, *over):
-            self._take(launch)
+            self._take(launch, now_s)
         there = {launch.control for launch in (*alive, *over)}
         renewed = {launch.job for launch in alive}
-        gone = []
+        quiet, gone = [], []
         for path, known in [*self._known.items()]:
-            if path in there or known.last is None:
+            if path in there:
                 continue
-            last = self._given_up(known, known.last)
-            forgotten = known.last.code is not None or now_s - last.since_s > FORGOTTEN_S
-            if forgotten or last.job in renewed:
+            if path in silent:
+                quiet.append(known.last)
+            elif known.last.job in renewed or self._is_forgotten(known, now_s):
                 del self._known[path]
-            else:
-                gone.append(last)
-        over = [launch for launch in over if launch.job not in renewed]
-        self._last = Look(now_s, (*alive, *over), tuple(gone))
-        return self._last
+            elif self._may_return(known, now_s):
+                quiet.append(known.last)
+            elif not known.last.heirs:
+                gone.append(self._given_up(known, now_s))
+        given_up = [each for each in over if each.job not in renewed and not each.heirs]
+        quiet = [each for each in quiet if each.job not in renewed]
+        return Look(now_s, (*alive, *given_up), tuple(quiet), tuple(gone))
 
-    def _given_up(self, known: _Known, last: Launch) -> Launch:
+    def _is_forgotten(self, known: _Known, now_s: float) -> bool:
+        """Note that nobody listens; say whether what was known is of no interest any more."""
+        known.gone_s = now_s if known.gone_s is None else known.gone_s
+        return known.last.code is not None or now_s - known.gone_s > FORGOTTEN_S
+
+    def _may_return(self, known: _Known, now_s: float) -> bool:
+        """Say whether who takes over may yet be heard here; once it may not, tell who may have."""
+        if known.over or not known.last.heirs or known.gone_s is None:
+            return False
+        known.over = now_s - known.gone_s >= TAKEN_OVER_S
+        if known.over:
+            known.story.left(known.last.heirs, now_s)
+        return not known.over
+
+    def _given_up(self, known: _Known, now_s: float) -> Launch:
         """Tell once that who coordinated is gone."""
         if not known.over:
             known.over = True
-            known.last = replace(last, since_s=self._clock.now_s())
-            known.story.ended(1, "who coordinated it is gone", known.last.since_s)
-        return known.last or last
+            known.last = replace(known.last, since_s=now_s)
+            known.story.ended(1, "who coordinated it is gone", now_s)
+        return known.last
 
-    def _take(self, launch: Launch) -> None:
+    def _take(self, launch: Launch, now_s: float) -> None:
         """Remember a launch's last word, and read the lines that are new."""
         known = self._known.get(launch.control)
         if known is None:
-            known = self._known[launch.control] = _Known(Story(launch.job, launch.per_node))
+            story = Story(launch.job, launch.per_node)
+            known = self._known[launch.control] = _Known(story, launch, now_s)
         fresh = [line for line in launch.lines if line["n"] >= known.read]
         known.story.read(fresh, nodes=len(launch.nodes_used()))
         known.read = max([known.read, *(line["n"] + 1 for line in fresh)])
-        if launch.code is not None and not known.over:
+        if launch.code is None:
+            known.gone_s, known.over = None, False
+        elif not known.over:
             known.over = True
-            if phase_of(launch, Look(0.0, ())) is JobPhase.STOPPED:
-                text = launch.lines[-1]["text"] if launch.lines else f"code {launch.code}"
-                known.story.ended(launch.code, text, launch.since_s)
+            _tell_end(known.story, launch, now_s)
         if launch.code is None and launch.step_s and launch.stage == "running":
             known.usual.note(launch.step_s, nodes=len(launch.nodes_used()))
-        known.last = launch
+        known.last, known.said_s = launch, now_s
 
     def _picture(self, look: Look) -> ClusterState:
         usual = {
-            last.job: usual_s
+            known.last.job: usual_s
             for known in self._known.values()
-            if (last := known.last) is not None
-            and (usual_s := known.usual.step_s(nodes=len(last.nodes_used()))) is not None
+            if (usual_s := known.usual.step_s(nodes=len(known.last.nodes_used()))) is not None
         }
         found = picture(look, self._kept, usual=usual)
         return replace(found, unable=tuple(self._unable.items()))
@@ -193,9 +229,24 @@ def _program(kind: str) -> str:
     return f'name a program as torchrun.programs.{kind}, such as ["ssh", "{{node}}", "..."]'
 
 
-def _asked(folder: Path | None, since: dict[Path, int]) -> tuple[list[Launch], list[Launch]]:
-    """Ask all launches; a status that cannot be read is another version's, and is passed over."""
-    return [*_read(launches(folder, since=since))], [*_read(ended(folder))]
+def _tell_end(story: Story, launch: Launch, now_s: float) -> None:
+    """Tell how a launch ended; one whom the other nodes have left may be led by one of them."""
+    if launch.heirs:
+        story.left(launch.heirs, now_s)
+    elif phase_of(launch, Look(0.0, ())) is JobPhase.STOPPED:
+        text = launch.lines[-1]["text"] if launch.lines else f"code {launch.code}"
+        story.ended(launch.code or 0, text, launch.since_s)
+
+
+def _asked(
+    folder: Path | None, since: dict[Path, int]
+) -> tuple[list[Launch], list[Path], list[Launch]]:
+    """Ask all launches; a status that cannot be read is another version's, and is passed over.
+
+    Returns those that answer, the sockets of those that do not, and those that have ended.
+    """
+    answers, silent = launches(folder, since=since)
+    return [*_read(answers)], silent, [*_read(ended(folder))]
 
 
 def _read(found: list[dict[str, object]]) -> Iterator[Launch]:

@@ -1,6 +1,6 @@
 """From a launch's journal: what happened, as events, and what the launch has mended by itself."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from agent.act.torchrun.picture import gpu_name
@@ -10,7 +10,8 @@ from core.types import Event, Mended, Scalar, Severity
 
 LAUNCHER = "the launcher"
 HANG = "hang"
-_C, _I = Severity.CRITICAL, Severity.INFO
+_C, _W, _I = Severity.CRITICAL, Severity.WARNING, Severity.INFO
+_NAMED = 4
 # Words in why a rank ended -> the code of a failed job, as rca knows them; the first that fits.
 _CODES = (
     ("no step for", HANG),
@@ -79,6 +80,17 @@ class Story:
         line = {"time_s": at_s}
         found = _code_of(text, code)
         self._failed(line, Target(job=self.job), found, f"the launch has ended: {text}")
+
+    def left(self, heirs: Sequence[str], at_s: float) -> None:
+        """Tell of a launch that is coordinated elsewhere now, if at all."""
+        named = ", ".join([*heirs[:_NAMED], *(["..."] if len(heirs) > _NAMED else [])])
+        target = Target(job=self.job)
+        text = (
+            f"{target}: who coordinated it here is gone, and one of {named} may go on with it. Its "
+            "control socket is on that machine now (`gpumedic launch --status` there); run a "
+            "controller there to have it looked after"
+        )
+        self._tell({"time_s": at_s}, target, "lead_elsewhere", text, severity=_W)
 
     def _node_lost(self, line: Line) -> None:
         target = Target(node=line["node"])

@@ -19,17 +19,19 @@ _BY_HAND = (129, 130, 143)
 class Look:
     """What launches said at one moment.
 
-    gone: launches that are neither there any more nor have said how they ended: who coordinated
-          is dead
+    silent: what was last known of launches that do not answer now
+    gone:   launches that are neither there any more nor have said how they ended: who coordinated
+            is dead, and nobody can go on
     """
 
     at_s: float
     launches: tuple[Launch, ...]
+    silent: tuple[Launch, ...] = ()
     gone: tuple[Launch, ...] = ()
 
     def all(self) -> tuple[Launch, ...]:
-        """Return every launch that is of interest, those that are gone too."""
-        return (*self.launches, *self.gone)
+        """Return every launch that is of interest, with those of which nothing new is known."""
+        return (*self.launches, *self.silent, *self.gone)
 
     def of_job(self, job: str) -> Launch | None:
         """Return the launch of that job, or None."""

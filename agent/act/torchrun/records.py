@@ -58,6 +58,7 @@ class Launch:
     step_s:   of a step now, None before the second
     most:     nodes that it was started for; wanted: that it may have now
     code:     with which it ended, None while it lives
+    heirs:    nodes of which one may go on without who coordinates; none where they are too few
     """
 
     job: str
@@ -76,6 +77,7 @@ class Launch:
     checkpoint: Checkpoint
     lines: tuple[Line, ...]
     code: int | None = None
+    heirs: tuple[str, ...] = ()
 
     @property
     def step(self) -> int | None:
@@ -119,6 +121,7 @@ def launch_of(said: Mapping[str, Any]) -> Launch:
         checkpoint=_checkpoint(said.get("checkpoint") or {}),
         lines=tuple(said["journal"]),
         code=said.get("code"),
+        heirs=tuple(said.get("heirs", ())),
     )
 
 
