@@ -204,7 +204,7 @@ def test_the_last_word_of_a_launch_counts_for_a_day(tmp_path: Path) -> None:
 
 def test_what_was_asked_for_is_no_trouble_and_is_not_mended() -> None:
     story = Story(JOB, 1)
-    line = {"n": 0, "time_s": 1.0, "text": "", "rank": 0, "node": "n1", "code": -9}
+    line = {"n": 0, "time_s": 1.0, "text": "", "rank": 0, "node": "n1", "uid": "n1-1", "code": -9}
     story.read(
         [
             {**line, "what": "rank_ended", "why": "asked for"},
@@ -244,9 +244,27 @@ def test_a_checkpoint_that_could_not_be_written_is_told_of() -> None:
 )
 def test_a_rank_that_ends_says_whose_fault_it_can_be(why: str, code: int, told: str) -> None:
     story = Story(JOB, 2)
-    line = {"what": "rank_ended", "time_s": 1.0, "rank": 3, "node": "n2", "text": ""}
+    line = {"what": "rank_ended", "time_s": 1.0, "rank": 3, "node": "n2", "uid": "n2-1", "text": ""}
     story.read([{**line, "why": why, "code": code}], nodes=2)
 
     (event,) = story.events
     assert (event.code, event.target.gpu) == (told, "n2/gpu1")
     assert event.text == f"job {JOB}: rank 3 on n2 {'hung' if told == 'hang' else 'ended'}: {why}"
+
+
+def test_what_was_seen_of_a_hung_rank_before_it_was_killed_is_told_in_short() -> None:
+    story, base = Story(JOB, 1), {"time_s": 1.0, "uid": "n2-1", "text": ""}
+    frames = "\n".join(f"    frame{number} (train.py:{number})" for number in range(200))
+    seen = f"state: T (stopped)\nwaits in: do_signal_stop\n\nThread 7 (idle)\n{frames}"
+    ends = {"what": "rank_ended", "rank": 1, "node": "n2", "why": "no step for 1.3 s", "code": -9}
+    story.read([{**base, "what": "stacks", "evidence": seen}, {**base, **ends}], nodes=2)
+    story.read([{**base, "what": "runs"}], nodes=2)
+
+    (event,), (done,) = story.events, story.mended
+
+    assert "no step for 1.3 s; seen before its end: state: T (stopped) | waits in" in event.text
+    assert "| Thread 7 (idle) | frame0 (train.py:0) |" in event.text
+    assert event.text.endswith("...")
+    assert len(event.text) < 800
+    assert "\n" not in event.text
+    assert "seen before" not in done.text

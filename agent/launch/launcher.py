@@ -151,7 +151,8 @@ class Launcher:
 
     def _take(self, name: str, message: Message) -> None:
         if message["kind"] == "evidence":
-            self.journal.add(f"stacks of {message['uid']}", evidence=message["text"])
+            uid, text = message["uid"], message["text"]
+            self.journal.add(f"stacks of {uid}", what="stacks", uid=uid, evidence=text)
             return
         node = self.coordinator.nodes.get(name)
         if node is not None and "held" in message:

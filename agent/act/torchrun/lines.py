@@ -26,6 +26,8 @@ _CODES = (
 # Why a rank ended by order, which is no trouble.
 _BY_ORDER = ("asked for", "its rank was given to another", "the group is started again")
 _SIGNAL = 128
+# Of the stacks of a rank that is killed: the kernel's word and the innermost frames come first.
+_STACK_LINES, _STACK_LETTERS = 12, 600
 
 
 @dataclass(slots=True)
@@ -40,6 +42,7 @@ class Story:
     _trouble: list[tuple[float, Target, str]] = field(default_factory=list)
     _moves: dict[str, str] = field(default_factory=dict)
     _notes: list[str] = field(default_factory=list)
+    _stacks: dict[str, str] = field(default_factory=dict)
     _step: int | None = None
     _restarted: bool = False
 
@@ -59,6 +62,8 @@ class Story:
             case "moved":
                 self._moves[line["node"]] = line["to"]
                 self._was_hit(line, Target(node=line["node"]), f"node {line['node']} was lost")
+            case "stacks":
+                self._stacks[line["uid"]] = _shortened(line["evidence"])
             case "rank_ended" if line["why"] not in _BY_ORDER:
                 self._rank_ended(line)
             case "cut_off":
@@ -103,10 +108,15 @@ class Story:
         target = Target(node=node, gpu=gpu, job=self.job, rank=str(rank))
         code = _code_of(line["why"], line["code"])
         how = "hung" if code == HANG else "ended"
-        self._failed(line, target, code, f"rank {rank} on {node} {how}: {line['why']}")
+        seen = self._stacks.pop(line["uid"], "")
+        text = f"rank {rank} on {node} {how}: {line['why']}"
+        self._failed(
+            line, target, code, text, more=f"; seen before its end: {seen}" if seen else ""
+        )
 
-    def _failed(self, line: Line, target: Target, code: str, text: str) -> None:
-        self._tell(line, target, "job_failed", f"{Target(job=self.job)}: {text}", code=code)
+    def _failed(self, line: Line, target: Target, code: str, text: str, *, more: str = "") -> None:
+        said = f"{Target(job=self.job)}: {text}{more}"
+        self._tell(line, target, "job_failed", said, code=code)
         self._was_hit(line, target, text)
 
     def _was_hit(self, line: Line, target: Target, text: str) -> None:
@@ -136,6 +146,7 @@ class Story:
                 )
             )
         self._trouble.clear()
+        self._stacks.clear()
         self._moves.clear()
         self._notes.clear()
         self._restarted = False
@@ -164,6 +175,14 @@ class Story:
         severity: Severity = _C,
     ) -> None:
         self.events.append(Event(target, line["time_s"], kind, code, text, severity))
+
+
+def _shortened(stacks: str) -> str:
+    """Return the first lines of what was seen of a process, as one."""
+    lines = [line.strip() for line in stacks.splitlines() if line.strip()]
+    text = " | ".join(lines[:_STACK_LINES])
+    is_whole = len(lines) <= _STACK_LINES and len(text) <= _STACK_LETTERS
+    return text if is_whole else f"{text[:_STACK_LETTERS]} ..."
 
 
 def _code_of(why: str, code: int) -> str:
