@@ -253,6 +253,22 @@ def test_a_large_state_is_handed_out_for_as_long_as_pieces_of_it_come() -> None:
     assert [e["connect_s"] for e in forms if e["kind"] == "form"][::2] == [3.0, 6.0, 12.0, 24.0]
 
 
+def test_a_rank_that_does_not_end_though_killed_is_done_without(launch: Launch) -> None:
+    """It waits in the kernel, for a disk that is gone; its end, should it come, is no news."""
+    launch.say("a-3", "hello")
+    launch.park("a-3", generation=1, fresh=True)
+    launch.pass_time(1.2, 3)
+    launch.say("a-2", "still", why="frozen")
+    launch.wait(9.0, 3)
+    assert launch.coordinator.generation == 1
+    launch.wait(3.0, 3)
+    launch.park("a-1", generation=2)
+    launch.say("a-2", "exited", code=-9, text="SIGKILL")
+
+    assert launch.told("form") == ["a-1", "a-3"]
+    assert (launch.coordinator.generation, launch.coordinator.stage) == (2, Stage.FORMING)
+
+
 def test_a_lost_peer_is_told_from_an_error_of_the_script(launch: Launch) -> None:
     launch.say("a-1", "failed", generation=1, error="Connection closed by peer [127.0.0.1]:1")
     launch.pass_time(1.1, 3)

@@ -5,6 +5,7 @@ place (``gpumedic_job``), a dead rank ends the generation and a standby takes th
 where it does not, the whole group is started again, as torchrun does.
 """
 
+import signal
 from collections import Counter
 
 from agent.launch.agreeing import agree, is_kept
@@ -19,6 +20,7 @@ from agent.launch.watching import Watching
 # So often, for each rank, may the same step fail before it is the step that is at fault: by
 # signals, which the machines may be to blame for, and by errors of the script, which they are not.
 _BY_SIGNAL, _BY_ITSELF = 10, 2
+_ENDS_S = 10.0  # a process that was killed has ended, stacks taken, long before
 _MIB = 1 << 20
 
 
@@ -235,7 +237,7 @@ class Coordinator:
                 member.stand = Stand.TOLD
                 self.tell(member, kind="regroup", generation=self.generation)
             elif member.rank is not None and not self.seated(member):
-                self.kill(member, "its rank was given to another")
+                self.kill(member, "its rank was given to another", now_s)
         for seat in self.seats:
             if seat.uid is None:
                 self.standbys.fill(seat, now_s)
@@ -255,7 +257,7 @@ class Coordinator:
         self.say(f"restart {self.restarts}: {why}", what="over", generation=self.generation)
         for seat in self.seats:
             if seat.uid is not None:
-                self.kill(self.members[seat.uid], "the group is started again")
+                self.kill(self.members[seat.uid], "the group is started again", now_s)
             seat.uid, seat.done = None, False
         self._seat_all(now_s)
 
@@ -339,8 +341,17 @@ class Coordinator:
                 self._begin_if_enough(now_s)
             case Stage.ENDED:
                 pass
+            case _ if member := self._unending(now_s):
+                text = f"{member.uid} does not end, though killed: the kernel keeps it (stacks say)"
+                self.say(text, what="unending", uid=member.uid, node=member.node)
+                self._exited(member, {"code": -signal.SIGKILL, "text": "SIGKILL"}, now_s)
             case _:
                 self._watch(now_s)
+
+    def _unending(self, now_s: float) -> Member | None:
+        """Return a worker that waits in the kernel, for a disk perhaps, and may do so for ever."""
+        killed = (each for each in self.members.values() if each.killed)
+        return next((each for each in killed if now_s - each.killed_s > _ENDS_S), None)
 
     def _begin_if_enough(self, now_s: float) -> None:
         plan, here = self.plan, len(self.nodes)
@@ -367,7 +378,7 @@ class Coordinator:
                 self.members[uid].asked(now_s)
                 self.tell(self.members[uid], kind="ping")
             for uid, why in verdict.kill.items():
-                self.kill(self.members[uid], why)
+                self.kill(self.members[uid], why, now_s)
             for uid, why in verdict.abandon.items():
                 self._abandon(self.members[uid], why, now_s)
             for uid in verdict.blame:
@@ -414,10 +425,10 @@ class Coordinator:
         """Send a worker a message."""
         self._orders.append(Tell(member.node, member.uid, dict(message)))
 
-    def kill(self, member: Member, why: str) -> None:
+    def kill(self, member: Member, why: str, now_s: float) -> None:
         """Kill a worker, once."""
         if not member.killed:
-            member.killed = why
+            member.killed, member.killed_s = why, now_s
             self._orders.append(Kill(member.node, member.uid, why))
 
     def _abandon(self, member: Member, why: str, now_s: float) -> None:

@@ -34,7 +34,7 @@ class Member:
     step:   after how many steps its state is; ``valid`` is False where an update was cut short
     fresh:  it has never had the job's state; ``loaded``: it has read the newest checkpoint
     failed: what it lost the others by; ``raised``: the script's own error
-    abandoned: why it was told to leave its state and end, at ``abandoned_s``
+    killed, abandoned: why it was killed, or told to leave its state and end, and when
     pinged_s: when it was asked for a sign; ``ponged_s``: when it gave one; ``still``: what its node
               saw instead
     """
@@ -53,6 +53,7 @@ class Member:
     loaded: bool = False
     released: bool = False
     killed: str = ""
+    killed_s: float = 0.0
     abandoned: str = ""
     abandoned_s: float = 0.0
     failed: str = ""

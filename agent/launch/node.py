@@ -195,29 +195,38 @@ class NodeAgent:
         """Return how much memory the kept states take."""
         return sum(_taken_bytes(path) for path in self.folder.iterdir())
 
-    async def stop(self, number: int = signal.SIGTERM, grace_s: float = 10.0) -> None:
-        """End all workers: a signal, then SIGKILL; remove what they left in memory."""
+    async def stop(self, number: int = signal.SIGTERM, grace_s: float = 10.0) -> str:
+        """End all workers: a signal, then SIGKILL; remove what they left in memory.
+
+        Returns what is to be said of those that SIGKILL does not end: they wait in the kernel.
+        """
         if self._fork_server is not None:
             self._fork_server.stop()
         for process in self.processes.values():
             process.kill(number)
             process.kill(signal.SIGCONT)
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._all_ended(), grace_s)
+        await self._all_ended(grace_s)
         for process in self.processes.values():
             process.kill()
-        await self._all_ended()
+        await self._all_ended(grace_s)
         if self._server is not None:
             self._server.close()
         for writer in self._writers.values():
             writer.close()
         shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._lock)
+        left = ", ".join(str(each.pid) for each in self.processes.values())
+        return left and (
+            f"Ending the workers of {self.name}: process {left} has not ended {grace_s:g} s after "
+            "SIGKILL, and is left. /proc/PID/stack says what it waits for: a disk, mostly."
+        )
 
-    async def _all_ended(self) -> None:
-        while self.processes:
-            self._change.clear()
-            await self._change.wait()
+    async def _all_ended(self, within_s: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while self.processes:
+                    self._change.clear()
+                    await self._change.wait()
 
     def _ended(self, uid: str, code: int) -> None:
         del self.processes[uid], self._known[uid]

@@ -60,7 +60,7 @@ class Operators:
             case _ if launch.stage is not Stage.RUNNING:
                 said = self._later
             case "restart_rank" if target in {str(seat.rank) for seat in launch.seats}:
-                said = self._with_rank(int(target), lambda rank: launch.kill(rank, "asked for"))
+                said = self._with_rank(int(target), lambda it: launch.kill(it, "asked for", now_s))
             case "restart":
                 self._restart(now_s)
             case "checkpoint" | "checkpoint_interval" if launch.checkpoint is None:

@@ -75,9 +75,9 @@ class Post:
                 outcome = await self._lead(outcome)
             code = outcome
         finally:
-            if self._agent is not None:
-                await self._agent.stop()
-            self._meeting.close(code)
+            self._meeting.close(code)  # the others need not wait until our workers have ended
+            if self._agent is not None and (left := await self._agent.stop()):
+                self._journal.add(left)
         return code
 
     async def _first(self) -> Launcher | None:

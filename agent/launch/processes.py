@@ -167,6 +167,5 @@ async def stacks(pid: int) -> str:
             out, _ = await asyncio.wait_for(asked.communicate(), _STACKS_S)
             found.append(out.decode(errors="replace"))
         except TimeoutError:
-            asked.kill()
-            await asked.wait()
+            asked.kill()  # it may wait in the kernel, too, for what the other has
     return "\n".join(found)

@@ -79,7 +79,8 @@ async def _alone(launcher: Launcher, here: Here) -> int:
         launcher.join(here.name, here.where(), agent, free_port())
         return await coordinate(launcher)
     finally:
-        await agent.stop()
+        if left := await agent.stop():
+            launcher.journal.add(left)
 
 
 def node_name() -> str:

@@ -82,7 +82,7 @@ def adopt(
             launch.members[seat.uid].rank = seat.rank
     for member in launch.members.values():
         if member.rank is None and not member.fresh:
-            launch.kill(member, "it has a state of which nobody knows")
+            launch.kill(member, "it has a state of which nobody knows", now_s)
         if member.hooked and member.stand is Stand.STARTING:
             launch.tell(member, kind="regroup", generation=launch.generation)
     lost = [name for name in launch.seating.nodes() if name not in launch.nodes]
