@@ -24,6 +24,7 @@ from agent.act.kubernetes.cluster import KubernetesCluster, KubernetesSettings
 from agent.lab.kubelets import GPU
 from agent.lab.kubernetes import KubernetesLab
 from core.clock import RealClock
+from core.cluster import OWNER
 from tests.contract import Ward
 from tests.real import missing
 
@@ -76,10 +77,11 @@ def cluster_of(
     if cut is not None:
         trust = ssl.create_default_context(cafile=started.folder / "certs" / "apiserver.crt")
         config = KubeConfig.from_file(started.kubeconfig)
-        client = AsyncClient(config, transport=cut(verify=trust), trust_env=False)
-    return KubernetesCluster(
-        access, clock=RealClock(), settings=settings or KubernetesSettings(), client=client
-    )
+        client = AsyncClient(
+            config, transport=cut(verify=trust), trust_env=False, field_manager=OWNER
+        )
+    site = settings or KubernetesSettings()
+    return KubernetesCluster(access, clock=RealClock(), settings=site, client=client)
 
 
 def pods_of(gpus: int = 8, **spec: Any) -> dict[str, Any]:

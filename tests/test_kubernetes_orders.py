@@ -76,6 +76,12 @@ async def shows(ward: Ward, action: Action) -> bool:
     return await ward.shows(action, within_s=WITHIN_S)
 
 
+async def end(ward: Ward) -> None:
+    """Let the next process act."""
+    assert isinstance(ward.cluster, KubernetesCluster)
+    await ward.cluster.close()
+
+
 def uid_of(started: KubernetesLab, pod: str) -> str:
     meta = started.pods()[pod].metadata
     assert meta is not None
@@ -206,10 +212,10 @@ async def test_a_drain_waits_for_a_disruption_budget() -> None:
 
 
 class Cut(httpx2.AsyncHTTPTransport):
-    """A network that fails when something is to be deleted."""
+    """A network that fails when a pod is to go."""
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        if request.method == "DELETE":
+        if request.method == "DELETE" or request.url.path.endswith("/eviction"):
             raise httpx2.ConnectError("the cable is out", request=request)
         return await super().handle_async_request(request)
 
@@ -227,6 +233,7 @@ async def test_an_order_half_done_is_finished_by_the_next_process_and_never_done
         assert await shows(ward, restart)
         second = uid_of(started, "train-worker-0")
         assert second != first
+        await end(ward)
 
         later = cluster_of(started)
         await later.perform(restart)
@@ -234,6 +241,30 @@ async def test_an_order_half_done_is_finished_by_the_next_process_and_never_done
         meta = started.pods()["train-worker-0"].metadata
         assert meta is not None
         assert (meta.uid, meta.deletionTimestamp) == (second, None)
+
+
+async def test_a_drain_half_done_is_finished_by_the_next_process_unless_a_person_opens_it() -> None:
+    async with scene(pytorch()) as (started, ward):
+        bad = (await job(ward)).nodes[1]
+        drain = order("drain", node(bad))
+        half = cluster_of(started, cut=Cut)
+        with pytest.raises(SourceUnavailable, match="the cable is out"):
+            await half.perform(drain)
+        await half.close()
+        assert owner(await ward.cluster.state(), bad) == OWNER
+        assert bad in started.runs_on().values()
+
+        close(started, bad, closed=False)
+        await until(ward, lambda state: owner(state, bad) == "")
+        await ward.cluster.perform(drain)
+        assert bad in started.runs_on().values()
+        await end(ward)
+
+        close(started, bad)
+        later = cluster_of(started)
+        await later.perform(drain)
+        await later.close()
+        started.wait_for(lambda: bad not in started.runs_on().values(), within_s=30)
 
 
 async def test_an_mpi_jobs_worker_goes_to_the_spare_and_its_launcher_needs_no_gpus() -> None:

@@ -14,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lightkube import AsyncClient, KubeConfig
 from lightkube.config.models import Cluster, User
+from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import Node, Pod
 
 from agent.act.kubernetes.calls import Calls, KubernetesAccess, NotNow, client_of
 from agent.act.kubernetes.declared import Declared, declared
+from agent.act.kubernetes.desk import PAUSE_S, Evictions
 from agent.act.kubernetes.marks import (
     HELD,
     KEEP,
@@ -32,13 +34,14 @@ from agent.act.kubernetes.marks import (
     with_order,
 )
 from agent.act.kubernetes.placing import node_affinity
+from agent.act.kubernetes.records import pod_in
 from agent.act.kubernetes.watched import Watched
 from agent.act.node_note import NodeNote
 from agent.config import Settings
 from agent.config.kubernetes import Kubernetes
 from agent.config.settings import Scheduler
 from agent.start import scheduler_of
-from core.clock import RealClock
+from core.clock import ManualClock, RealClock
 from core.cluster import OWNER
 from core.errors import ActionFailed, ConfigError, SourceUnavailable
 
@@ -154,6 +157,19 @@ async def test_an_eviction_is_asked_for_in_the_form_that_the_server_knows() -> N
 
     forms = [json.loads(request.content)["apiVersion"] for request in server.asked]
     assert forms == ["policy/v1", *["policy/v1beta1"] * 3]
+
+
+async def test_an_eviction_that_waits_goes_on_once_the_api_server_is_back() -> None:
+    no = says(429, "Cannot evict pod as it would violate the pod's disruption budget.")
+    server, clock = Server([no, httpx2.ConnectError("refused"), no, gives()]), ManualClock()
+    pod = Pod(metadata=ObjectMeta(name="p", namespace="default"))
+    evictions = Evictions(calls_to(server), clock, set())
+
+    await evictions.evict(pod_in(pod, gpu=""), why="drain n1", within_s=60.0)
+    for _ in range(5):
+        await clock.advance(PAUSE_S)
+
+    assert [request.url.path.rpartition("/")[2] for request in server.asked] == ["eviction"] * 4
 
 
 async def test_a_pod_that_took_the_place_of_another_is_not_deleted_for_it() -> None:

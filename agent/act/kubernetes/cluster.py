@@ -126,7 +126,8 @@ class KubernetesCluster:
             self._check_possible(action)
             desk = await self._desk()
             if (before := self._before(action, desk.look)) is not None:
-                await orders_jobs.finish(desk, action, before)
+                finish = orders_nodes.FINISH.get(action.kind, orders_jobs.finish)
+                await finish(desk, action, before)
             else:
                 if no := CATALOG[action.kind].obstacle(action, desk.state):
                     raise ActionFailed(f"{said(action)}: {no.reason} {no.remedy}")

@@ -15,7 +15,7 @@ from agent.act.kubernetes.records import KubeJob, KubeNode, KubePod
 from agent.act.programs import Programs
 from core.clock import Clock
 from core.cluster import ClusterState
-from core.errors import ActionFailed, GpumedicError
+from core.errors import ActionFailed, SourceUnavailable
 from core.types import Action
 from remediation.catalogue.subject import job_of
 
@@ -26,7 +26,10 @@ PAUSE_S = 2.0  # between two askings for an eviction that a disruption budget do
 
 @dataclass(slots=True)
 class Evictions:
-    """Evictions that wait for a disruption budget; what is left of them ends with this process."""
+    """Evictions that wait for a disruption budget, also while the API server is away.
+
+    What is left of them ends with this process; the same order given to the next one asks anew.
+    """
 
     calls: Calls
     clock: Clock
@@ -55,9 +58,9 @@ class Evictions:
             await self.clock.sleep(PAUSE_S)
             try:
                 await self.calls.evict(pod.name, pod.namespace, why=why)
-            except NotNow:
+            except (NotNow, SourceUnavailable):
                 continue
-            except GpumedicError as error:
+            except ActionFailed as error:
                 log.warning("a pod stays", pod=f"{pod.namespace}/{pod.name}", problem=str(error))
             return
 

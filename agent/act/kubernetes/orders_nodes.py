@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from agent.act.kubernetes.desk import Desk, marks_of, said, taints_of
-from agent.act.kubernetes.marks import HELD, NOTED, with_note, written
+from agent.act.kubernetes.marks import HELD, NOTED, Taken, with_note, written
 from agent.act.kubernetes.picture import held_by
 from agent.act.kubernetes.records import KubeNode, KubePod, node_in, pod_in
 from core.cluster import OWNER
@@ -60,9 +60,19 @@ async def _uncordon(desk: Desk, action: Action) -> None:
 
 async def _drain(desk: Desk, action: Action) -> None:
     """Close a node and have its pods leave in order, as disruption budgets allow."""
+    await take_out(desk, action)
+    await _empty(desk, action)
+
+
+async def _finish_drain(desk: Desk, action: Action, _: Taken) -> None:
+    """Have those pods leave that have not been asked to, unless somebody opened the node since."""
+    if desk.node(action.target.node).closed:
+        await _empty(desk, action)
+
+
+async def _empty(desk: Desk, action: Action) -> None:
     name = action.target.node
     down = desk.look.away(name)
-    await take_out(desk, action)
     for pod in await desk.calls.on_node(name):
         found = pod_in(pod, gpu="")
         notes = (pod.metadata.annotations if pod.metadata else None) or {}
@@ -174,3 +184,5 @@ KINDS: Mapping[str, Callable[[Desk, Action], Awaitable[None]]] = {
     "page_person": _page,
     **dict.fromkeys(sorted(BY_PROGRAM - {"validate_node"}), _by_program),
 }
+# Of orders that are on the node before all of them is done: what an earlier process has left.
+FINISH: Mapping[str, Callable[[Desk, Action, Taken], Awaitable[None]]] = {"drain": _finish_drain}
