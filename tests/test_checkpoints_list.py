@@ -236,15 +236,19 @@ def test_what_goes_with_a_model_is_no_model(tmp_path: Path) -> None:
     assert "no weights are there" in found.reason
 
 
-def test_a_module_without_weights_is_whole_where_it_says_it_is_a_module(tmp_path: Path) -> None:
-    folder = tmp_path / "checkpoint-500"
-    (folder / "1_Pooling").mkdir(parents=True)
-    (folder / "modules.json").write_text("[]")
-    (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
-    (folder / "config.json").write_text("{}")
-    save_safetensors(folder / "model.safetensors", {"w": np.ones(3)})
+def test_a_configuration_below_a_model_needs_none_and_one_beside_does(tmp_path: Path) -> None:
+    folder = tmp_path / "step_5"
+    for name in ("actor/huggingface", "actor/pooling", "critic"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "config.json").write_text("{}")
+    save(folder / "actor" / "model_world_size_1_rank_0.pt", 5)
+    torn = looked_at(folder)
+    save_safetensors(folder / "critic" / "model.safetensors", {"w": np.ones(3)})
 
-    assert looked_at(folder).state is State.COMPLETE
+    whole = looked_at(folder)
+
+    assert (torn.state, torn.reason[:18]) == (State.TORN, "critic: no weights")
+    assert whole.state is State.COMPLETE
 
 
 def test_safetensors_are_read_by_their_header(tmp_path: Path) -> None:

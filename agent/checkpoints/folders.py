@@ -69,7 +69,7 @@ def look_at_hugging_face(
         troubles += _held_to_index(folder, name, names)
     if needs_model and not indexes:
         text = "no weights are there, neither here nor in a folder below: the save did not end"
-        troubles.append(Trouble(State.TORN, folder.name, text))
+        troubles.append(Trouble(State.TORN, "", text))
     step, trouble = _trainer_step(folder, names)
     troubles += [trouble] if trouble else []
     for name in names:

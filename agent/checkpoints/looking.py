@@ -19,10 +19,6 @@ from agent.checkpoints.names import unfinished
 from agent.checkpoints.torch_files import look_at_torch_file
 
 
-# The modules of a sentence-transformers model, of which some, as pooling, have no weights.
-_MODULES = "modules.json"
-
-
 def look_at(path: Path, names: Sequence[str], *, contents: bool) -> Seen:
     """Look at a checkpoint whose files have these names; OSError where one cannot be read."""
     seen = (
@@ -53,7 +49,7 @@ def _look_at_folder(path: Path, names: Sequence[str], *, contents: bool) -> Seen
         needs_model = _needs_model(below, own, names)
         seen = _look_at_level(path / below, own, contents=contents, needs_model=needs_model)
         if below != ".":
-            told = tuple(replace(each, file=f"{below}/{each.file}") for each in seen.troubles)
+            told = tuple(replace(each, file=str(Path(below, each.file))) for each in seen.troubles)
             seen = replace(seen, troubles=told)
         parts.append(seen)
     if not names:
@@ -68,10 +64,15 @@ def _look_at_folder(path: Path, names: Sequence[str], *, contents: bool) -> Seen
 
 
 def _needs_model(below: str, own: Sequence[str], names: Sequence[str]) -> bool:
-    """Say whether a level has a configuration, and the model it is of is nowhere."""
-    if not (is_hugging_face(own) or has_config(own)) or (below != "." and _MODULES in names):
+    """Say whether a level has a configuration, and the model it is of lies nowhere near.
+
+    Above it as well: a pooling module has none of its own, nor has a tokenizer in its own folder.
+    """
+    if not (is_hugging_face(own) or has_config(own)):
         return False
-    return not holds_a_model([name for name in names if Path(name).is_relative_to(below)])
+    above, paths = set(Path(below).parents), map(Path, names)
+    near = (path for path in paths if path.is_relative_to(below) or path.parent in above)
+    return not holds_a_model([str(path) for path in near])
 
 
 def _look_at_level(
