@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from pathlib import Path
 
 from agent.checkpoints import manifest as manifests
-from agent.checkpoints.discovery import Walk
+from agent.checkpoints.discovery import GONE, Walk, own_files
 from agent.checkpoints.found import (
     Checked,
     Checkpoint,
@@ -22,7 +22,7 @@ from agent.checkpoints.found import (
 from agent.checkpoints.looking import look_at
 from agent.checkpoints.names import number_in_name, step_in_name
 from agent.checkpoints.writers import writers_below
-from agent.launch.jobside.gpumedic_job.manifest import Manifest, files_of, folder_of, manifest_path
+from agent.launch.jobside.gpumedic_job.manifest import Manifest, folder_of, manifest_path
 from core.errors import InputError
 
 # A save on another machine cannot be told from a torn one, except by its being so young.
@@ -47,19 +47,22 @@ class Look:
 
 @dataclass(slots=True)
 class Catalogue:
-    """Looks at the checkpoints below a folder; ``tell`` hears the name of each as it is read."""
+    """Looks at the checkpoints below a folder.
+
+    ahead: hears before each piece of work what it is, how many files and how many bytes
+    """
 
     root: Path
     how: Look
     now_s: float
-    tell: Callable[[str], object] = lambda name: None
+    ahead: Callable[[str, int, int], object] = lambda what, files, size_bytes: None
     _writers: Mapping[str, int] | None = field(default=None)
 
     def listing(self) -> Listing:
         """Look; InputError where the folder is not there or cannot be read."""
-        walk = Walk(self.root)
+        walk = self._walk(self._only())
         try:
-            paths = [path for path in walk.candidates() if self._wanted(path)]
+            paths = list(walk.candidates())
         except OSError as error:
             raise InputError(
                 f"Looking for checkpoints in {self.root}: {error.strerror}. Name a folder or file "
@@ -71,42 +74,54 @@ class Catalogue:
         found = []
         headers = [self._looked(path, contents=False) for path in paths]
         # A job drops its own old ones: what went while we looked is not there.
-        for each in newest_first(each for each in headers if Path(each.path).exists()):
+        for each in newest_first(each for each in headers if not _gone(Path(each.path))):
             if each.valid and each.size_bytes <= left:
-                self.tell(each.name)
                 left -= each.size_bytes
                 found.append(self._looked(Path(each.path), contents=True))
             else:
                 found.append(each)
         return Listing(str(self.root), self.now_s, newest_first(found), walk.passed_over)
 
-    def _wanted(self, path: Path) -> bool:
-        return not self.how.names or self._name(path) in self.how.names
+    def _walk(self, only: frozenset[Path] | None) -> Walk:
+        return Walk(self.root, only, lambda what, files: self.ahead(what, files, 0))
+
+    def _only(self) -> frozenset[Path] | None:
+        """Return the paths that have the names which are looked for; None: all are."""
+        names = self.how.names
+        itself = [self.root] if self.root.name in names else []
+        return frozenset([*(self.root / name for name in names), *itself]) if names else None
 
     def _name(self, path: Path) -> str:
         return path.name if path == self.root else str(path.relative_to(self.root))
 
     def _all_names(self) -> list[str]:
-        return [self._name(path) for path in Walk(self.root).candidates()]
+        return [self._name(path) for path in self._walk(None).candidates()]
 
     def _looked(self, path: Path, *, contents: bool) -> Checkpoint:
-        names = _names(path)
-        size, newest_s, trouble = _stats(folder_of(path), names, self.now_s)
+        name = self._name(path)
+        names: Sequence[str] = ()
+        trouble: Sequence[Trouble] = ()
+        size, newest_s, sealed = 0, _changed_s(path, self.now_s), None
         try:
+            self.ahead(name, 0, 0)
+            names = own_files(path)
+            self.ahead(name, len(names), 0)
+            size, newest_s, trouble = _stats(folder_of(path), names, newest_s)
+            self.ahead(name, len(names), size if contents else 0)
             seen = look_at(path, names, contents=False)
-            sealed, seen = self._held(path, names, seen, contents=contents)
+            sealed, seen = self._held(path, names, seen, size=size, contents=contents)
         except OSError as error:
-            sealed, seen = None, Seen(Format.UNKNOWN, (_unreadable(path, error),))
+            seen = Seen(Format.UNKNOWN, (_unreadable(path, error),))
         except MemoryError:
             text = "its index asks for more memory than a reader may have"
-            sealed, seen = None, Seen(Format.UNKNOWN, (Trouble(State.UNREADABLE, path.name, text),))
+            seen = Seen(Format.UNKNOWN, (Trouble(State.UNREADABLE, path.name, text),))
         troubles = tuple(_bare(each, path) for each in (*seen.troubles, *trouble))
         state, reason = self._state(path, names, troubles, seen)
         age_s = self.now_s - newest_s
         young = state in (State.TORN, State.TRUNCATED) and age_s < YOUNG_S
         notes = (*seen.notes, *([_young(age_s)] if young else ()))
         return Checkpoint(
-            name=self._name(path),
+            name=name,
             path=str(path),
             format=seen.format,
             state=state,
@@ -125,7 +140,7 @@ class Catalogue:
         )
 
     def _held(
-        self, path: Path, names: Sequence[str], seen: Seen, *, contents: bool
+        self, path: Path, names: Sequence[str], seen: Seen, *, size: int, contents: bool
     ) -> tuple[Manifest | None, Seen]:
         """Hold a checkpoint against its manifest, or its contents against their own checksums."""
         try:
@@ -141,6 +156,7 @@ class Catalogue:
             troubles = manifests.flips(sealed, folder, threads=self.how.threads)
             seen = replace(seen, checked=Checked.CONTENTS)
         if troubles and not seen.troubles and _overwritten(path, sealed):
+            self.ahead(self._name(path), len(names), size)
             again = look_at(path, names, contents=True)
             if not again.troubles and again.checked is Checked.CONTENTS:
                 note = f"its manifest is of an earlier save: {said(troubles, most=1)}"
@@ -152,8 +168,8 @@ class Catalogue:
     ) -> tuple[State, str]:
         if not troubles:
             return State.COMPLETE, _FITS[seen.checked]
-        folder = folder_of(path).resolve()
-        writers = self._open_for_writing()
+        folder = folder_of(path).resolve() if names else path
+        writers = self._open_for_writing() if names else {}
         for name in names:
             if (pid := writers.get(str(folder / name))) is not None:
                 return State.BEING_WRITTEN, f"process {pid} has {name} open for writing"
@@ -190,19 +206,21 @@ def _read_too(path: Path, names: Sequence[str], noted: Seen) -> Seen:
     return replace(seen, notes=tuple(dict.fromkeys((*noted.notes, *seen.notes))))
 
 
-def _names(path: Path) -> Sequence[str]:
+def _gone(path: Path) -> bool:
+    """Say whether what was looked at is no longer there; what cannot be read is."""
     try:
-        return files_of(path)
-    except OSError:
-        return ()
+        path.stat()
+    except OSError as error:
+        return error.errno in GONE
+    return False
 
 
 def _stats(
-    folder: Path, names: Sequence[str], now_s: float
+    folder: Path, names: Sequence[str], else_s: float
 ) -> tuple[int, float, tuple[Trouble, ...]]:
     """Return the size of all files, when the newest was written, and what cannot be looked at.
 
-    An empty folder was written when it was made.
+    else_s: when, where there is no file
     """
     sizes, times, troubles = [], [], []
     for name in names:
@@ -213,12 +231,15 @@ def _stats(
             continue
         sizes.append(found.st_size)
         times.append(found.st_mtime)
-    if not times:
-        try:
-            times = [folder.stat().st_mtime]
-        except OSError:
-            times = [now_s]
-    return sum(sizes), max(times), tuple(troubles)
+    return sum(sizes), max(times, default=else_s), tuple(troubles)
+
+
+def _changed_s(path: Path, now_s: float) -> float:
+    """Return when a file or folder was changed; now where that cannot be seen."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return now_s
 
 
 def _overwritten(path: Path, sealed: Manifest) -> bool:

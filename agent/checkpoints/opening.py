@@ -5,9 +5,10 @@ from typing import IO, cast
 
 import torch
 
+from agent.checkpoints.discovery import own_files
 from agent.checkpoints.distributed import SUFFIX, is_index, parts_of
 from agent.checkpoints.torch_files import LEGACY_MAGIC, Part, is_torch_file
-from agent.launch.jobside.gpumedic_job.manifest import files_of, folder_of
+from agent.launch.jobside.gpumedic_job.manifest import folder_of
 
 
 def loaded(checkpoint: str) -> str:
@@ -17,7 +18,7 @@ def loaded(checkpoint: str) -> str:
     """
     path = Path(checkpoint)
     folder = folder_of(path)
-    for name in files_of(path):
+    for name in own_files(path):
         if name.endswith(SUFFIX):
             continue  # its parts are loaded by their index
         if is_index(Path(name).name):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from agent.checkpoints.catalogue import Look
+from agent.checkpoints.discovery import own_files
 from agent.checkpoints.found import Checkpoint, Listing, State
 from agent.checkpoints.work import MEMORY_BYTES, Looker, idle_threads
 from agent.launch.jobside.gpumedic_job.manifest import Saved, seal
@@ -63,9 +64,8 @@ async def read_in_full(
 ) -> Checkpoint:
     """Read one checkpoint whose headers were seen; unreadable where it has gone meanwhile."""
     how = Look(names=(checkpoint.name,), threads=threads or idle_threads())
-    size = checkpoint.size_bytes
     try:
-        found = await looker.look(root, how, now_s=clock.now_s(), size_bytes=size)
+        found = await looker.look(root, how, now_s=clock.now_s())
     except InputError as error:
         return replace(checkpoint, state=State.UNREADABLE, reason=str(error))
     return found.checkpoints[0]
@@ -88,7 +88,8 @@ def seal_it(checkpoint: Checkpoint) -> None:
     saved = Saved(checkpoint.saved_s, checkpoint.step)
     path = Path(checkpoint.path)
     try:
-        seal(path, saved, form=checkpoint.format, threads=idle_threads())
+        names = own_files(path)
+        seal(path, saved, form=checkpoint.format, names=names, threads=idle_threads())
     except OSError as error:
         raise InputError(
             f"Writing a manifest beside {path}: {error.strerror}. The checkpoint is whole; seal it "

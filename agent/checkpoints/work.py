@@ -5,19 +5,24 @@ An index is a pickle that anybody may have written; a process of its own bounds 
 
 import asyncio
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from agent.checkpoints.catalogue import Catalogue, Look
 from agent.checkpoints.found import Listing
+from agent.checkpoints.progress import (
+    LEAST_BYTES_PER_S,
+    LEAST_FILES_PER_S,
+    Progress,
+    followed,
+    in_time,
+)
 from agent.workers import WorkerPool
 from core.errors import InputError, WorkerFailed
 
 # An index of 200,000 parts takes 0.37 GiB to read (measured), so this is for a million.
 MEMORY_BYTES = 2 * 2**30
-# What a slow network file system gives at least; a worker that takes longer hangs.
-LEAST_BYTES_PER_S = 20e6
-START_S = 60.0
 _A_WEEK_S = 7 * 86400.0  # the pool's own limit; each call has one by its size
 MOST_THREADS = 8
 _LISTING = "agent.checkpoints.work:listing"
@@ -31,17 +36,19 @@ def idle_threads() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A folder to look at, how, and the time it is."""
+    """A folder to look at, how, the time it is, and the file to say in how far the look is."""
 
     root: str
     how: Look
     now_s: float
+    progress: str
 
 
 def listing(task: Task) -> Listing | str:
     """Look at a folder; the text of the error where it cannot be looked at."""
+    ahead = Progress(task.progress).ahead
     try:
-        return Catalogue(Path(task.root), task.how, task.now_s).listing()
+        return Catalogue(Path(task.root), task.how, task.now_s, ahead).listing()
     except InputError as error:
         return str(error)
 
@@ -61,40 +68,45 @@ class Looker:
     async def __aexit__(self, *_: object) -> None:
         await self._pool.close()
 
-    async def look(self, root: Path, how: Look, *, now_s: float, size_bytes: int = 0) -> Listing:
-        """Look at a folder; InputError says why it cannot be looked at.
-
-        size_bytes: how much there is to read, for the time that it may take
-        """
-        task = Task(str(root), how, now_s)
+    async def look(self, root: Path, how: Look, *, now_s: float) -> Listing:
+        """Look at a folder; InputError says why it cannot be looked at."""
         what = f"Looking at the checkpoints in {root}"
-        try:
-            found = await self._run(_LISTING, task, size_bytes, what)
-        except WorkerFailed as error:
-            raise InputError(str(error)) from None
+        with followed("starting") as progress:
+            task = Task(str(root), how, now_s, progress.path)
+            try:
+                found = await self._run(_LISTING, task, progress.left_s, what)
+            except TimeoutError:
+                raise InputError(
+                    f"{what}: {progress.heard()[1]} was not done in time, so at less than "
+                    f"{LEAST_FILES_PER_S:g} files and {LEAST_BYTES_PER_S / 1e6:g} MB a second. See "
+                    "whether the file system hangs."
+                ) from None
+            except WorkerFailed as error:
+                raise InputError(str(error)) from None
         if not isinstance(found, Listing):
             raise InputError(str(found))
         return found
 
     async def load(self, path: Path, *, size_bytes: int) -> str:
         """Load with torch and weights_only; "" where it loads, else why it does not."""
-        try:
-            return str(await self._run(_LOADED, str(path), size_bytes, "Loading it"))
-        except WorkerFailed as error:
-            return str(error)
+        what = f"Loading {path.name}"
+        with followed(what, size_bytes) as progress:
+            try:
+                return str(await self._run(_LOADED, str(path), progress.left_s, what))
+            except TimeoutError:
+                return (
+                    f"{what}: not done in time, so slower than {LEAST_BYTES_PER_S / 1e6:g} MB/s. "
+                    "See whether the file system hangs."
+                )
+            except WorkerFailed as error:
+                return str(error)
 
-    async def _run(self, function: str, argument: object, size_bytes: int, what: str) -> object:
-        """Ask the worker; WorkerFailed in the words of whoever asked."""
-        limit_s = START_S + size_bytes / LEAST_BYTES_PER_S
+    async def _run(
+        self, function: str, argument: object, left_s: Callable[[], float], what: str
+    ) -> object:
+        """Ask the worker; WorkerFailed in the words of whoever asked, TimeoutError: not in time."""
         try:
-            async with asyncio.timeout(limit_s):
-                return await self._pool.run(function, argument)
-        except TimeoutError:
-            raise WorkerFailed(
-                "timeout",
-                f"{what}: not done after {limit_s:.0f} s, so slower than "
-                f"{LEAST_BYTES_PER_S / 1e6:g} MB/s. See whether the file system hangs.",
-            ) from None
+            return await in_time(asyncio.create_task(self._pool.run(function, argument)), left_s)
         except WorkerFailed as error:
             raise WorkerFailed(error.reason, _failed(what, error)) from None
 

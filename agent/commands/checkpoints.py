@@ -83,7 +83,7 @@ def list_(
 
     async def look() -> "Listing":
         async with Looker() as looker:
-            return await looker.look(folder, how, now_s=RealClock().now_s(), size_bytes=size)
+            return await looker.look(folder, how, now_s=RealClock().now_s())
 
     with err.status(f"Looking at {folder} ..."):
         found = asyncio.run(look())

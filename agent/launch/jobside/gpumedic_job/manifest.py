@@ -193,11 +193,15 @@ def measure(
     saved: Saved,
     *,
     form: str,
+    names: Sequence[str] | None = None,
     threads: int = 1,
     tell: Callable[[int], object] = lambda done: None,
 ) -> Manifest:
-    """Read a checkpoint and return its manifest; OSError where a file cannot be read."""
-    folder, names = folder_of(checkpoint), files_of(checkpoint)
+    """Read a checkpoint and return its manifest; OSError where a file cannot be read.
+
+    names: its files, where they are not all that lie below it
+    """
+    folder, names = folder_of(checkpoint), files_of(checkpoint) if names is None else names
     sizes = {name: (folder / name).stat().st_size for name in names}
     blocks = [block for name in names for block in blocks_of(name, sizes[name])]
     sums: dict[str, list[str]] = {name: [] for name in names}
@@ -218,22 +222,30 @@ def measure(
     ).sealed()
 
 
-def seal(checkpoint: Path, saved: Saved, *, form: str, threads: int = 1) -> Manifest:
+def seal(
+    checkpoint: Path,
+    saved: Saved,
+    *,
+    form: str,
+    names: Sequence[str] | None = None,
+    threads: int = 1,
+) -> Manifest:
     """Make a checkpoint durable, then write its manifest; OSError where that fails.
 
-    For the program that saves: call it when the last rank has written, on one rank.
+    For the program that saves: call it when the last rank has written, on one rank. ``names``: see
+    ``measure``.
     """
-    sync(checkpoint)
-    manifest = measure(checkpoint, saved, form=form, threads=threads)
+    sync(checkpoint, names)
+    manifest = measure(checkpoint, saved, form=form, names=names, threads=threads)
     write(checkpoint, manifest)
     return manifest
 
 
-def sync(checkpoint: Path) -> None:
-    """Have the disk take a checkpoint's files, then the names of the files."""
+def sync(checkpoint: Path, names: Sequence[str] | None = None) -> None:
+    """Have the disk take a checkpoint's files, or those of these names, then the names."""
     folder = folder_of(checkpoint)
     folders = {folder}
-    for name in files_of(checkpoint):
+    for name in files_of(checkpoint) if names is None else names:
         sync_one(folder / name)
         folders.add((folder / name).parent)
     for each in folders:
