@@ -397,6 +397,54 @@ def test_ranks_are_released_only_when_all_have_done_all(launch: Launch) -> None:
     assert launch.told("release") == ["a-1", "a-2"]
 
 
+def test_ranks_that_all_leave_after_the_same_step_have_done_all(launch: Launch) -> None:
+    """They stop early: one is gone before the other has left."""
+    launch.say("a-1", "left", generation=1, step=4)
+    launch.say("a-1", "exited", code=0, text="exit code 0")
+    launch.wait(20.0, 4, {"a-2": Phase.OUTSIDE})
+    launch.say("a-2", "left", generation=1, step=4)
+    launch.wait(400.0, 4)  # a last evaluation
+    launch.say("a-2", "exited", code=0, text="exit code 0")
+
+    assert [each for each in launch.orders if isinstance(each, End)] == [
+        End(0, "every rank is done")
+    ]
+    assert launch.coordinator.generation == 1
+
+
+@pytest.mark.parametrize("phase", [Phase.STARTED, Phase.ARRIVED])
+def test_a_rank_that_leaves_while_another_goes_on_is_named_and_ends_the_launch(
+    launch: Launch, phase: Phase
+) -> None:
+    launch.say("a-2", "left", generation=1, step=4)
+    launch.pass_time(0.1, 4, {"a-1": Phase.OUTSIDE})
+    assert launch.coordinator.stage is Stage.RUNNING
+    if phase is Phase.ARRIVED:  # its connections broke before it was seen to begin
+        launch.say("a-1", "failed", generation=1, error="Connection closed by peer")
+    launch.pass_time(0.1, 4, {"a-1": phase})
+
+    (end,) = (each for each in launch.orders if isinstance(each, End))
+    assert "rank 1 left its steps after 4 of them, and rank 0 goes on" in end.text
+
+
+def test_a_rank_of_a_group_that_one_has_left_dies_and_both_are_replaced(launch: Launch) -> None:
+    launch.say("a-2", "left", generation=1, step=4)
+    launch.say("a-1", "exited", code=-9, text="SIGKILL")
+
+    assert launch.killed() == ["a-2"]
+    assert {seat.uid for seat in launch.coordinator.seats}.isdisjoint({"a-1", "a-2"})
+    assert launch.coordinator.stage is Stage.GATHERING
+
+
+def test_a_script_that_ends_before_its_last_step_is_not_begun_for_ever(launch: Launch) -> None:
+    for number in range(1, 30):
+        launch.say(f"a-{number}", "exited", code=0, text="exit code 0")
+
+    (end,) = (each for each in launch.orders if isinstance(each, End))
+    assert "step 3 failed 5 times: rank" in end.text
+    assert "not by the end of `with Training(...)`" in end.text
+
+
 def test_a_silence_is_measured_by_the_jobs_own_pace() -> None:
     slow = Watching(1.0, 300.0)
     member = Member("u", "a", "rank", 0.0, stand=Stand.IN, hooked=True)

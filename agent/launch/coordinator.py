@@ -11,6 +11,7 @@ from collections import Counter
 from agent.launch.agreeing import agree, is_kept
 from agent.launch.environment import rank_environment
 from agent.launch.forming import place_of
+from agent.launch.leaving import have_all_left, parted
 from agent.launch.members import Hold, Member, Node, Seat, Stage, Stand
 from agent.launch.plan import End, Kill, Message, Order, Over, Plan, Said, Start, Tell
 from agent.launch.seating import Seating
@@ -132,14 +133,12 @@ class Coordinator:
             case "finished" if event["generation"] == self.generation:
                 member.stand, member.step = Stand.DONE, event["step"]
                 self._release()
+            case "left" if event["generation"] == self.generation and not member.released:
+                self._left(member, event["step"])
             case "exited":
                 self._exited(member, event, now_s)
-            case "pong":
-                member.ponged_s, member.stack = now_s, tuple(event["stack"])
-            case "raised":
-                member.raised = event["error"]
-            case "still":
-                member.still = event["why"]
+            case "pong" | "still" | "raised":
+                _shows(member, event, now_s)
             case "saved" | "note" | "refused":
                 self._told(member, event)
 
@@ -171,12 +170,14 @@ class Coordinator:
             if member.rank is None:
                 self.standbys.ended(member, why, now_s)
             return
-        if code == 0 and (member.released or not self.hooked):
+        if code == 0 and (member.released or not self.hooked or seat.left is not None):
             seat.uid, seat.done = None, True
             if all(each.done for each in self.seats):
                 self._end(0, "every rank is done")
             return
         seat.uid = None
+        if code == 0:
+            why = "exit code 0 before its last step, not by the end of `with Training(...)`"
         self.say(
             f"rank {seat.rank} ended: {why}",
             what="rank_ended",
@@ -187,7 +188,7 @@ class Coordinator:
             why=why,
         )
         self.again(
-            now_s, f"rank {seat.rank} ended: {why}", by_itself=code > 0 or bool(member.raised)
+            now_s, f"rank {seat.rank} ended: {why}", by_itself=code >= 0 or bool(member.raised)
         )
 
     def _told(self, member: Member, event: Message) -> None:
@@ -230,6 +231,9 @@ class Coordinator:
         self.stage = Stage.GATHERING
         self._orders.append(Over(self.generation))
         self.say(f"generation {self.generation}: {why}", what="over", generation=self.generation)
+        for seat in self.seats:
+            if seat.left is not None:  # it does not come back
+                seat.empty()
         for member in [*self.members.values()]:
             member.failed = ""
             member.asked(None)
@@ -258,7 +262,7 @@ class Coordinator:
         for seat in self.seats:
             if seat.uid is not None:
                 self.kill(self.members[seat.uid], "the group is started again", now_s)
-            seat.uid, seat.done = None, False
+            seat.empty()
         self._seat_all(now_s)
 
     def _seat_all(self, now_s: float) -> None:
@@ -325,12 +329,19 @@ class Coordinator:
         self._release()
 
     def _release(self) -> None:
-        """Let the ranks leave their steps once every one has done all."""
-        members = [self.members[seat.uid] for seat in self.seats if seat.uid in self.members]
-        if len(members) == len(self.seats) and all(each.stand is Stand.DONE for each in members):
+        """Let the ranks leave their steps once every one has done all, or has left."""
+        if have_all_left(self) and not parted(self):
+            members = [self.members[seat.uid] for seat in self.seats if seat.uid in self.members]
             for each in members:
                 each.released = self.released = True
                 self.tell(each, kind="release")
+
+    def _left(self, member: Member, step: int) -> None:
+        """A rank has left its steps, and waits for nobody."""
+        member.stand = Stand.DONE
+        if seat := self.seat_of(member):
+            seat.left = step
+        self._release()
 
     # Time
 
@@ -341,6 +352,8 @@ class Coordinator:
                 self._begin_if_enough(now_s)
             case Stage.ENDED:
                 pass
+            case Stage.RUNNING if why := parted(self):
+                self._end(1, why)
             case _ if member := self._unending(now_s):
                 text = f"{member.uid} does not end, though killed: the kernel keeps it (stacks say)"
                 self.say(text, what="unending", uid=member.uid, node=member.node)
@@ -457,3 +470,14 @@ class Coordinator:
             restarts=self.restarts,
             master=(first.address, first.port),
         )
+
+
+def _shows(member: Member, event: Message, now_s: float) -> None:
+    """Note what a worker, or its node, shows of what it does."""
+    match event["kind"]:
+        case "pong":
+            member.ponged_s, member.stack = now_s, tuple(event["stack"])
+        case "still":
+            member.still = event["why"]
+        case "raised":
+            member.raised = event["error"]

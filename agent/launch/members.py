@@ -74,6 +74,7 @@ class Seat:
     """A rank and where it is; ``uid`` is None while nobody has it.
 
     number: what its own state is kept under; stays where ranks are numbered anew
+    left:   after how many steps its rank left them, though there were more to do
     """
 
     rank: int
@@ -82,6 +83,11 @@ class Seat:
     number: int
     uid: str | None = None
     done: bool = False
+    left: int | None = None
+
+    def empty(self) -> None:
+        """Be free for another process, which has all to do."""
+        self.uid, self.done, self.left = None, False, None
 
 
 @dataclass(slots=True)

@@ -300,6 +300,8 @@ def _learn(known: Message, message: Message) -> None:
             known.update(parked=message, failed=False)
         case "formed" | "finished" as kind:
             known[kind] = message["generation"]
+        case "left":
+            known["finished"] = message["generation"]
         case "failed":
             known["failed"] = True
 

@@ -76,7 +76,8 @@ def adopt(
         return
     for seat in launch.seats:
         if seat.uid not in launch.members:
-            seat.done |= launch.released and exits.get(seat.uid or "") == 0
+            may_end = launch.released or seat.left is not None
+            seat.done |= may_end and exits.get(seat.uid or "") == 0
             seat.uid = None
         else:
             launch.members[seat.uid].rank = seat.rank
