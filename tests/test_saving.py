@@ -9,11 +9,21 @@ import torch
 from torch import nn
 
 from agent.checkpoints.found import Checked, State
+from agent.checkpoints.manifest import from_text
 from agent.launch.jobside import gpumedic_job
 from agent.launch.jobside.gpumedic_job import checkpoints, rhythm
 from agent.launch.jobside.gpumedic_job.fence import Fenced, claim, newest_world, passed
+from agent.launch.jobside.gpumedic_job.manifest import (
+    FileSum,
+    Manifest,
+    Saved,
+    as_text,
+    seal,
+    write,
+)
 from agent.launch.jobside.gpumedic_job.saving import Outcome, Saver, load, save, state_of
 from agent.launch.jobside.gpumedic_job.state import Parts, named
+from core.errors import InputError
 from tests.checkpoint_files import flip, listed, looked_at
 from tests.real import small_volume
 
@@ -159,6 +169,40 @@ def test_the_newest_whole_one_is_taken_and_why_not_another_is_said(tmp_path: Pat
     assert not (tmp_path / "step_9.1.0.part").exists()
 
 
+def test_one_that_cannot_be_read_does_not_hide_an_older_one(tmp_path: Path) -> None:
+    """A file that opens with an error: here, a folder that is as long as the file was."""
+    told: list[str] = []
+    for step in (1, 2):
+        file = tmp_path / f"step_{step}" / "data"
+        file.parent.mkdir()
+        file.write_bytes(b"x" * tmp_path.stat().st_size)
+        seal(file.parent, Saved(float(step), step), form="x")
+    file.unlink()
+    file.mkdir()
+
+    best = checkpoints.newest(tmp_path, told.append)
+
+    assert best is not None
+    assert best.path.name == "step_1"
+    assert len(told) == 1
+    assert told[0].startswith("step_2 is passed over: it cannot be read (IsADirectoryError: ")
+
+
+@pytest.mark.parametrize(("size", "block"), [(10**15, 1), (10, 0), (-5, 5), (10**15, 64 * MIB)])
+def test_a_manifest_of_lengths_that_nobody_saved_is_none(
+    tmp_path: Path, size: int, block: int
+) -> None:
+    """Whoever writes one can seal it; as many blocks as it says must not be made of it."""
+    made = Manifest(
+        1, "x", 1, 1.0, "", None, None, block, (FileSum("data", size, ("0" * 64,)),)
+    ).sealed()
+    write(tmp_path, made)
+
+    assert checkpoints.found(tmp_path.parent) == []
+    with pytest.raises(InputError, match=r"the checksums are not those .*Delete the manifest"):
+        from_text(as_text(made), where="here")
+
+
 def test_the_newest_stay_and_those_of_every_so_many_steps(tmp_path: Path) -> None:
     told = Told()
     job = saver(tmp_path, told, world=(1, 0), keep=2, keep_every=10)
@@ -183,6 +227,19 @@ def test_after_a_roll_back_a_step_saved_again_is_the_newer(tmp_path: Path) -> No
     assert best is not None
     assert best.path.name == "step_5-2"
     assert listed(tmp_path).newest_valid == looked_at(tmp_path / "step_5-2")
+
+
+def test_what_cannot_be_removed_costs_no_save(tmp_path: Path) -> None:
+    told = Told()
+    job = saver(tmp_path, told, world=(1, 0), keep=1)
+    saved(job, 1)
+    (tmp_path / "step_1.0.0.part" / "in the way").mkdir(parents=True)
+    saved(job, 2)
+
+    assert {each.step for each in listed(tmp_path).checkpoints if each.valid} == {1, 2}
+    assert told.problems == ["", ""]
+    assert told[1].saved_s == looked_at(tmp_path / "step_2").saved_s
+    assert f"old checkpoints in {tmp_path} were not removed: " in told[1].note
 
 
 def test_a_full_disk_costs_a_checkpoint_and_not_the_one_before(tmp_path: Path) -> None:

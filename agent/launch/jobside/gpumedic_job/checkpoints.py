@@ -53,11 +53,10 @@ def found(folder: Path) -> list[Found]:
 def newest(folder: Path, tell: Callable[[str], object]) -> Found | None:
     """Return the newest of which every byte fits, or None; ``tell`` hears why others are not."""
     for each in found(folder):
-        wrong = damaged(each.manifest, each.path) if each.fits else []
-        if each.fits and not wrong:
+        wrong = _wrong(each)
+        if not wrong:
             return each
-        where = f"{wrong[0].file} from byte {wrong[0].start:,} on" if wrong else "its files"
-        tell(f"{each.path.name} is passed over: {where} are not what was saved")
+        tell(f"{each.path.name} is passed over: {wrong}")
     return None
 
 
@@ -83,6 +82,19 @@ def sweep(folder: Path, world: World, spare: Path | None) -> None:
         match = _OF_WORLD.search(path.name)
         if match and (int(match[1]), int(match[2])) < world and path != spare:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _wrong(found: Found) -> str:
+    """Read every byte; return what is wrong, "" for nothing."""
+    if not found.fits:
+        return "its files are not what was saved"
+    try:
+        wrong = damaged(found.manifest, found.path)
+    except (OSError, ValueError) as error:
+        return f"it cannot be read ({type(error).__name__}: {error})"
+    if not wrong:
+        return ""
+    return f"{wrong[0].file} from byte {wrong[0].start:,} on are not what was saved"
 
 
 def _fits(path: Path, manifest: Manifest) -> bool:

@@ -86,6 +86,8 @@ class Keeper:
                 "stall_s": outcome.stall_s,
                 "took_s": outcome.took_s,
             }
+        if outcome.note:
+            self._say(outcome.note)
         self._tell(failed=outcome.step, fenced=outcome.fenced)
 
     def _tell(self, **more: Any) -> None:

@@ -282,15 +282,28 @@ def as_text(manifest: Manifest) -> str:
 def read_sealed(checkpoint: Path) -> Manifest | None:
     """Return a checkpoint's manifest; None where it has none that is whole and of this version."""
     try:
-        body = json.loads(manifest_path(checkpoint).read_bytes())[BODY]
+        with manifest_path(checkpoint).open("rb") as file:
+            body = json.loads(file.read(MAX_BYTES))[BODY]
         if body["version"] != VERSION or not is_sealed(body):
             return None
         files = tuple(
             FileSum(each["path"], each["size"], tuple(each["sha256"])) for each in body["files"]
         )
-        return Manifest(**{**body, "files": files})
-    except (OSError, ValueError, KeyError, TypeError):
+        found = Manifest(**{**body, "files": files})
+        return found if is_covered(found) else None
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
+
+
+def is_covered(manifest: Manifest) -> bool:
+    """Say whether a manifest has a checksum for each block of its files, and no more.
+
+    So no length that somebody wrote into it makes more work than its own checksums are.
+    """
+    block = manifest.block_bytes
+    return block > 0 and all(
+        each.size >= 0 and len(each.sha256) == -(-each.size // block) for each in manifest.files
+    )
 
 
 def is_sealed(body: Mapping[str, Any]) -> bool:

@@ -44,6 +44,7 @@ class Outcome:
     saved_s: when that was, seconds since the epoch by the file system's clock; None: it failed
     problem: why there is no checkpoint of this step, "" where there is
     fenced:  a newer world saves here: this process must end
+    note:    what else went wrong, "" for nothing: the checkpoint is there
     """
 
     step: int | None
@@ -52,6 +53,7 @@ class Outcome:
     saved_s: float | None = None
     problem: str = ""
     fenced: bool = False
+    note: str = ""
 
 
 class Saver:
@@ -179,11 +181,12 @@ class Saver:
 
     def _end(self, done: "Future[Any]", step: int, began_s: float, stall_s: float) -> None:
         """Make a checkpoint of what was written; whatever goes wrong is told."""
-        saved_s, problem, fenced = None, "", False
+        saved_s, problem, fenced, note = None, "", False, ""
         try:
             done.result()
             if self._leads and self._part is not None:
                 saved_s = self._finish(self._part, step, began_s, stall_s)
+                note = self._prune()
         except Fenced as error:
             self._stale, problem, fenced = error, str(error), True
         except BaseException as error:  # nobody else would hear of it
@@ -192,7 +195,7 @@ class Saver:
             if problem:
                 self._clear()
             took_s = time.monotonic() - began_s
-            self._tell(Outcome(step, stall_s, took_s, saved_s, problem, fenced))
+            self._tell(Outcome(step, stall_s, took_s, saved_s, problem, fenced, note))
         finally:
             self._part = None
             self._idle.set()
@@ -207,17 +210,24 @@ class Saver:
         with passed(self.folder, world):
             part.rename(place_of(self.folder, step))
         sync_one(self.folder)
-        prune(self.folder, self._keep, self._keep_every)
         return manifest.saved_s
+
+    def _prune(self) -> str:
+        """Drop what need not stay; return why that failed, "" where it did not."""
+        try:
+            prune(self.folder, self._keep, self._keep_every)
+        except OSError as error:
+            return (
+                f"old checkpoints in {self.folder} were not removed: {error}. Let this user remove "
+                "them, before the disk is full"
+            )
+        return ""
 
     def _clear(self) -> None:
         """Remove what a failed save has left, and on a full disk what need not stay."""
         if self._part is not None and self._leads:
             shutil.rmtree(self._part, ignore_errors=True)
-            try:
-                prune(self.folder, self._keep, self._keep_every)
-            except OSError:
-                return  # the save's own problem is told
+            self._prune()  # the save's own problem is told
 
     def _why(self, error: BaseException) -> str:
         """Say why a save failed, and what is left."""
@@ -338,6 +348,8 @@ def _first_line(error: BaseException) -> str:
 def _say(outcome: Outcome) -> None:
     if outcome.problem:
         _say_line(f"no checkpoint of step {outcome.step}: {outcome.problem}")
+    if outcome.note:
+        _say_line(outcome.note)
 
 
 def _say_line(text: str) -> None:
