@@ -30,6 +30,42 @@ async def test_paths_that_hang_leave_the_loops_threads_to_others(
         assert await asyncio.to_thread(lambda: "done") == "done"
 
 
+async def test_paths_that_hang_take_no_place_from_those_that_answer(
+    back: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "DEADLINE_S", 0.05)
+    seen = Paths(lambda path: back.wait() if path.startswith("/dead") else True)
+    dead = [f"/dead/{number}" for number in range(paths.MOST_AT_ONCE)]
+    await seen.known(dead)
+
+    async with asyncio.timeout(10.0):
+        while await seen.known([*dead, "/well"]) != {"/well": True}:
+            pass
+    assert set(seen.late()) == set(dead)
+
+
+async def test_so_many_threads_hang_and_no_more(
+    back: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "DEADLINE_S", 0.01)
+    monkeypatch.setattr(paths, "MOST_THREADS", 20)
+    looks: list[str] = []
+
+    def look(path: str) -> bool:
+        looks.append(path)
+        return back.wait()
+
+    seen = Paths(look)
+    for _ in range(10):
+        await seen.known(str(number) for number in range(50))
+    assert len(looks) == 20
+
+    back.set()
+    async with asyncio.timeout(10.0):
+        while len(await seen.known(str(number) for number in range(50))) < 50:
+            pass
+
+
 async def test_what_was_seen_is_shown_while_its_path_hangs(
     back: threading.Event, monkeypatch: pytest.MonkeyPatch
 ) -> None:

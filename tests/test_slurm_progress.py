@@ -1,12 +1,20 @@
 """How far a Slurm job is, by the file that it declares: steps, and what one takes."""
 
+import asyncio
 import json
 import os
+import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
-from agent.act.slurm.progress import Pace, Progress
+import pytest
+
+from agent.act import paths
+from agent.act.paths import Paths
+from agent.act.slurm.progress import Line, Pace, Progress, newest_line
 from agent.act.slurm.records import SlurmJob, jobs_in
+from agent.collect.patience import begun
 from core.target import Target
 
 GOLDEN = Path(__file__).parent / "golden/slurm/26.05/jobs.json"
@@ -37,6 +45,47 @@ async def test_a_steps_time_is_that_of_the_steps_since_the_last_look(tmp_path: P
     assert seen == [Pace(10), Pace(14, 0.5), Pace(14, 0.5), Pace(15, 0.5), Pace(16, 1.5)]
     assert told == {"job_steps_total": 16.0, "job_step_time_s": 1.5, "job_loss": 0.5}
     assert {each.target for each in progress.readings()} == {Target(job=name)}
+
+
+async def test_while_its_file_system_hangs_it_is_not_said_that_a_job_makes_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "DEADLINE_S", 0.05)
+    back, looks = threading.Event(), list[str]()
+
+    def look(path: str) -> Line | None:
+        looks.append(path)
+        if len(looks) == 2:
+            back.wait()
+        return newest_line(path)
+
+    file, progress = tmp_path / "steps", Progress(Paths(look))
+    job = running(file)
+    wrote(file, 9, STARTED_S + 10.0)
+    await progress.look([job])
+    assert {each.value for each in progress.readings()} >= {10.0}
+
+    assert await progress.look([job]) == {str(job.id): Pace(10)}
+    assert progress.readings() == ()
+
+    back.set()
+    async with asyncio.timeout(10.0):
+        while not progress.readings():
+            await progress.look([job])
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "folder"])
+def test_nothing_but_a_file_is_opened(kind: str, tmp_path: Path) -> None:
+    named = tmp_path / "steps"
+    match kind:
+        case "pipe":
+            os.mkfifo(named)  # to open it would wait for somebody who writes
+        case "device":
+            named.symlink_to("/dev/zero")  # never ends
+        case "folder":
+            named.mkdir()
+
+    assert begun(partial(newest_line, str(named))).result(timeout=10.0) is None
 
 
 async def test_what_is_usual_is_known_again_after_a_restart_and_anew_on_other_nodes(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -77,6 +78,7 @@ class Progress:
         declares = [(job, declared(job.comment).steps) for job in jobs if "RUNNING" in job.state]
         lines = await self._files.known(path for _, path in declares if path)
         told = {str(job.id): (job, lines.get(path)) for job, path in declares if path}
+        late = {str(job.id) for job, path in declares if path in self._files.late()}
         before, names = self._known, (str(job.id) for job in jobs)
         self._known = {name: before[name] for name in names if name in before}
         paces = {
@@ -85,20 +87,23 @@ class Progress:
         self._readings = tuple(
             reading
             for name, (job, line) in told.items()
-            if line is not None and line.wrote_s >= job.start_s
+            if line is not None and line.wrote_s >= job.start_s and name not in late
             for reading in _readings(Target(job=name), line, paces[name])
         )
         return paces
 
     def readings(self) -> tuple[Reading, ...]:
-        """Return steps, their time and loss of the jobs that have made one since they started."""
+        """Return steps, their time and loss of the jobs that have made one since they started.
+
+        None of a job whose file system hangs: that it makes no step is then not known.
+        """
         return self._readings
 
 
 def newest_line(path: str) -> Line | None:
     """Read ``{"step": 41, "loss": 0.5}``: step 41 is done, the first being 0; None where unread."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - a thread's own, no Path is needed
+        with os.fdopen(_opened(path), "rb") as file:
             end = file.seek(0, os.SEEK_END)
             file.seek(max(0, end - TAIL))
             whole, _, _ = file.read(TAIL).rpartition(b"\n")
@@ -108,6 +113,17 @@ def newest_line(path: str) -> Line | None:
         return Line(int(said["step"]) + 1, None if loss is None else float(loss), wrote_s)
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
+
+
+def _opened(path: str) -> int:
+    """Open a file that is one: a user may name a pipe, or a device that acts when it is opened."""
+    named = os.open(path, os.O_PATH | os.O_CLOEXEC)  # opens nothing yet
+    try:
+        if not stat.S_ISREG(os.fstat(named).st_mode):
+            raise ValueError(f"{path} is no file")
+        return os.open(f"/proc/self/fd/{named}", os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(named)
 
 
 def _readings(target: Target, line: Line, pace: Pace) -> Iterator[Reading]:
