@@ -91,6 +91,14 @@ def test_jobs_are_read_alike(said: Names) -> None:
 
 
 @EACH
+def test_a_task_of_an_array_is_called_by_the_array_and_its_own_number(said: Names) -> None:
+    called = {name: job.called for name, job in jobs_of(said).items()}
+
+    # The last task has the number of the whole array.
+    assert (called["train-1"], called["many-8"], called["many-7"]) == ("1", "7_1", "7_2")
+
+
+@EACH
 def test_the_picture_is_the_same_whichever_version_says_it(said: Names) -> None:
     had = JobNote(nodes=("n2", "n3"), gpus=((0, 1), (4, 5)))
     state = seen(said, Kept(jobs={"1": had}))
@@ -119,6 +127,7 @@ def test_the_picture_is_the_same_whichever_version_says_it(said: Names) -> None:
     [
         ("ReqNodeNotAvail", False, JobPhase.STOPPED),
         ("JobHeldUser", False, JobPhase.PENDING),
+        ("JobHeldAdmin", False, JobPhase.PENDING),
         ("ReqNodeNotAvail", True, JobPhase.PENDING),
     ],
 )
@@ -132,6 +141,29 @@ def test_a_job_has_stopped_that_slurm_put_back_as_its_node_is_away(
     nothing = Seen(lambda folder: None, lambda job: None)
 
     found = picture(look, kept, spares="gpumedic_spares", seen=nothing).job("1")
+    assert found is not None
+    assert found.phase is phase
+
+
+@pytest.mark.parametrize(
+    ("held", "phase"),
+    [
+        # What 22.05.8 wrote after a prolog that failed.
+        (("JobHeldUser", "launch failed requeued held"), JobPhase.STOPPED),
+        (("JobHeldUser", "launch_failed_requeued_held"), JobPhase.STOPPED),
+        (("JobHeldUser", ""), JobPhase.PENDING),
+        (("JobHeldAdmin", ""), JobPhase.PENDING),
+    ],
+)
+def test_a_requeued_job_that_a_person_holds_is_theirs_and_one_that_slurm_holds_has_stopped(
+    held: tuple[str, str], phase: JobPhase
+) -> None:
+    rows = [row for row in read("22.05/squeue.json")["jobs"] if row["job_id"] == 1]
+    rows[0] |= dict(zip(("state_reason", "state_description"), held, strict=True))
+    look = Look(1.8e9, nodes_in(read("22.05/sinfo.json")), jobs_in({"jobs": rows}))
+    nothing = Seen(lambda folder: None, lambda job: None)
+
+    found = picture(look, Kept(), spares="gpumedic_spares", seen=nothing).job("1")
     assert found is not None
     assert found.phase is phase
 

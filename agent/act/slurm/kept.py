@@ -16,6 +16,7 @@ class Return:
     """A job on its way back into work.
 
     key: of the order; since_s: when it was given
+    task: what it is called in an order, as one of an array (7_2); "": by its number
     had: the nodes it had; silent: of those, they did not answer then
     nodes: it is to run on these, and where they are too few, on others as well
     size: nodes, tasks and processors it is to have; empty: as many as it had
@@ -26,12 +27,18 @@ class Return:
     job: int
     key: str
     since_s: float
+    task: str = ""
     had: tuple[str, ...] = ()
     silent: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
     size: tuple[int, ...] = ()
     spares: tuple[str, ...] = ()
     priority: int = 0
+
+    @property
+    def called(self) -> str:
+        """Return what to call the job in an order."""
+        return self.task or str(self.job)
 
 
 @dataclass(frozen=True, slots=True)

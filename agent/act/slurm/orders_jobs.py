@@ -9,7 +9,7 @@ from agent.act.slurm.declared import declared
 from agent.act.slurm.desk import Desk, said
 from agent.act.slurm.holding import take_out
 from agent.act.slurm.kept import Return
-from agent.act.slurm.picture import can_requeue
+from agent.act.slurm.picture import can_requeue, is_over
 from agent.act.slurm.records import SlurmJob
 from core.errors import ActionFailed
 from core.types import Action
@@ -38,7 +38,7 @@ async def requeue(
     count: on so many; 0: as many as it has
     spares: of those nodes, which are kept back until it starts
     """
-    _check_requeue(action, job)
+    _check_requeue(desk, action, job)
     had = _nodes_of(desk, job)
     size = _size(action, job, count) if count else ()
     named = tuple(desk.node(name).name for name in nodes)
@@ -47,6 +47,7 @@ async def requeue(
         job=job.id,
         key=action.key,
         since_s=desk.look.at_s,
+        task=job.called,
         had=had,
         silent=silent,
         nodes=named,
@@ -68,7 +69,7 @@ async def _to_queue(desk: Desk, action: Action, job: SlurmJob) -> None:
     if "PENDING" in job.state:
         return
     try:
-        await desk.calls.order("scontrol", "requeue", str(job.id), why=said(action))
+        await desk.calls.order("scontrol", "requeue", job.called, why=said(action))
     except ActionFailed:
         if "COMPLETING" not in job.state:
             raise
@@ -104,7 +105,7 @@ async def _exchange(
 async def _evict(desk: Desk, action: Action) -> None:
     """Take a straggler's node out, and the job to a spare, or to one node less."""
     job, spare = desk.job(action), str(action.param("spare") or "")
-    _check_requeue(action, job)
+    _check_requeue(desk, action, job)
     await take_out(desk, action, action.target.node)
     if spare:
         await _exchange(desk, action, {action.target.node: spare}, spares=(spare,))
@@ -117,9 +118,9 @@ async def _borrow(desk: Desk, action: Action) -> None:
     """Put a lender's node in the place of one that is taken out; the lender waits its turn."""
     job, lent = desk.job(action), str(action.param("spare") or "")
     lender = str(action.param("lender") or "")
-    _check_requeue(action, job)
+    _check_requeue(desk, action, job)
     if lender:
-        _check_requeue(action, desk.job_named(lender))
+        _check_requeue(desk, action, desk.job_named(lender))
     await take_out(desk, action, action.target.node)
     await _exchange(desk, action, {action.target.node: lent}, spares=(lent,))
     if lender:  # only now: the node that it leaves is kept from the queue already
@@ -139,7 +140,7 @@ async def _shrink(desk: Desk, action: Action) -> None:
     first_out = sorted(had, key=lambda name: (name in leave, name in unready))
     kept = [name for name in had if name in set(first_out[:count])]
     if _shrinks_live(desk, job, had, kept):
-        change = (f"JobId={job.id}", f"NodeList={','.join(kept)}")
+        change = (f"JobId={job.called}", f"NodeList={','.join(kept)}")
         await desk.calls.order("scontrol", "update", *change, why=said(action))
         return
     await requeue(desk, action, job, nodes=kept, count=count)
@@ -177,7 +178,7 @@ async def _preempt(desk: Desk, action: Action) -> None:
 
 async def _send_back(desk: Desk, action: Action, job: SlurmJob) -> None:
     """Requeue a job and leave it to the queue; Slurm's hold lets the more urgent one go first."""
-    _check_requeue(action, job)
+    _check_requeue(desk, action, job)
     await _to_queue(desk, action, job)
     desk.note_job(job.id, queued=True)
 
@@ -186,7 +187,7 @@ async def _checkpoint(desk: Desk, action: Action) -> None:
     """Signal the batch script to save, as its owner says: any other signal would end it."""
     job = desk.job(action)
     signal = declared(job.comment).signal
-    argv = ("scancel", "--batch", f"--signal={signal}", str(job.id))
+    argv = ("scancel", "--batch", f"--signal={signal}", job.called)
     await desk.calls.order(*argv, why=said(action))
 
 
@@ -196,7 +197,12 @@ def _nodes_of(desk: Desk, job: SlurmJob) -> tuple[str, ...]:
     return job.nodes if state is None else state.nodes
 
 
-def _check_requeue(action: Action, job: SlurmJob) -> None:
+def _check_requeue(desk: Desk, action: Action, job: SlurmJob) -> None:
+    if is_over(job, desk.look.at_s):
+        raise ActionFailed(
+            f"{said(action)}: it has ended, only its last processes are still there; Slurm would "
+            "begin it anew. Submit it again if that is wanted."
+        )
     if not can_requeue(job):
         found = (
             "it is no batch job" if not job.batch else "its owner submitted it with --no-requeue"

@@ -5,7 +5,14 @@ from collections.abc import Awaitable, Callable, Mapping
 from agent.act.slurm.desk import Desk, said
 from agent.act.slurm.holding import take_out
 from agent.act.slurm.orders_jobs import REQUEUE_ONLY_BATCH, requeue
-from agent.act.slurm.picture import can_requeue, held_by, is_silent, on_nodes, reason_of
+from agent.act.slurm.picture import (
+    can_requeue,
+    held_by,
+    is_over,
+    is_silent,
+    on_nodes,
+    reason_of,
+)
 from core.cluster import OWNER, NodeCondition
 from core.errors import ActionFailed
 from core.types import Action
@@ -43,7 +50,8 @@ async def _uncordon(desk: Desk, action: Action) -> None:
 async def _drain(desk: Desk, action: Action) -> None:
     """Take a node out and send its jobs back to the queue; they start on others at once."""
     name = action.target.node
-    jobs = [job for job in desk.look.jobs if on_nodes(job) and name in job.nodes]
+    there = [job for job in desk.look.jobs if on_nodes(job) and name in job.nodes]
+    jobs = [job for job in there if not is_over(job, desk.look.at_s)]
     fixed = [job for job in jobs if not can_requeue(job) and "COMPLETING" not in job.state]
     if fixed:
         ids = ", ".join(str(job.id) for job in fixed)

@@ -9,7 +9,7 @@ import numpy as np
 from agent.act.slurm.declared import declared
 from agent.act.slurm.kept import JobNote, Kept, SlurmNodeNote
 from agent.act.slurm.progress import Pace
-from agent.act.slurm.records import Reservation, SlurmJob, SlurmNode
+from agent.act.slurm.records import LAUNCH_FAILED, Reservation, SlurmJob, SlurmNode
 from core.cluster import OWNER, ClusterState, JobPhase, JobState, NodeCondition, NodeState
 from core.topology import Topology, flat_topology
 
@@ -45,9 +45,12 @@ _AWAY = {"DOWN", "ERROR", "UNKNOWN", "REBOOT_ISSUED", "REBOOT_REQUESTED", "REBOO
 _NEVER_THERE = {"FUTURE"}
 _FAILED = {"FAILED", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY", "LAUNCH_FAILED", "RECONFIG_FAIL"}
 # Why a job that was begun already waits: a requeue's hold, or Slurm gave up on starting it.
-_HELD_BY_REQUEUE = {"BeginTime", "JobHeldAdmin", "launch_failed_requeued_held", "JobLaunchFailure"}
-_HELD_BY_OWNER = "JobHeldUser"
+HELD_BY_SLURM = frozenset({LAUNCH_FAILED, "JobLaunchFailure"})
+HELD_BY_PEOPLE = frozenset({"JobHeldUser", "JobHeldAdmin"})
+_HELD_BY_REQUEUE = HELD_BY_SLURM | {"BeginTime"}
 _OVER = {"COMPLETED", "CANCELLED", "TIMEOUT", "DEADLINE", "PREEMPTED", "REVOKED", "SPECIAL_EXIT"}
+_ENDED = {"None", "TimeLimit", "DeadLine"}  # why a job ends that has not failed
+_CLOCKS_DIFFER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +183,15 @@ def on_nodes(job: SlurmJob) -> bool:
     return bool(job.state & (here | {"STAGE_OUT", "RESIZING"})) and bool(job.nodes)
 
 
+def is_over(job: SlurmJob, now_s: float) -> bool:
+    """Say whether a job has ended and asks for nothing, though processes of it may still end.
+
+    22.05 says only COMPLETING then, as of a job that was requeued: the end of that is yet to come.
+    """
+    ends = job.state == {"COMPLETING"} and job.why in _ENDED
+    return bool(job.state & _OVER) or (ends and 0 < job.end_s <= now_s + _CLOCKS_DIFFER_S)
+
+
 def waits_after_requeue(job: SlurmJob) -> bool:
     """Say whether a job that had begun stands in the queue only because it was requeued."""
     pending = "PENDING" in job.state and "COMPLETING" not in job.state
@@ -291,7 +303,7 @@ def _lost_a_node(job: SlurmJob, note: JobNote, around: _Around) -> bool:
 
     It may wait there for nodes that never come: nobody has held it back.
     """
-    if note.queued or job.why == _HELD_BY_OWNER or not job.restarts:
+    if note.queued or job.why in HELD_BY_PEOPLE or not job.restarts:
         return False
     if str(job.id) in around.coming:  # it is our own order that put it there
         return False

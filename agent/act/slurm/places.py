@@ -50,9 +50,9 @@ class Places:
     async def in_turn(self, back: Return) -> None:
         """Let the job wait its turn again, with the priority that it had."""
         config = (await self.reader.site()).config
-        change: tuple[str, ...] = ("update", f"JobId={back.job}", f"Priority={back.priority}")
+        change: tuple[str, ...] = ("update", f"JobId={back.called}", f"Priority={back.priority}")
         if not config.get("PriorityType", "").endswith("basic"):
-            change = ("release", str(back.job))  # it is computed again, as before
+            change = ("release", back.called)  # it is computed again, as before
         await self.calls.order("scontrol", *change, why=f"job {back.job} gets its priority back")
 
     @staticmethod

@@ -15,6 +15,9 @@ from core.errors import InputError
 
 _GRES_GPUS = re.compile(r"(?:^|,)(?:gres[:/])?gpu(?::[\w.-]+)?[:=](\d+)")
 _INDICES = re.compile(r"gpu[^()]*\(IDX:([\d,-]+)\)")
+# Slurm itself holds a job that it could not launch. The JSON calls that JobHeldUser, and says so
+# beside it; 22.05 writes it with blanks.
+LAUNCH_FAILED = "launch_failed_requeued_held"
 _FIELD = re.compile(r"(?:^| )([A-Za-z/:]+)=")
 T = TypeVar("T")
 
@@ -43,6 +46,7 @@ class SlurmNode:
 class SlurmJob:
     """A job, or one task of an array; ``state``: its words, such as {RUNNING} or {PENDING}.
 
+    array, task: the array it is of, 0: of none; which of it, None: all those that wait
     why: of its state, in Slurm's word (BeginTime, JobHeldUser, Resources)
     gpus: on each of its nodes, by index; where it has none yet, empty
     gpus_asked: on each node, 0 where it asks for none or says it otherwise
@@ -51,6 +55,8 @@ class SlurmJob:
     """
 
     id: int
+    array: int
+    task: int | None
     name: str
     user: str
     state: frozenset[str]
@@ -73,6 +79,11 @@ class SlurmJob:
     comment: str
     required: tuple[str, ...]
     reservation: str
+
+    @property
+    def called(self) -> str:
+        """Return what to call it in an order: the last task's number is also the whole array's."""
+        return str(self.id) if self.task is None else f"{self.array}_{self.task}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +174,12 @@ def _job(row: Mapping[str, Any]) -> SlurmJob:
     state = _words(row["job_state"])
     return SlurmJob(
         id=int(_number(row["job_id"])),
+        array=int(_number(row.get("array_job_id"))),
+        task=_number_or_none(row.get("array_task_id")),
         name=_text(row.get("name")),
         user=_text(row.get("user_name")),
         state=state,
-        why=_text(row.get("state_reason")),
+        why=_why(row),
         nodes=expand(_text(row.get("nodes"))),
         gpus=tuple(indices_in(each) for each in detail),
         gpus_asked=asked,
@@ -214,6 +227,22 @@ def _number(value: Any) -> float:
     if isinstance(value, dict):
         return float(value.get("number") or 0) if value.get("set") else 0.0
     return float(value) if isinstance(value, int | float) else 0.0
+
+
+def _why(row: Mapping[str, Any]) -> str:
+    described = word_of(_text(row.get("state_description")))
+    return LAUNCH_FAILED if described == LAUNCH_FAILED else _text(row.get("state_reason"))
+
+
+def word_of(why: str) -> str:
+    """Return one word for why a job waits, however a version writes it."""
+    return why.strip().replace(" ", "_")
+
+
+def _number_or_none(value: Any) -> int | None:
+    """Return a whole number that may be 0 where it is set, and None where it is not."""
+    is_set = value.get("set") if isinstance(value, dict) else value is not None
+    return int(_number(value)) if is_set else None
 
 
 def _words(value: Any) -> frozenset[str]:

@@ -16,8 +16,16 @@ import structlog
 
 from agent.act.slurm.calls import Calls
 from agent.act.slurm.kept import JobNote, Kept, Return
-from agent.act.slurm.picture import Look, is_away, reason_of, takes_no_jobs
+from agent.act.slurm.picture import (
+    HELD_BY_PEOPLE,
+    HELD_BY_SLURM,
+    Look,
+    is_away,
+    reason_of,
+    takes_no_jobs,
+)
 from agent.act.slurm.places import FIRST, Places
+from agent.act.slurm.records import word_of
 from agent.act.slurm.spares import Spares
 from core.clock import Clock
 from core.errors import ActionFailed, GpumedicError, SourceUnavailable
@@ -34,8 +42,6 @@ GIVE_UP_S = 3600.0
 _BEGUN = {"RUNNING", "CONFIGURING"}
 _OVER = {"FAILED", "COMPLETED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY"}
 _HELD = {"BeginTime"}
-_BY_PEOPLE = {"JobHeldUser", "JobHeldAdmin"}
-_HELD_BY_SLURM = {"JobHeldAdmin", "launch failed requeued held", "JobLaunchFailure"}
 
 
 @dataclass(slots=True)
@@ -95,15 +101,15 @@ class Returning:
             waits = "PENDING" in job.state and job.id not in self._tasks
             if waits and note and note.placed and not fit.issuperset(job.required):
                 self.kept.jobs[str(job.id)] = replace(note, placed=())
-                self._tasks[job.id] = asyncio.create_task(self._unplace(job.id))
+                back = Return(job.id, "", look.at_s, task=job.called)
+                self._tasks[job.id] = asyncio.create_task(self._unplace(back))
 
-    async def _unplace(self, job: int) -> None:
-        back = Return(job, "", self.clock.now_s())
+    async def _unplace(self, back: Return) -> None:
         try:
             await self._update(back, "ReqNodeList=")
         except GpumedicError as error:
-            log.error("a job keeps nodes that are out", job=job, problem=str(error))
-        self._tasks.pop(job, None)
+            log.error("a job keeps nodes that are out", job=back.job, problem=str(error))
+        self._tasks.pop(back.job, None)
 
     async def _give(self, job: int) -> None:
         try:
@@ -182,12 +188,14 @@ class Returning:
 
     async def _once_more(self, back: Return) -> None:
         log.warning("a job failed as it began and is started once more", job=back.job)
-        await self.calls.order("scontrol", "requeue", str(back.job), why=f"job {back.job}")
+        await self.calls.order("scontrol", "requeue", back.called, why=f"job {back.job}")
         if await self._in_queue(back):
             await self.clock.sleep(SETTLED_S)
             await self._start(back)
 
     async def _in_turn(self, back: Return) -> None:
+        if await self._is_held(back):
+            return  # whoever holds it has its priority
         try:
             await self.places.in_turn(back)
         except ActionFailed as error:  # it has ended
@@ -239,7 +247,14 @@ class Returning:
                 change = (f"NodeName={name}", state, reason)
                 await self.calls.order("scontrol", "update", *change, why=f"fencing {name}")
 
+    async def _is_held(self, back: Return) -> bool:
+        """Say whether a person holds the job: a priority would release it."""
+        return (await self._look(back))[1] in HELD_BY_PEOPLE
+
     async def _prepare(self, back: Return) -> None:
+        """Tell a job its size and nodes and let it be the first; not one that somebody holds."""
+        if await self._is_held(back):
+            return
         if back.size:
             nodes, tasks, cpus = back.size
             sizes = (f"NumNodes={nodes}-{nodes}", f"NumTasks={tasks}", f"NumCPUs={cpus}")
@@ -251,25 +266,23 @@ class Returning:
 
     async def _let_start(self, back: Return) -> None:
         _, why = await self._look(back)
-        if why in _HELD_BY_SLURM:
-            await self.calls.order("scontrol", "release", str(back.job), why=f"job {back.job}")
-        if why in _HELD | _HELD_BY_SLURM:
+        if why in HELD_BY_SLURM:
+            await self.calls.order("scontrol", "release", back.called, why=f"job {back.job}")
+        if why in HELD_BY_SLURM | _HELD:
             await self._update(back, "StartTime=now")
 
     async def _begun(self, back: Return, *, within_s: float) -> bool:
         """Wait until a job has begun.
 
         One that still waits is told all again: it may be held anew, as it could not be launched,
-        or have lost what it was told when Slurm itself put it back into the queue. One that
-        somebody holds is left to them: a priority would release it.
+        or have lost what it was told when Slurm itself put it back into the queue.
         """
         began_s = told_s = self.clock.monotonic_s()
         while (now_s := self.clock.monotonic_s()) - began_s < within_s:
-            state, why = await self._look(back)
-            if state != "PENDING":
+            if (await self._look(back))[0] != "PENDING":
                 return True
             lately = now_s - began_s < PATIENCE_S
-            if now_s - told_s >= (TELL_AGAIN_S if lately else PATIENCE_S) and why not in _BY_PEOPLE:
+            if now_s - told_s >= (TELL_AGAIN_S if lately else PATIENCE_S):
                 told_s = now_s
                 await self._prepare(back)
                 await self._let_start(back)
@@ -278,17 +291,17 @@ class Returning:
 
     async def _look(self, back: Return) -> tuple[str, str]:
         """Return the job's state and why; empty where Slurm has forgotten it."""
-        asked = ("squeue", "--noheader", "--states=all", f"--jobs={back.job}", "--format=%T|%r")
+        asked = ("squeue", "--noheader", "--states=all", f"--jobs={back.called}", "--format=%T|%r")
         answer = await self.calls.run(*asked)
         if answer.code and "invalid job id" not in answer.err.lower():
             raise SourceUnavailable(f"asking Slurm for job {back.job}: {answer.err.strip()}")
         state, _, why = answer.out.strip().partition("|")
-        return state, why
+        return state, word_of(why)
 
     async def _update(self, back: Return, *changes: str) -> None:
         why = f"changing job {back.job}"
         try:
-            await self.calls.order("scontrol", "update", f"JobId={back.job}", *changes, why=why)
+            await self.calls.order("scontrol", "update", f"JobId={back.called}", *changes, why=why)
         except ActionFailed as error:
             # It has begun meanwhile, or has ended: seen with the next look.
             log.info("a job was not changed", job=back.job, problem=str(error))

@@ -1,6 +1,7 @@
 """Nodes that are kept free for swaps: one reservation that only administrators may use."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from agent.act.slurm.calls import Calls
 from agent.act.slurm.reading import Reader
@@ -8,14 +9,27 @@ from agent.act.slurm.reading import Reader
 
 @dataclass(frozen=True, slots=True)
 class Spares:
-    """The reservation of that name; there is none while no node is kept."""
+    """The reservation of that name; there is none while no node is kept.
+
+    It is told which nodes it is to have, not which it gains or loses: one change at a time.
+    """
 
     name: str
     calls: Calls
     reader: Reader
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     async def keep(self, node: str) -> None:
         """Keep a node free; one that is kept already stays so."""
+        async with self._one_at_a_time:
+            await self._keep(node)
+
+    async def release(self, node: str) -> None:
+        """Let the queue have a node; one that is not kept is left alone."""
+        async with self._one_at_a_time:
+            await self._release(node)
+
+    async def _keep(self, node: str) -> None:
         held = await self._held()
         if node in held:
             return
@@ -31,8 +45,7 @@ class Spares:
             why=f"keeping {node} as a spare",
         )
 
-    async def release(self, node: str) -> None:
-        """Let the queue have a node; one that is not kept is left alone."""
+    async def _release(self, node: str) -> None:
         held = await self._held()
         if node not in held:
             return
