@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from agent.checkpoints import manifest as manifests
 from agent.checkpoints.found import Checked, State
+from agent.checkpoints.verifying import to_be_sealed
 from agent.launch.jobside.gpumedic_job import manifest as sealing
 from agent.launch.jobside.gpumedic_job.manifest import Saved
 from core.errors import InputError
@@ -186,7 +187,10 @@ def test_a_manifest_of_an_earlier_save_does_not_condemn_the_next(tmp_path: Path)
     found = looked_at(path)
 
     assert (found.state, found.step, found.sealed) == (State.COMPLETE, 2, False)
+    assert found.checked is Checked.CONTENTS
     assert found.notes[0].startswith("its manifest is of an earlier save")
+    assert to_be_sealed(found)
+    assert looked_at(path, read_bytes=0).checked is Checked.HEADERS
 
 
 def test_a_manifest_of_an_earlier_save_does_not_condemn_a_folder_either(tmp_path: Path) -> None:
@@ -208,6 +212,18 @@ def test_an_interrupted_copy_that_kept_no_times_is_torn(tmp_path: Path) -> None:
 
     assert (found.state, found.sealed) == (State.TORN, True)
     assert found.reason == "rank_1.pt is not there, and its manifest has it"
+
+
+def test_beside_a_manifest_that_was_cut_off_no_other_is_written(tmp_path: Path) -> None:
+    """What was copied after it may never have come: nobody can say that this is all."""
+    folder = two_ranks(tmp_path / "step_1")
+    cut(folder / sealing.OF_FOLDER, 40)
+    (folder / "rank_1.pt").unlink()
+
+    found = looked_at(folder)
+
+    assert "it is none of gpumedic's" in found.notes[0]
+    assert not to_be_sealed(found)
 
 
 def test_a_later_save_that_overwrote_some_files_only_is_not_whole(tmp_path: Path) -> None:

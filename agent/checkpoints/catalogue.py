@@ -156,9 +156,10 @@ class Catalogue:
             troubles = manifests.flips(sealed, folder, threads=self.how.threads)
             seen = replace(seen, checked=Checked.CONTENTS)
         if troubles and not seen.troubles and _overwritten(path, sealed):
-            self.ahead(self._name(path), len(names), size)
-            again = look_at(path, names, contents=True)
-            if not again.troubles and again.checked is Checked.CONTENTS:
+            self.ahead(self._name(path), len(names), size if contents else 0)
+            again = look_at(path, names, contents=True) if contents else seen
+            enough = Checked.CONTENTS if contents else Checked.HEADERS
+            if not again.troubles and again.checked is enough:
                 note = f"its manifest is of an earlier save: {said(troubles, most=1)}"
                 return None, replace(again, notes=(*again.notes, note))
         return sealed, replace(seen, troubles=(*seen.troubles, *troubles))

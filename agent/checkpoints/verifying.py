@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from agent.checkpoints import manifest as manifests
 from agent.checkpoints.catalogue import Look
 from agent.checkpoints.discovery import own_files
 from agent.checkpoints.found import Checkpoint, Listing, State
@@ -51,7 +52,7 @@ async def verified(
         found.append(await read_in_full(looker, root, each, clock=clock) if each.valid else each)
     sealed = []
     for number, each in enumerate(found):
-        if seal and each.valid and not each.sealed:
+        if seal and await asyncio.to_thread(to_be_sealed, each):
             await asyncio.to_thread(seal_it, each)
             sealed.append(each.name)
             found[number] = replace(each, sealed=True)
@@ -81,6 +82,18 @@ async def _loads(found: Sequence[Checkpoint], tell: Callable[[str], object]) -> 
             tell(f"Loading {each.name} ...")
             loads[each.name] = await looker.load(Path(each.path), size_bytes=each.size_bytes)
     return loads
+
+
+def to_be_sealed(checkpoint: Checkpoint) -> bool:
+    """Say whether a checkpoint is whole and has no manifest, or that of an earlier save.
+
+    Not where a damaged one lies: a copy that was interrupted may have left it, and files out.
+    """
+    try:
+        manifests.read(Path(checkpoint.path))
+    except (InputError, OSError):
+        return False
+    return checkpoint.valid and not checkpoint.sealed
 
 
 def seal_it(checkpoint: Checkpoint) -> None:
