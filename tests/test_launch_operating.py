@@ -1,16 +1,23 @@
 """What an operator or the daemon may ask of a launch: done once, refused with a reason."""
 
 import asyncio
+import contextlib
+import os
+import sys
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from agent.commands.launch import _lines
 from agent.launch.asking import act, ask, ended, launches
 from agent.launch.control import ENDED, Control, control_folder, control_path
+from agent.launch.efforts import Efforts
+from agent.launch.launcher import Journal
 from agent.launch.members import Node, Stage
 from agent.launch.operating import Operators
 from agent.launch.plan import Asked, Kill
+from agent.launch.status import status
 from core.errors import InputError, SourceUnavailable
 from tests.coordinating import Launch, stepping
 
@@ -86,6 +93,31 @@ def test_a_rank_that_has_done_all_cannot_be_asked(launch: Launch, kind: str, tar
     answer = Operators(launch.coordinator).act(Asked("k", kind, target), 1.0)
 
     assert answer == {"ok": False, "text": "rank 0 has done all its steps", "later": False}
+
+
+def test_a_launch_outlives_whoever_read_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads, writes = os.pipe()
+    os.close(reads)
+    journal = Journal(None)
+    nobody = os.fdopen(writes, "w")
+    monkeypatch.setattr(sys, "stderr", nobody)
+    try:
+        journal.add("node b joined")
+    finally:
+        with contextlib.suppress(BrokenPipeError):
+            nobody.close()
+
+    assert [each["text"] for each in journal.lines] == ["node b joined"]
+
+
+def test_only_a_node_with_ranks_says_what_they_cost(launch: Launch) -> None:
+    seen = {"control": "c", **status(launch.coordinator, Efforts())}
+    kept = {"fork_server_bytes": 0, "kept_state_bytes": 0, "supervisor_bytes": 0}
+    here = {**seen, **kept, "memory_bytes": {"a-1": 2 << 20, "a-2": 3 << 20, "a-3": 4 << 20}}
+
+    assert not any("MiB" in line for line in _lines(seen))
+    assert "memory on this node: standbys 4 MiB" in _lines(here)[-1]
+    assert "ranks 5 MiB" in _lines(here)[-1]
 
 
 async def test_the_control_endpoint_answers_and_refuses(tmp_path: Path) -> None:

@@ -147,11 +147,7 @@ def _status(*, as_json: bool) -> None:
 
 
 def _lines(found: "Message") -> list[str]:
-    """Describe a launch: where it is, its ranks, and what its standbys cost."""
-    memory = found.get("memory_bytes", {})  # none where the coordinator runs no ranks
-    standbys = {each["uid"] for each in found["standbys"]}
-    cost = sum(size for uid, size in memory.items() if uid in standbys)
-    ranks = sum(size for uid, size in memory.items() if uid not in standbys)
+    """Describe a launch: where it is, its ranks and standbys, and what they cost here."""
     ready = sum(each["ready"] for each in found["standbys"])
     return [
         f"{found['run_id']}: {found['stage']}, generation {found['generation']}, "
@@ -160,11 +156,22 @@ def _lines(found: "Message") -> list[str]:
             f"  rank {each['rank']} on {each['node']}: step {each['step']}, {each['stand']}"
             for each in found["ranks"]
         ),
-        f"  {ready} of {len(standbys)} standbys ready: {cost / _MIB:.0f} MiB, and "
-        f"{found.get('fork_server_bytes', 0) / _MIB:.0f} MiB of what they are forked from; "
-        f"ranks {ranks / _MIB:.0f} MiB; states kept {found.get('kept_state_bytes', 0) / _MIB:.1f} "
-        f"MiB; supervisor {found.get('supervisor_bytes', 0) / _MIB:.0f} MiB",
+        f"  {ready} of {len(found['standbys'])} standbys ready",
+        *([_memory(found)] if "memory_bytes" in found else []),  # who only coordinates has none
     ]
+
+
+def _memory(found: "Message") -> str:
+    """Describe what the coordinator's node has in memory; others know of their own."""
+    memory, standbys = found["memory_bytes"], {each["uid"] for each in found["standbys"]}
+    cost = sum(size for uid, size in memory.items() if uid in standbys)
+    ranks = sum(size for uid, size in memory.items() if uid not in standbys)
+    return (
+        f"  memory on this node: standbys {cost / _MIB:.0f} MiB, and "
+        f"{found['fork_server_bytes'] / _MIB:.0f} MiB of what they are forked from; "
+        f"ranks {ranks / _MIB:.0f} MiB; states kept {found['kept_state_bytes'] / _MIB:.1f} "
+        f"MiB; supervisor {found['supervisor_bytes'] / _MIB:.0f} MiB"
+    )
 
 
 def register(app: typer.Typer) -> None:

@@ -55,8 +55,9 @@ class Journal:
         line = {"n": self.count, "time_s": self._clock.now_s(), "text": text, **fields}
         self.count += 1
         self.lines.append(line)
-        sys.stderr.write(f"gpumedic launch: {text}\n")
-        sys.stderr.flush()
+        with contextlib.suppress(OSError):  # its reader, an ssh perhaps, may be gone
+            sys.stderr.write(f"gpumedic launch: {text}\n")
+            sys.stderr.flush()
         if self._file is not None:
             self._file.write(json.dumps(line) + "\n")
             self._file.flush()

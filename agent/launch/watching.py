@@ -118,7 +118,7 @@ class Watching:
         silent_s = now_s - self._moved_s
         for each in waiting:
             in_step = each.beat is not None and each.beat.phase is not Phase.OUTSIDE
-            patience_s = max(_GATHER_S, self.pace.long_step_s()) if in_step else self._long_s
+            patience_s = max(_GATHER_S, self.pace.long_step_s()) if in_step else self._may_s()
             if each.abandoned:
                 if now_s - each.abandoned_s > self._long_s:
                     verdict.kill[each.uid] = f"told to end, it has not in {self._long_s:g} s"
@@ -202,6 +202,10 @@ class Watching:
         waited_for = len(late) < len(waiting)
         if self.has_stepped and waited_for and not outside:
             return self.pace.patience_s()
+        return self._may_s()
+
+    def _may_s(self) -> float:
+        """Return how long a rank may do what nobody can judge."""
         return max(self._long_s, self.pace.patience_s())
 
 
