@@ -57,7 +57,7 @@ from agent.watch import Watch
 from agent.workers import WorkerPool
 from core.clock import Clock
 from core.errors import ConfigError, StoreError
-from core.ports import Cluster, EventSource, MetricSource, Problem, SelfMending
+from core.ports import Closing, Cluster, EventSource, MetricSource, Problem, SelfMending
 from core.units import CATALOG
 from detectors.detector import Array
 from detectors.warm import warm
@@ -81,12 +81,16 @@ KEEP_S = 90 * 86400.0
 
 @dataclass(frozen=True, slots=True)
 class Inputs:
-    """Where readings, events and the scheduler's state come from; mending: itself mends some."""
+    """Where readings, events and the scheduler's state come from.
+
+    mending: the scheduler, where it mends some itself; closing: where it must be let go of
+    """
 
     sources: Sequence[MetricSource] = ()
     event_sources: Sequence[EventSource] = ()
     cluster: Cluster | None = None
     mending: SelfMending | None = None
+    closing: Closing | None = None
 
 
 @dataclass(slots=True)
@@ -103,6 +107,7 @@ class Assembly:
     metrics: Metrics
     clock: Clock
     audit: Audit | None = None
+    scheduler: Closing | None = None
     speed: float = 1.0
     _closing: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -137,6 +142,8 @@ class Assembly:
             await self.pool.close()
             self.history.close()
             await self._keep_learned()
+            if self.scheduler is not None:
+                await self.scheduler.close()
         finally:
             self.database.close()
 
@@ -273,6 +280,7 @@ def _parts(
         metrics=metrics,
         clock=clock,
         audit=audit,
+        scheduler=inputs.closing,
         speed=speed,
     )
 

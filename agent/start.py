@@ -28,7 +28,7 @@ from agent.node_process import become, run_node
 from agent.progress.reader import ProgressReader
 from agent.progress.records import records
 from core.clock import Clock, RealClock
-from core.ports import EventSource, MetricSource, SelfMending
+from core.ports import Closing, EventSource, MetricSource, SelfMending
 
 if TYPE_CHECKING:
     from agent.act.http import HttpCluster
@@ -162,6 +162,7 @@ def inputs_of(
         event_sources=(*events, scheduler) if scheduler else tuple(events),
         cluster=scheduler,
         mending=scheduler if isinstance(scheduler, SelfMending) else None,
+        closing=scheduler if isinstance(scheduler, Closing) else None,
     )
 
 
@@ -247,6 +248,8 @@ def kubernetes_of(settings: Settings, *, clock: Clock) -> "KubernetesCluster":
         spares=wanted.spares,
         group_label=wanted.group_label,
         programs=Programs(programs, setting="kubernetes.programs"),
+        lease=wanted.lease,
+        lease_namespace=wanted.lease_namespace,
     )
     return KubernetesCluster(access, clock=clock, settings=site)
 

@@ -96,6 +96,15 @@ class SelfMending(Protocol):
         ...
 
 
+@runtime_checkable
+class Closing(Protocol):
+    """A cluster that holds what others wait for: connections, a lease."""
+
+    async def close(self) -> None:
+        """Let go of it; nothing is asked of it afterwards."""
+        ...
+
+
 class Announcement(StrEnum):
     """The event types of outgoing messages; stable, part of the webhook's contract."""
 

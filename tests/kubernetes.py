@@ -23,7 +23,7 @@ from agent.act.kubernetes.calls import KubernetesAccess
 from agent.act.kubernetes.cluster import KubernetesCluster, KubernetesSettings
 from agent.lab.kubelets import GPU
 from agent.lab.kubernetes import KubernetesLab
-from core.clock import RealClock
+from core.clock import Clock, RealClock
 from core.cluster import OWNER
 from tests.contract import Ward
 from tests.real import missing
@@ -66,6 +66,7 @@ def cluster_of(
     settings: KubernetesSettings | None = None,
     *,
     timeout_s: float = 5.0,
+    clock: Clock | None = None,
     cut: type[httpx2.AsyncHTTPTransport] | None = None,
 ) -> KubernetesCluster:
     """Return the backend of a cluster, with no more rights than the manifest gives.
@@ -81,7 +82,7 @@ def cluster_of(
             config, transport=cut(verify=trust), trust_env=False, field_manager=OWNER
         )
     site = settings or KubernetesSettings()
-    return KubernetesCluster(access, clock=RealClock(), settings=site, client=client)
+    return KubernetesCluster(access, clock=clock or RealClock(), settings=site, client=client)
 
 
 def pods_of(gpus: int = 8, **spec: Any) -> dict[str, Any]:

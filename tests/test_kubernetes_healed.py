@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Node
 
 from agent.act.kubernetes.marks import HELD
@@ -64,5 +65,11 @@ async def test_a_dead_nodes_job_goes_on_elsewhere_and_a_persons_node_is_left_alo
             assert plan["actions"][1]["target"]["node"] == dead
             said = str(await controller.get(f"/v1/incidents/{plan['incident_id']}"))
             assert f"job {JOB}" in said
+            lease = started.client.get(Lease, "gpumedic", namespace="gpumedic")
+            assert lease.spec is not None
+            assert lease.spec.holderIdentity
+        lease = started.client.get(Lease, "gpumedic", namespace="gpumedic")
+        assert lease.spec is not None
+        assert lease.spec.holderIdentity is None  # the next controller need not wait
         assert marks(started, dead) == (True, True)
         assert marks(started, "n3") == (True, False)

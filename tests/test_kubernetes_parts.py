@@ -92,12 +92,12 @@ def gives(**body: Any) -> httpx2.Response:
 NODE = gives(metadata={"name": "n1", "resourceVersion": "7"})
 
 
-def client_to(server: Server) -> AsyncClient:
+def client_to(server: httpx2.AsyncBaseTransport) -> AsyncClient:
     config = KubeConfig.from_one(cluster=Cluster(server="http://there"), user=User()).get()
     return AsyncClient(config, transport=server, trust_env=False, field_manager=OWNER)
 
 
-def calls_to(server: Server, *, timeout_s: float = 5.0) -> Calls:
+def calls_to(server: httpx2.AsyncBaseTransport, *, timeout_s: float = 5.0) -> Calls:
     return Calls(KubernetesAccess(timeout_s=timeout_s), client_to(server))
 
 
@@ -301,7 +301,8 @@ def test_a_jobs_owner_says_what_may_be_done_with_it() -> None:
 
 
 def test_settings_that_cannot_be_are_refused_before_anything_is_asked(tmp_path: Path) -> None:
-    for bad in ({"namespaces": ["Team A"]}, {"gpu": "no/such/key"}, {"kubeconfig": "here"}):
+    bads = ({"namespaces": ["Team A"]}, {"gpu": "a/b/c"}, {"kubeconfig": "here"}, {"lease": ""})
+    for bad in bads:
         with pytest.raises(ValueError, match=r"kubernetes\."):
             Settings.model_validate({"kubernetes": bad})
     for text in ("", "clusters: 3", "[", "clusters: []\ncontexts: []\ncurrent-context: x\n"):

@@ -93,9 +93,9 @@ def slurm_name(name: str) -> str:
 
 
 def kubernetes_name(name: str) -> str:
-    """Refuse what Kubernetes does not take as a namespace's name."""
+    """Refuse what Kubernetes does not take as the name of a namespace or a lease."""
     if not _KUBERNETES_NAME.fullmatch(name):
-        raise ValueError("is no namespace: write small letters, digits and dashes, at most 63")
+        raise ValueError("is no name: write small letters, digits and dashes, at most 63")
     return name
 
 

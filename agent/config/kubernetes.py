@@ -12,7 +12,7 @@ from agent.quantities import parse_duration as duration
 SiteProgram = Literal[
     "validate_node", "reset_gpu", "limit_clocks", "limit_power", "page_person", "reboot_node"
 ]
-Namespace = Annotated[str, AfterValidator(kubernetes_name)]
+KubernetesName = Annotated[str, AfterValidator(kubernetes_name)]
 Key = Annotated[str, AfterValidator(kubernetes_key)]
 
 
@@ -24,7 +24,7 @@ class Kubernetes(Section):
         description="file that names the cluster; empty: the service account of the own pod",
     )
     context: Text = Field(default="", description="context of that file; empty: its current one")
-    namespaces: tuple[Namespace, ...] = Field(
+    namespaces: tuple[KubernetesName, ...] = Field(
         default=(), description="whose jobs are read and healed; empty: all"
     )
     timeout: OneSecondOrMore = Field(
@@ -35,6 +35,12 @@ class Kubernetes(Section):
     group_label: Key = Field(
         default="node.kubernetes.io/instance-type",
         description="label of nodes whose value is their group",
+    )
+    lease: KubernetesName = Field(
+        default="gpumedic", description="name of the Lease: only the controller that holds it acts"
+    )
+    lease_namespace: KubernetesName = Field(
+        default="gpumedic", description="where it is; all controllers of a cluster name the same"
     )
     programs: Mapping[SiteProgram, tuple[Name, ...]] = Field(
         default_factory=dict,

@@ -22,6 +22,7 @@ import httpx2
 import yaml
 from lightkube import Client, KubeConfig
 from lightkube.codecs import from_dict
+from lightkube.resources.coordination_v1 import Lease
 from lightkube.resources.core_v1 import Node, Pod
 from lightkube.types import CascadeType, PatchType
 
@@ -33,7 +34,7 @@ PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler
 CONTROLLERS = "nodelifecycle,job,garbagecollector,disruption,podgc,namespace"
 START_S = 120.0
 END_S = 15.0
-USER = "gpumedic"
+USER = "gpumedic"  # and the namespace that the manifest has for it
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,9 @@ class KubernetesLab:
         self.wait_for(done, within_s=20)
 
     def clear(self) -> None:
-        """Take away all jobs and pods, and let each node be as it was at the start."""
+        """Take away all jobs, pods and leases, and let each node be as it was at the start."""
+        for lease in self.client.list(Lease, namespace=USER):
+            self.client.delete(Lease, str(lease.metadata and lease.metadata.name), namespace=USER)
         for node in self.nodes:
             self.revive(node)
             found = self.client.get(Node, node)
@@ -178,12 +181,11 @@ class KubernetesLab:
         self.wait_for(self._all_ready, within_s=START_S)
 
     def allow(self, manifest: Path) -> None:
-        """Give the user of ``kubeconfig`` the rights of a manifest's cluster role."""
+        """Give the user of ``kubeconfig`` the rights of a manifest's service account."""
         for thing in yaml.safe_load_all(manifest.read_text()):
-            if thing["kind"] == "ClusterRoleBinding":
+            if thing["kind"].endswith("RoleBinding"):
                 thing["subjects"] = [{"kind": "User", "name": USER}]
-            if thing["kind"].startswith("ClusterRole"):
-                self.create(thing)
+            self.create(thing)
 
     def pods(self) -> dict[str, Pod]:
         """Return the pods of the default namespace by name."""

@@ -41,6 +41,10 @@ class KubernetesAccess:
     timeout_s: float = 10.0
 
 
+class Missing(ActionFailed):
+    """There is no such object."""
+
+
 class NotNow(ActionFailed):
     """An eviction that a disruption budget does not allow at this moment."""
 
@@ -68,10 +72,14 @@ def client_of(access: KubernetesAccess) -> AsyncClient:
 
 @dataclass(slots=True)
 class Calls:
-    """The calls that this backend makes of one API server."""
+    """The calls that this backend makes of one API server.
+
+    may: raises what forbids a change at this moment; it is told what the change is for
+    """
 
     access: KubernetesAccess
     client: AsyncClient
+    may: Callable[[str], None] = lambda why: None
     _eviction: str = ""
 
     async def answers(self) -> None:
@@ -85,7 +93,7 @@ class Calls:
         try:
             async with self._asked(f"getting {_said(kind, name, namespace)}"):
                 return await self.client.get(kind, name, **_within(namespace))
-        except _Missing:
+        except Missing:
             return None
 
     async def on_node(self, node: str) -> list[Pod]:
@@ -116,7 +124,7 @@ class Calls:
         for _ in range(TRIES):
             now = await self.get(kind, name, namespace)
             if now is None:
-                raise ActionFailed(f"{why}: there is no {_said(kind, name, namespace)} any more.")
+                raise Missing(f"{why}: there is no {_said(kind, name, namespace)} any more.")
             wanted = change(now)
             if wanted is None:
                 return now
@@ -132,6 +140,13 @@ class Calls:
             "See who writes to it all the time."
         )
 
+    async def create(self, thing: Any, *, why: str) -> None:
+        """Make an object; one of its name that is there already stays as it is."""
+        meta = thing.metadata
+        with contextlib.suppress(_Conflict):
+            async with self._asked(f"making {_said(type(thing), meta.name, meta.namespace)}", why):
+                await self.client.create(thing)
+
     async def delete(self, pod: str, namespace: str, uid: str, *, why: str, force: bool) -> None:
         """Delete the pod of that name where it is still this one.
 
@@ -142,7 +157,7 @@ class Calls:
             return
         if now.metadata.deletionTimestamp and not force:
             return
-        with contextlib.suppress(_Missing):
+        with contextlib.suppress(Missing):
             async with self._asked(f"deleting pod {namespace}/{pod}", why):
                 grace = 0 if force else None
                 await self.client.delete(Pod, pod, namespace=namespace, grace_period=grace)
@@ -155,7 +170,7 @@ class Calls:
             try:
                 async with self._asked(f"evicting pod {namespace}/{pod}", why):
                     await self.client.create(eviction, pod, namespace=namespace)
-            except _Missing:
+            except Missing:
                 return
             except _OtherForm:
                 continue
@@ -169,6 +184,8 @@ class Calls:
 
         why: the order that it is part of; "" where it only reads
         """
+        if why:
+            self.may(why)
         try:
             async with asyncio.timeout(self.access.timeout_s):
                 yield
@@ -189,10 +206,6 @@ class Calls:
             ) from error
 
 
-class _Missing(ActionFailed):
-    """There is no such object."""
-
-
 class _Conflict(Exception):
     """It was changed meanwhile."""
 
@@ -204,7 +217,7 @@ class _OtherForm(Exception):
 def _of_api(error: ApiError, what: str, why: str) -> Exception:
     code, said = error.status.code or 0, " ".join((error.status.message or "").split())[:EXCERPT]
     if code == _GONE:
-        return _Missing(f"{why or what}: {said}.")
+        return Missing(f"{why or what}: {said}.")
     if code in _NOT_ALLOWED:
         remedy = "Give gpumedic the rights of deploy/kubernetes.yaml."
         problem = f"{why or what}: not allowed: {said}. {remedy}"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from agent.act.kubernetes.cluster import KubernetesCluster
 from core.cluster import ClusterState
+from core.errors import SourceUnavailable
 
 
 async def examined(cluster: KubernetesCluster) -> tuple[str, tuple[str, ...]]:
@@ -13,11 +14,20 @@ async def examined(cluster: KubernetesCluster) -> tuple[str, tuple[str, ...]]:
     """
     try:
         state = await cluster.state()
+        held, trouble = await _lease(cluster)
     finally:
         await cluster.close()
     gpus = len(state.topology.gpus)
-    found = f"{len(state.nodes)} nodes with {gpus} GPUs, {len(state.jobs)} jobs"
-    return found, tuple(_advice(state, cluster))
+    found = f"{len(state.nodes)} nodes with {gpus} GPUs, {len(state.jobs)} jobs; {held}"
+    return found, (*trouble, *_advice(state, cluster))
+
+
+async def _lease(cluster: KubernetesCluster) -> tuple[str, tuple[str, ...]]:
+    """Return who may act, and what keeps this gpumedic from knowing."""
+    try:
+        return await cluster.lease.found(), ()
+    except SourceUnavailable as error:
+        return "nothing can be ordered", (str(error),)
 
 
 def _advice(state: ClusterState, cluster: KubernetesCluster) -> Iterator[str]:

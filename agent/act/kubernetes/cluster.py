@@ -14,6 +14,7 @@ from agent.act.kubernetes.desk import Desk, Evictions, said
 from agent.act.kubernetes.happenings import happenings
 from agent.act.kubernetes.kinds import KINDS as JOB_KINDS
 from agent.act.kubernetes.kinds import JobKind
+from agent.act.kubernetes.lease import ANSWER_S, Leadership
 from agent.act.kubernetes.marks import Marks, Taken
 from agent.act.kubernetes.picture import Look, Slot, look_at, picture, places_of
 from agent.act.kubernetes.records import KubeJob, KubeNode, KubePod, job_in, node_in, pod_in
@@ -62,12 +63,15 @@ class KubernetesSettings:
     spares: key of the taint that keeps spare nodes
     group_label: label of nodes whose value is their group
     programs: of the site, for what Kubernetes cannot do
+    lease, lease_namespace: of the Lease whose holder alone acts
     """
 
     gpu: str = "nvidia.com/gpu"
     spares: str = "gpumedic/spare"
     group_label: str = "node.kubernetes.io/instance-type"
     programs: Programs = field(default_factory=lambda: Programs(setting="kubernetes.programs"))
+    lease: str = "gpumedic"
+    lease_namespace: str = "gpumedic"
 
 
 class KubernetesCluster:
@@ -84,7 +88,11 @@ class KubernetesCluster:
         client: AsyncClient | None = None,
     ) -> None:
         self.settings = settings
-        self.calls = Calls(access, client or client_of(access))
+        client = client or client_of(access)
+        quick = replace(access, timeout_s=min(access.timeout_s, ANSWER_S))
+        named = (settings.lease, settings.lease_namespace)
+        self.lease = Leadership(Calls(quick, client), clock, *named)
+        self.calls = Calls(access, client, self.lease.check)
         self._clock = clock
         self._nodes = self._watch(Node, "", self._node)
         spaces = access.namespaces or (EVERYWHERE,)
@@ -118,12 +126,14 @@ class KubernetesCluster:
         """Order an action, checked against this moment; a key that was taken does nothing again.
 
         ActionFailed where Kubernetes cannot or will not, SourceUnavailable where it does not
-        answer: then nothing, or a part, was done, and the same key may be given again.
+        answer, NotLeader where another process acts: then nothing, or a part, was done, and the
+        same key may be given again.
         """
         async with self._one_at_a_time:
             if action.key in self._taken:
                 return
             self._check_possible(action)
+            await self.lease.require(said(action))
             desk = await self._desk()
             if (before := self._before(action, desk.look)) is not None:
                 finish = orders_nodes.FINISH.get(action.kind, orders_jobs.finish)
@@ -135,8 +145,9 @@ class KubernetesCluster:
             self._taken.add(action.key)
 
     async def close(self) -> None:
-        """Stop following and close the connections."""
+        """Stop following, let the next process act and close the connections."""
         await self._evictions.close()
+        await self.lease.close()
         await asyncio.gather(*(each.close() for each in self._followed()))
         await self.calls.client.close()
 

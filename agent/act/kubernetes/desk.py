@@ -15,7 +15,7 @@ from agent.act.kubernetes.records import KubeJob, KubeNode, KubePod
 from agent.act.programs import Programs
 from core.clock import Clock
 from core.cluster import ClusterState
-from core.errors import ActionFailed, SourceUnavailable
+from core.errors import ActionFailed, NotLeader, SourceUnavailable
 from core.types import Action
 from remediation.catalogue.subject import job_of
 
@@ -58,7 +58,7 @@ class Evictions:
             await self.clock.sleep(PAUSE_S)
             try:
                 await self.calls.evict(pod.name, pod.namespace, why=why)
-            except (NotNow, SourceUnavailable):
+            except (NotNow, NotLeader, SourceUnavailable):
                 continue
             except ActionFailed as error:
                 log.warning("a pod stays", pod=f"{pod.namespace}/{pod.name}", problem=str(error))
