@@ -109,6 +109,43 @@ async def test_one_that_retention_removes_between_two_looks_is_no_damage(
     assert [*found._read[JOB]] == ["step_1.pt"]
 
 
+async def test_an_error_that_passes_condemns_no_checkpoint(job: Path, clock: ManualClock) -> None:
+    """It is away for a moment while it is read: the next look reads it again."""
+    path = saved_at(job, 1, clock.now_s())
+    found = audit(job, clock)
+    async with Looker() as looker:
+        headers = await looker.look(job, Look(read_bytes=0), now_s=clock.now_s())
+        path.rename(job / "away")
+        path.symlink_to("nowhere")
+        during = await found._read_newest(looker, found.watched[0], headers)
+        path.unlink()
+        (job / "away").rename(path)
+    await found.look()
+
+    assert [each.state for each in during.checkpoints] == ["unreadable"]
+    assert found.saved_s(JOB) == clock.now_s()
+
+
+async def test_what_was_being_written_is_read_again(job: Path, clock: ManualClock) -> None:
+    """As long and as old as it will be, and not all of it there yet."""
+    path = saved_at(job, 1, clock.now_s())
+    whole = path.read_bytes()
+    found = audit(job, clock)
+    with path.open("r+b") as file:
+        file.write(whole[:2500] + bytes(100))
+        file.flush()
+        os.utime(path, (clock.now_s(), clock.now_s()))
+        await found.look()
+        (during,) = found.standing[JOB].listing.checkpoints
+        file.seek(0)
+        file.write(whole)
+    os.utime(path, (clock.now_s(), clock.now_s()))
+    await found.look()
+
+    assert during.state == "being written"
+    assert found.saved_s(JOB) == clock.now_s()
+
+
 async def test_a_job_without_any_is_given_its_budget_first(job: Path, clock: ManualClock) -> None:
     found = audit(job, clock)
 

@@ -19,15 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.checkpoints.backup import Kept, dropped
-from agent.checkpoints.found import Checkpoint, State
-from agent.checkpoints.keeping import BackedUp, How, back_up, bring_back, send_one
+from agent.checkpoints.found import State
+from agent.checkpoints.keeping import How, back_up, send_one
 from agent.checkpoints.pace import Pace
 from agent.checkpoints.places import PARTIAL, Copy, Place
-from agent.checkpoints.restore import Restored
 from agent.checkpoints.work import Looker
 from agent.launch.jobside.gpumedic_job.manifest import Manifest, Saved, manifest_path, seal
-from core.clock import RealClock
 from core.errors import ActionFailed, ActionRefused, InputError
+from tests.checkpoint_copies import CLOCK, brought_back, contents, copied, in_memory
 from tests.checkpoint_files import (
     cut,
     flip,
@@ -40,7 +39,6 @@ from tests.checkpoint_files import (
 from tests.real import small_volume
 
 ROOT = Path(__file__).parent.parent
-CLOCK = RealClock()
 
 
 class JumpingClock:
@@ -88,20 +86,7 @@ fsspec.register_implementation("failing", Failing, clobber=True)
 
 @pytest.fixture
 def memory() -> Place:
-    MemoryFileSystem.store.clear()
-    return Place("memory://copies/job")
-
-
-async def copied(root: Path, place: Place, *names: str, **how: Any) -> BackedUp:
-    async with Looker() as looker:
-        return await back_up(looker, root, place, names, how=How(**how), clock=CLOCK)
-
-
-async def brought_back(
-    root: Path, place: Place, name: str | None = None, *, anyway: bool = False
-) -> tuple[Restored, Checkpoint]:
-    async with Looker() as looker:
-        return await bring_back(looker, root, place, name, anyway=anyway, clock=CLOCK)
+    return in_memory()
 
 
 @pytest.mark.parametrize("kind", ["file", "distributed", "hugging face"])
@@ -121,15 +106,6 @@ async def test_what_comes_back_is_what_was_saved(tmp_path: Path, memory: Place, 
     assert back.done
     assert (found.state, found.step, found.sealed) == (State.COMPLETE, 5, True)
     assert contents(tmp_path / "new" / path.name) == contents(path)
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    files = [path] if path.is_file() else sorted(path.rglob("*"))
-    return {
-        each.name: each.read_bytes()
-        for each in files
-        if each.is_file() and "manifest" not in each.name
-    }
 
 
 async def test_a_folder_takes_copies_and_shows_no_half_one(tmp_path: Path) -> None:

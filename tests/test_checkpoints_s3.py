@@ -6,13 +6,16 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from urllib.request import Request, urlopen
 
 import fsspec
 import pytest
 
-from agent.checkpoints.places import PARTIAL, Place
+from agent.checkpoints.places import PARTIAL, Copy, Place
+from agent.launch.jobside.gpumedic_job.manifest import FileSum, Manifest
+from tests.checkpoint_copies import contents
 from tests.checkpoint_files import save, save_distributed
 from tests.command_line import ROOT, gpumedic
 from tests.real import missing
@@ -45,15 +48,6 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     urlopen(Request(f"http://{host}:{port}/moto-api/reset", method="POST")).close()
     served.stop()
     s3fs.S3FileSystem.clear_instance_cache()
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    files = [path] if path.is_file() else sorted(path.rglob("*"))
-    return {
-        each.name: each.read_bytes()
-        for each in files
-        if each.is_file() and "manifest" not in each.name
-    }
 
 
 async def test_what_was_copied_to_a_bucket_comes_back_to_the_last_byte(
@@ -122,18 +116,27 @@ def test_what_is_added_to_a_file_of_a_bucket_follows_what_was_there(server: str)
 def test_a_name_that_begins_like_another_is_another(server: str) -> None:
     """A bucket has no folders: what is moved or removed is not all that begins so."""
     place = Place(PLACE)
-    for name in ("step_1/a", "step_10/a", "step_1.pt"):
+    manifest = Manifest(1, "x", 1, 1.0, "", None, None, 1, (FileSum("a", 1, ("",)),)).sealed()
+    copy = Copy("step_1", manifest, folder=True, pending=True)
+    others = (f"{PARTIAL}/step_10/a", "step_10/a", "step_1.pt")
+    for name in (copy.path("a"), "step_1/old", *others):
         file = place.open(name)
         place.write(file, name.encode())
         place.close(file)
 
-    place.move("step_1", "step_2")
-    place.remove("step_2")
+    place.settle(copy)
+    settled = place.read("step_1/a")
+    place.drop(replace(copy, pending=False))
 
-    assert place.read("step_10/a") == b"step_10/a"
-    assert place.read("step_1.pt") == b"step_1.pt"
-    assert place.size("step_1/a") is None
-    assert place.size("step_2/a") is None
+    assert settled == copy.path("a").encode()
+    assert [place.read(name) for name in others] == [name.encode() for name in others]
+    gone = (copy.path("a"), copy.manifest_at, "step_1/a", "step_1/old")
+    assert [place.size(name) for name in gone] == [None] * 4
+
+
+def test_what_s3_copies_in_one_part_is_what_is_added_to(server: str) -> None:
+    assert Place(PLACE).can_add_to(5 * 2**30)
+    assert not Place(PLACE).can_add_to(5 * 2**30 + 1)
 
 
 async def test_a_bucket_that_is_not_there_is_not_made(tmp_path: Path, server: str) -> None:

@@ -196,9 +196,10 @@ def test_a_manifest_of_lengths_that_nobody_saved_is_none(
     made = Manifest(
         1, "x", 1, 1.0, "", None, None, block, (FileSum("data", size, ("0" * 64,)),)
     ).sealed()
-    write(tmp_path, made)
+    (tmp_path / "step_1").mkdir()
+    write(tmp_path / "step_1", made)
 
-    assert checkpoints.found(tmp_path.parent) == []
+    assert checkpoints.found(tmp_path) == []
     with pytest.raises(InputError, match=r"the checksums are not those .*Delete the manifest"):
         from_text(as_text(made), where="here")
 

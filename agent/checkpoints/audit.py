@@ -16,7 +16,7 @@ import structlog
 
 from agent.checkpoints import advice
 from agent.checkpoints.advice import Advice, FailureRate
-from agent.checkpoints.backup import Kept, prune
+from agent.checkpoints.backup import Kept, SourceDamaged, prune
 from agent.checkpoints.catalogue import Look
 from agent.checkpoints.found import Checkpoint, Listing, State
 from agent.checkpoints.keeping import How, send_one
@@ -38,6 +38,8 @@ EVENT_KIND = "checkpoint_late"
 CRITICAL_TIMES = 2.0
 # A disk loses bits at rest: what was read is believed for a day.
 REREAD_S = 86400.0
+# What may be another at the next look: an error that passes, a save that ends.
+_PASSING = (State.UNREADABLE, State.BEING_WRITTEN)
 KEEP = Kept()
 AskState = Callable[[], Awaitable[ClusterState]]
 
@@ -80,6 +82,20 @@ class Standing:
 Shown = Callable[[str, Standing, float], object]
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A checkpoint that was held against its copy, when it was read, and what came of it."""
+
+    checkpoint: Checkpoint
+    read_s: float | None
+    problem: str = ""
+
+    def is_of(self, other: "Held") -> bool:
+        """Say whether the other is the same reading of the same checkpoint."""
+        same = self.checkpoint.name == other.checkpoint.name
+        return same and self.read_s == other.read_s and _same(self.checkpoint, other.checkpoint)
+
+
 @dataclass(slots=True)
 class Audit:
     """Looks at every watched folder; ``events`` says what is late, ``copy`` makes the copies.
@@ -99,6 +115,7 @@ class Audit:
     rate: FailureRate = field(default_factory=FailureRate)
     _late: tuple[Event, ...] = ()
     _read: dict[str, dict[str, tuple[float, Checkpoint]]] = field(default_factory=dict)
+    _held: dict[str, "Held"] = field(default_factory=dict)
     _began_s: float | None = None
     _known: ClusterState | None = None
 
@@ -184,13 +201,16 @@ class Audit:
             read_s, read = kept.get(found.name, (-math.inf, found))
             now_s = self.clock.now_s()
             if not (_same(read, found) and now_s - read_s < REREAD_S):
+                kept.pop(found.name, None)
                 read = await read_in_full(looker, each.root, found, clock=self.clock, threads=1)
-                kept[found.name] = (now_s, read)
+                if read.state not in _PASSING:
+                    kept[found.name] = (now_s, read)
             looked[found.name] = read
             if read.valid:
                 break
             if not await asyncio.to_thread(os.path.lexists, found.path):  # retention was quicker
-                del looked[found.name], kept[found.name]
+                del looked[found.name]
+                kept.pop(found.name, None)
                 continue
             log.warning("checkpoint damaged", job=each.job, name=found.name, why=read.reason)
         return replace(headers, checkpoints=tuple(looked.values()))
@@ -222,17 +242,36 @@ class Audit:
 
     async def _copy(self, each: Watched, newest: Checkpoint) -> tuple[str, float | None]:
         """Return what went wrong, "" for nothing, and when the newest copy was saved."""
-        how = How(bytes_per_s=each.bytes_per_s, keep=each.keep)
         try:
             place = await asyncio.to_thread(Place, each.copies)
-            copy = await send_one(place, newest, how=how, clock=self.clock)
-            if copy is not None:
-                await asyncio.to_thread(prune, place, each.keep)
-                log.info("checkpoint copied", job=each.job, name=copy.name, place=place.url)
+            problem = await self._sent(place, each, newest)
+            copies = await asyncio.to_thread(place.copies)
         except (GpumedicError, OSError) as error:
             log.warning("checkpoint not copied", job=each.job, problem=str(error))
             return str(error), None
-        return "", newest.saved_s
+        return problem, next((copy.manifest.saved_s for copy in copies if copy.whole), None)
+
+    async def _sent(self, place: Place, each: Watched, newest: Checkpoint) -> str:
+        """Send what is not there yet; return what is wrong with the source, "" for nothing.
+
+        A reading is held against its copy once: what has no manifest is read for that.
+        """
+        how = How(bytes_per_s=each.bytes_per_s, keep=each.keep)
+        read_s, _ = self._read.get(each.job, {}).get(newest.name, (None, newest))
+        now, before = Held(newest, read_s), self._held.get(each.job)
+        held = before is not None and before.is_of(now)
+        try:
+            copy = await send_one(place, newest, how=how, clock=self.clock, held=held)
+        except SourceDamaged as error:
+            log.warning("checkpoint damaged", job=each.job, name=newest.name, why=str(error))
+            self._held[each.job] = replace(now, problem=str(error))
+            return str(error)
+        if copy is not None:
+            await asyncio.to_thread(prune, place, each.keep, (copy.name,))
+            log.info("checkpoint copied", job=each.job, name=copy.name, place=place.url)
+        if copy is not None or not held:
+            self._held[each.job] = now
+        return self._held[each.job].problem
 
     async def _ask(self) -> ClusterState | None:
         if self.state is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agent.checkpoints.backup import Kept, Sending, check, prune
+from agent.checkpoints.backup import Kept, Sending, prune
 from agent.checkpoints.catalogue import Look
 from agent.checkpoints.found import Checkpoint, Listing
 from agent.checkpoints.pace import Pace
@@ -23,7 +23,7 @@ class How:
     """How to copy.
 
     bytes_per_s: at most, None without a limit; keep: which copies stay, None drops none
-    read_back:   read a new copy back and hold it against its manifest
+    read_back:   read a new copy back before it takes the place of an older one
     """
 
     bytes_per_s: float | None = None
@@ -63,7 +63,8 @@ async def back_up(
             there.append(each.name)
         else:
             sent.append(copy)
-    gone = await asyncio.to_thread(prune, place, how.keep) if how.keep else ()
+    asked = {each.name for each in found}
+    gone = await asyncio.to_thread(prune, place, how.keep, asked) if how.keep else ()
     return BackedUp(tuple(sent), tuple(there), gone)
 
 
@@ -73,23 +74,17 @@ async def send_one(
     *,
     how: How,
     clock: Clock,
+    held: bool = False,
     tell: Callable[[str], object] = lambda text: None,
 ) -> Copy | None:
     """Copy a checkpoint that was found whole; None where the place has it. Errors as ``back_up``.
 
-    It is read once where it has a manifest and twice where it has none.
+    It is read once where it has a manifest and twice where it has none; not at all where a copy is
+    there and it was ``held`` against that before.
     """
     told = _told(tell, "Copying", checkpoint)
-    copy = await Sending(place, Pace(clock, how.bytes_per_s), told).send(checkpoint)
-    if copy is None or not how.read_back:
-        return copy
-    if wrong := await check(place, copy, Pace(clock, how.bytes_per_s)):
-        await asyncio.to_thread(place.drop, copy)
-        raise ActionFailed(
-            f"Copying {copy.name} to {place.url}: {wrong[0]} did not come back as it was sent, so "
-            "the copy was removed. The place loses data: choose another."
-        )
-    return copy
+    sending = Sending(place, Pace(clock, how.bytes_per_s), how.read_back, told)
+    return await sending.send(checkpoint, held=held)
 
 
 async def _to_copy(

@@ -1,13 +1,13 @@
 """A second place for checkpoints: a folder, or any store that fsspec reaches by a URL.
 
-What is copied lies below ``.gpumedic-partial`` until it is all there, then it is moved to its name,
-and its manifest is written last: a copy without its manifest is none. Where moving is one step of
-the file system, as in a folder, the copy appears whole; in an object store it is copied within.
+What is copied lies below ``.gpumedic-partial`` until it is all there. Then its manifest is written:
+a copy without one is none. With it the copy can be gone back to before it has its name, and also
+where giving it its name, in the place of another, was interrupted.
 """
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,12 +15,25 @@ from typing import IO, Any
 from urllib.parse import urlsplit
 
 from agent.checkpoints.manifest import from_text
-from agent.launch.jobside.gpumedic_job.manifest import OF_FOLDER, SUFFIX, Manifest, as_text
+from agent.launch.jobside.gpumedic_job.manifest import (
+    MAX_BYTES,
+    OF_FOLDER,
+    SUFFIX,
+    Manifest,
+    as_text,
+    sync_one,
+)
 from core.errors import ActionFailed, InputError
 
 PARTIAL = ".gpumedic-partial"
 # Stores whose addresses begin with a bucket, and in which there are no folders to make.
 _WITH_BUCKETS = frozenset({"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"})
+# What is added to an object goes into a new one, whose first part is the old: UploadPartCopy of
+# Amazon S3 takes no larger one.
+_MOST_ADDED_TO = 5 * 2**30
+# Names that lead out of the place, or to files of ours that are no checkpoint.
+_NO_PARTS = frozenset({"", ".", ".."})
+_OURS = ".gpumedic"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,21 +43,33 @@ class Copy:
     folder:  whether it is one, and not a single file
     missing: files that the manifest has and the place has not, or not at their length; a copy with
              any is none to go back to
+    pending: it is not at its name yet, but among what is being copied
     """
 
     name: str
     manifest: Manifest
     folder: bool
     missing: tuple[str, ...] = ()
+    pending: bool = False
 
     @property
     def whole(self) -> bool:
         """Say whether all its files are there."""
         return not self.missing
 
+    @property
+    def at(self) -> str:
+        """Return where its file or folder lies in its place."""
+        return f"{PARTIAL}/{self.name}" if self.pending else self.name
+
+    @property
+    def manifest_at(self) -> str:
+        """Return where its manifest lies."""
+        return f"{self.at}/{OF_FOLDER}" if self.folder else f"{self.at}{SUFFIX}"
+
     def path(self, file: str) -> str:
-        """Return where a file of it lies in its place."""
-        return f"{self.name}/{file}" if self.folder else self.name
+        """Return where a file of it lies."""
+        return f"{self.at}/{file}" if self.folder else self.at
 
 
 class Place:
@@ -85,23 +110,35 @@ class Place:
             )
 
     def copies(self) -> tuple[Copy, ...]:
-        """Return the copies that have a manifest, the newest first; damaged manifests are none."""
+        """Return the copies that have a manifest, the newest first; damaged manifests are none.
+
+        One that is whole and pending stands for what has its name: it is about to have it.
+        """
         sizes = self._sizes("")
-        found = []
+        found: dict[str, Copy] = {}
         for path in sizes:
-            name = _checkpoint_of(path)
-            if name is None or path.startswith(f"{PARTIAL}/"):
+            copy = self._copy_of(path, sizes)
+            if copy is None or (copy.pending and not copy.whole):
                 continue
-            try:
-                manifest = from_text(self.read(path), where=f"{self.url}/{path}")
-            except InputError:
-                continue
-            copy = Copy(name, manifest, folder=path.endswith(f"/{OF_FOLDER}"))
-            missing = (
-                each.path for each in manifest.files if sizes.get(copy.path(each.path)) != each.size
-            )
-            found.append(replace(copy, missing=tuple(missing)))
-        return tuple(sorted(found, key=lambda each: each.manifest.age_key, reverse=True))
+            if copy.pending or copy.name not in found:
+                found[copy.name] = copy
+        return _newest_first(found.values())
+
+    def _copy_of(self, path: str, sizes: Mapping[str, int]) -> Copy | None:
+        """Return the copy whose manifest a file is, None where it is none."""
+        pending = path.startswith(f"{PARTIAL}/")
+        name = _checkpoint_of(path.removeprefix(f"{PARTIAL}/"))
+        if name is None or not 0 < sizes[path] <= MAX_BYTES:
+            return None
+        try:
+            manifest = from_text(self.read(path, 0, sizes[path]), where=f"{self.url}/{path}")
+        except InputError:
+            return None
+        copy = Copy(name, manifest, folder=path.endswith(f"/{OF_FOLDER}"), pending=pending)
+        missing = (
+            each.path for each in manifest.files if sizes.get(copy.path(each.path)) != each.size
+        )
+        return replace(copy, missing=tuple(missing))
 
     def partial(self) -> Mapping[str, int]:
         """Return the files of copies that are not whole yet, with their sizes."""
@@ -123,6 +160,10 @@ class Place:
             return bytes(self._files.cat_file(self._at(path), start=start, end=end))
         except Exception as error:
             raise self._failed(f"Reading {path}", error) from error
+
+    def can_add_to(self, size: int) -> bool:
+        """Say whether a file of so many bytes can be opened at its end."""
+        return not self._has_bucket or size <= _MOST_ADDED_TO
 
     def open(self, path: str, *, append: bool = False) -> IO[bytes]:
         """Open a file for writing, at its end or from the beginning; folders are made."""
@@ -158,50 +199,66 @@ class Place:
         if self.local is not None:
             os.fsync(file.fileno())
 
-    def move(self, path: str, to: str) -> None:
-        """Move a file or folder to a name that nothing has.
+    def settle(self, copy: Copy) -> None:
+        """Give a copy that is whole and pending its name, in the place of what has it now.
 
-        A folder of this machine is renamed in one step. In an object store, which has no folders
-        and no renaming, each file is copied within the store, and then the old ones are removed.
+        A folder of this machine is renamed in one step, if nothing is in its way. Else the copy
+        can be gone back to where it is until it is whole at its name: in an object store, which
+        has no renaming, each file is copied within the store.
         """
+        named = replace(copy, pending=False)
+        for was_folder in (True, False):
+            self.drop(replace(named, folder=was_folder))
         try:
-            self._make_folder(self._at(to))
-            if self.local is not None:
-                self._files.mv(self._at(path), self._at(to))
+            self._make_folder(self._at(named.at))
+            if self.local is not None and not (self.local / named.at).exists() and copy.folder:
+                self._files.mv(self._at(copy.at), self._at(named.at))
                 return
-            for file in self._sizes(path):
-                self._files.cp_file(self._at(file), self._at(to + file.removeprefix(path)))
-            self._files.rm(self._at(path), recursive=True)
+            self.write_manifest(named)
+            for each in copy.manifest.files:
+                self._bring(copy.path(each.path), named.path(each.path), rename=not copy.folder)
         except ActionFailed:
             raise
         except Exception as error:
-            raise self._failed(f"Moving {path} to {to}", error) from error
+            raise self._failed(f"Moving {copy.at} to {named.at}", error) from error
+        self.drop(copy)
+
+    def _bring(self, path: str, to: str, *, rename: bool) -> None:
+        self._make_folder(self._at(to))
+        if rename and self.local is not None:
+            self._files.mv(self._at(path), self._at(to))
+        else:
+            self._files.cp_file(self._at(path), self._at(to))
+            if self.local is not None:
+                sync_one(self.local / to)
 
     def remove(self, path: str) -> None:
         """Remove a file or folder; one that is not there is removed already."""
         try:
             self._files.rm(self._at(path), recursive=True)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return
         except Exception as error:
             raise self._failed(f"Removing {path}", error) from error
 
     def write_manifest(self, copy: Copy) -> None:
-        """Write a copy's manifest: with it the copy is one."""
-        path = _manifest_path(copy)
-        half = f"{PARTIAL}/{path}"
-        file = self.open(half)
+        """Write a copy's manifest: with it the copy is one, where all its files are there."""
+        file = self.open(copy.manifest_at)
         try:
             self.write(file, as_text(copy.manifest).encode())
         finally:
             self.close(file)
-        self.remove(path)
-        self.move(half, path)
 
     def drop(self, copy: Copy) -> None:
-        """Remove a copy, its manifest first: half removed it is none."""
-        self.remove(_manifest_path(copy))
-        self.remove(copy.name)
+        """Remove a copy, its manifest first: half removed it is none. Copies below it stay."""
+        self.remove(copy.manifest_at)
+        there = self._sizes(copy.at)
+        before = copy.at.removesuffix(copy.name)
+        names = {_checkpoint_of(path.removeprefix(before)) for path in there} - {None, copy.name}
+        others = [f"{before}{name}" for name in names]
+        for path in there if others else (copy.at,):
+            if not any(_is_of(path, other) for other in others):
+                self.remove(path)
 
     def _sizes(self, below: str) -> dict[str, int]:
         try:
@@ -257,17 +314,37 @@ def _leave(file: IO[bytes]) -> None:
             file.close()
 
 
-def _manifest_path(copy: Copy) -> str:
-    name = copy.name
-    return f"{name}/{OF_FOLDER}" if copy.folder else f"{name}{SUFFIX}"
-
-
 def _checkpoint_of(path: str) -> str | None:
-    """Return the name of the checkpoint whose manifest a path is, None where it is none."""
+    """Return the name of the checkpoint whose manifest a path is, None where it is none.
+
+    Whoever writes to a store chooses its names: one that leads elsewhere is none.
+    """
     if path.endswith(f"/{OF_FOLDER}"):
-        return path.removesuffix(f"/{OF_FOLDER}")
-    # A name that is nothing but the ending would stand for the whole place.
-    return path.removesuffix(SUFFIX) or None if path.endswith(SUFFIX) else None
+        name = path.removesuffix(f"/{OF_FOLDER}")
+    elif path.endswith(SUFFIX):
+        name = path.removesuffix(SUFFIX)
+    else:
+        return None
+    parts = name.split("/")
+    elsewhere = not _NO_PARTS.isdisjoint(parts) or "\0" in name
+    return None if elsewhere or any(part.startswith(_OURS) for part in parts) else name
+
+
+def _is_of(path: str, checkpoint: str) -> bool:
+    """Say whether a file is a checkpoint, below it, or its manifest."""
+    return path in (checkpoint, f"{checkpoint}{SUFFIX}") or path.startswith(f"{checkpoint}/")
+
+
+def _newest_first(copies: Iterable[Copy]) -> tuple[Copy, ...]:
+    """Sort by fence token and step; where not all have a token, by when they were saved.
+
+    Without tokens nothing else says that a job was rolled back and its newest state has a lower
+    step. A copy's manifest keeps the time, which moves where files are copied.
+    """
+    found = list(copies)
+    if all(each.manifest.fence is not None for each in found):
+        return tuple(sorted(found, key=lambda each: each.manifest.age_key, reverse=True))
+    return tuple(sorted(found, key=lambda each: each.manifest.saved_s, reverse=True))
 
 
 def _opened(url: str) -> tuple[Any, str]:

@@ -4,13 +4,14 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 
 from agent.checkpoints import manifest as manifests
 from agent.checkpoints.backup import room
+from agent.checkpoints.discovery import own_files
 from agent.checkpoints.found import Checkpoint, Listing
 from agent.checkpoints.pace import Pace
 from agent.checkpoints.places import Copy, Place
@@ -175,16 +176,38 @@ def _make_room(folder: Path, size_bytes: int) -> None:
 
 def _into_place(copy: Copy, half: Path, path: Path) -> Path | None:
     """Give what was fetched its name; return where what had it before is now."""
-    aside = None
-    if path.exists():
-        aside = _free_name(path)
-        sealing.manifest_path(path).unlink(missing_ok=True)
-        path.rename(aside)
+    aside = _put_aside(path) if path.exists() else None
     path.parent.mkdir(parents=True, exist_ok=True)
-    half.rename(path)
+    if path.exists():  # other checkpoints lie below its name
+        _rename_each(half, path, [each.path for each in copy.manifest.files])
+    else:
+        half.rename(path)
     sealing.sync(path)
     sealing.write(path, copy.manifest)
     return aside
+
+
+def _put_aside(path: Path) -> Path | None:
+    """Rename a checkpoint, with its manifest, to what no list takes for one; return that.
+
+    Other checkpoints below it stay where they are; None where there is nothing but those.
+    """
+    aside, own = _free_name(path), own_files(path)
+    manifest = sealing.manifest_path(path)
+    if path.is_dir() and len(own) < len(sealing.files_of(path)):
+        _rename_each(path, aside, [*([manifest.name] if manifest.exists() else []), *own])
+        return aside if aside.exists() else None
+    beside = manifest.exists() and not path.is_dir()
+    path.rename(aside)
+    if beside:
+        manifest.rename(sealing.manifest_path(aside))
+    return aside
+
+
+def _rename_each(folder: Path, to: Path, names: Sequence[str]) -> None:
+    for name in names:
+        (to / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).rename(to / name)
 
 
 def _free_name(path: Path) -> Path:
