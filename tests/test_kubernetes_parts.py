@@ -127,6 +127,7 @@ async def test_a_change_names_the_version_it_was_made_of_and_is_made_anew_of_a_n
         (says(409, "modified"), ActionFailed, "changed by others 5 times"),
         (httpx2.ConnectError("refused"), SourceUnavailable, "changing Node n1: refused"),
         (httpx2.Response(200, text="<html>"), SourceUnavailable, "cannot be read"),
+        (httpx2.Response(502), SourceUnavailable, "cannot be read"),
     ],
     ids=lambda each: str(getattr(each, "status_code", "")),
 )

@@ -199,7 +199,7 @@ class Calls:
         except (httpx2.HTTPError, OSError) as error:
             said = str(error) or type(error).__name__
             raise SourceUnavailable(f"{what}: {said[:EXCERPT]}.") from error
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, KeyError) as error:  # KeyError: it does not say what it is
             raise SourceUnavailable(
                 f"{what}: the answer cannot be read: {str(error)[:EXCERPT]}. Report it with the "
                 "version of the API server."

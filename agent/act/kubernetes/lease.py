@@ -175,9 +175,10 @@ class Leadership:
         self._note(record)
         if not is_free(self._seen, self.me, now_s):
             return None
-        said = {"holderIdentity": self.me, "leaseDurationSeconds": LASTS_S, "renewTime": self._now}
+        now = self._now
+        said = {"holderIdentity": self.me, "leaseDurationSeconds": LASTS_S, "renewTime": now}
         if record.holder != self.me:
-            said |= {"acquireTime": self._now, "leaseTransitions": record.transitions + 1}
+            said |= {"acquireTime": now, "leaseTransitions": record.transitions + 1}
         return {"spec": said}
 
     def _returned(self, lease: Any) -> Mapping[str, Any] | None:
