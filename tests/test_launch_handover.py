@@ -44,13 +44,14 @@ def standbys(job: Job) -> list[int]:
 async def test_a_rank_killed_anywhere_in_a_step_costs_nothing(
     tmp_path: Path, undisturbed: Undisturbed
 ) -> None:
-    """Before it, between forward and backward, inside the update, and after it; rank 0 too."""
+    """Before it, before its backward pass, in an update, after it, between two; rank 0 too."""
     world, last = 4, 3
     faults = (
         (last, 5, "before", signal.SIGKILL),
         (0, 12, "forward", signal.SIGKILL),
         (last, 19, "inside", signal.SIGKILL),
         (1, 26, "after", signal.SIGKILL),
+        (2, 37, "between", signal.SIGKILL),
     )
     async with runs(world, tmp_path, *faults) as job:
         assert await job.code() == 0
@@ -59,7 +60,7 @@ async def test_a_rank_killed_anywhere_in_a_step_costs_nothing(
     begun, first, *others = dict.fromkeys(went_on(job))  # one that gloo forgets begins again
     # With a rank that dies before a step the end of the one before may not reach all the others.
     assert first in (4, 5)
-    assert [begun, *others] == [0, 12, 19, 26]
+    assert [begun, *others] == [0, 12, 19, 26, 37]
     # Whoever had finished the step that the dead rank had not does it again, once.
     assert repeated(job) <= 2 * (world - 1)
 

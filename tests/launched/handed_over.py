@@ -1,5 +1,8 @@
 """A training with dropout, running means and a schedule, which kills itself where it is told.
 
+In some steps a second optimizer does an update after a backward pass of its own, as that of an
+adversary does.
+
 STEPS: how many; FAULTS: JSON list of [rank, step, place, signal], each done once, to the supervisor
 too where a fifth is true; ONCE: a folder that remembers which were done; SHARE: of a step's time
 that copies in memory may take; HOLD: a FIFO at which rank 0 waits in step 10; LOST: once in step
@@ -20,6 +23,7 @@ import torch
 from gpumedic_job.layout import FOLDER_ENV, UID_ENV, beat_path, read_beat
 from torch import nn
 
+TWICE = range(36, 40)
 FAULTS = json.loads(os.environ.get("FAULTS", "[]"))
 
 
@@ -86,8 +90,9 @@ head = nn.Sequential(nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 1))
 model = nn.Sequential(body, head)
 optimizer = Halting([{"params": body.parameters()}, {"params": head.parameters()}], lr=1e-2)
 schedule = Telling(optimizer, step_size=5, gamma=0.9)
+second = torch.optim.SGD(head.parameters(), lr=1e-3, momentum=0.9)
 share = float(os.environ.get("SHARE", "1e9"))
-job = gm.Training(model, optimizer, shared=[schedule], copy_share=share)
+job = gm.Training(model, optimizer, shared=[second, schedule], copy_share=share)
 torch.manual_seed(100 + job.rank)
 say(rank=job.rank, world=job.world, generation=job.generation, joined=True)
 for step in job.steps(int(os.environ["STEPS"])):
@@ -103,6 +108,12 @@ for step in job.steps(int(os.environ["STEPS"])):
             lose_a_send()
         loss.backward()
         optimizer.step()
+        if step in TWICE:
+            fault("between")
+            loss = job.model(inputs).square().mean()
+            second.zero_grad()
+            loss.backward()
+            second.step()
         schedule.step()
         fault("after")
         if os.environ.get("BUG") == str(int(step)):

@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import threading
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -101,16 +102,18 @@ def _shut(descriptor: int) -> None:
             connection.shutdown(socket.SHUT_RDWR)
 
 
-def send(packed: Packed, to: int) -> None:
-    """Send a state to a rank of the group, by way of the CPU."""
+def send(packed: Packed, to: int, moved: Callable[[], None]) -> None:
+    """Send a state to a rank of the group, by way of the CPU; ``moved`` is called as it gets on."""
     blob, tensors = packed
     dist.send(torch.tensor([len(blob)]), to)
     dist.send(torch.frombuffer(bytearray(blob), dtype=torch.uint8), to)
-    for part in _chunks([as_bytes(each) for each in tensors]):
+    for part, members in _parts(tensors):
+        torch.cat(members, out=part)
         dist.send(part, to)
+        moved()
 
 
-def receive(source: int) -> Packed:
+def receive(source: int, moved: Callable[[], None]) -> Packed:
     """Receive a state into memory of its own: what this rank had stays whole until all is here."""
     size = torch.zeros(1, dtype=torch.int64)
     dist.recv(size, source)
@@ -118,37 +121,33 @@ def receive(source: int) -> Packed:
     dist.recv(blob, source)
     pickled = blob.numpy().tobytes()
     tensors = [torch.empty(hole.shape, dtype=hole.dtype) for hole in holes(pickled)]
-    for part, into in _parts([as_bytes(each) for each in tensors]):
+    for part, into in _parts(tensors):
         dist.recv(part, source)
         _spread(part, into)
+        moved()
     return pickled, tensors
 
 
-def _chunks(views: list[Tensor]) -> list[Tensor]:
-    """Gather small tensors into few messages; one larger than a chunk is a message of its own."""
-    found: list[Tensor] = []
-    for part, members in _parts(views):
-        torch.cat(members, out=part)
-        found.append(part)
-    return found
+def _parts(tensors: list[Tensor]) -> Iterator[tuple[Tensor, list[Tensor]]]:
+    """Group a state into messages: a buffer, and the pieces of tensors whose bytes it holds.
+
+    Small tensors go together and large ones in pieces, so that no message is long under way and no
+    buffer is as large as the state.
+    """
+    members: list[Tensor] = []
+    room = CHUNK_BYTES
+    for piece in (piece for each in tensors for piece in as_bytes(each).split(CHUNK_BYTES)):
+        if piece.numel() > room:
+            yield _buffer(members), members
+            members, room = [], CHUNK_BYTES
+        members.append(piece)
+        room -= piece.numel()
+    if room < CHUNK_BYTES:
+        yield _buffer(members), members
 
 
-def _parts(views: list[Tensor]) -> list[tuple[Tensor, list[Tensor]]]:
-    """Group tensors into messages: a buffer, and the tensors whose bytes it holds in order."""
-    groups: list[list[Tensor]] = []
-    room = 0
-    for view in views:
-        if view.numel() > room or not groups:
-            groups.append([])
-            room = CHUNK_BYTES
-        groups[-1].append(view)
-        room -= view.numel()
-    sizes = [sum(view.numel() for view in members) for members in groups]
-    return [
-        (torch.empty(size, dtype=torch.uint8), members)
-        for size, members in zip(sizes, groups, strict=True)
-        if size
-    ]
+def _buffer(members: list[Tensor]) -> Tensor:
+    return torch.empty(sum(each.numel() for each in members), dtype=torch.uint8)
 
 
 def _spread(part: Tensor, into: list[Tensor]) -> None:

@@ -6,6 +6,7 @@ differ from an undisturbed one. One backward pass of zeros in the known order ma
 """
 
 from collections.abc import Callable
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -59,7 +60,7 @@ def rehearse(model: Module, parts: Parts) -> None:
     for each in parameters:
         each.grad = None
     whole = len(parts.order) == len(parameters)
-    if not (whole and parts.order and isinstance(model, DistributedDataParallel)):
+    if not (whole and parts.order and _lays_out(model)):
         return
     with torch.enable_grad():
         _forward_of_nothing(model)
@@ -67,6 +68,17 @@ def rehearse(model: Module, parts: Parts) -> None:
             parameters[index].backward(torch.zeros_like(parameters[index]))
     for each in parameters:
         each.grad = None
+
+
+def _lays_out(model: Module) -> TypeGuard[DistributedDataParallel]:
+    """Say whether a backward pass of zeros makes the wrapper lay out its buckets.
+
+    With find_unused_parameters it never does so, and takes all parameters for unused where the
+    module is not run. With static_graph it learns the graph in its first pass, which must be real.
+    """
+    return isinstance(model, DistributedDataParallel) and not (
+        model.find_unused_parameters or model.static_graph
+    )
 
 
 def _forward_of_nothing(model: DistributedDataParallel) -> None:

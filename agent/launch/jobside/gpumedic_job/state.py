@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.amp import GradScaler
 from torch.nn import Module
 from torch.optim import Optimizer
 
@@ -35,6 +36,25 @@ class Parts:
     shared: list[Any]
     own: list[Any]
     order: list[int]
+
+    def __post_init__(self) -> None:
+        for each in self.own:
+            if isinstance(each, Optimizer):
+                raise TypeError(
+                    f"own= has an optimizer, {type(each).__name__}: what is a rank's own is lost "
+                    "with its node, and ranks whose optimizers differ have models that differ. "
+                    "Give it in shared=, as each optimizer beside the first."
+                )
+
+    @property
+    def optimizers(self) -> list[Optimizer]:
+        """All of them, the one that has a name first."""
+        return [self.optimizer, *(each for each in self.shared if isinstance(each, Optimizer))]
+
+    @property
+    def small(self) -> list[Any]:
+        """What else all ranks have alike: schedules, scalers."""
+        return [each for each in self.shared if not isinstance(each, Optimizer)]
 
 
 Packed = tuple[bytes, list[Tensor]]
@@ -170,19 +190,21 @@ def put_shared(parts: Parts, packed: Packed) -> None:
         _copy(parts.model.parameters(), state["parameters"])
         _copy(parts.model.buffers(), state["buffers"])
     parts.optimizer.load_state_dict(state["optimizer"])
-    for each, saved in zip(parts.shared, state["shared"], strict=True):
-        each.load_state_dict(saved)
+    _load(parts.shared, state["shared"])
     parts.order[:] = state["order"]
 
 
 def take_own(parts: Parts) -> Packed:
-    """Return what only this rank has, and the small shared things that a failed step may alter."""
+    """Return what only this rank has, and the small shared things that a failed step may alter.
+
+    What an update alters is not among them: a step whose update began is not redone from here.
+    """
     return pack(
         {
             "random": _random_states(),
             "buffers": list(parts.model.buffers()),
-            "groups": [_without_parameters(each) for each in parts.optimizer.param_groups],
-            "shared": [each.state_dict() for each in parts.shared],
+            "groups": [_without_parameters(each) for each in _groups(parts)],
+            "small": [each.state_dict() for each in parts.small],
             "own": [each.state_dict() for each in parts.own],
         }
     )
@@ -193,12 +215,23 @@ def put_own(parts: Parts, packed: Packed) -> None:
     state = unpack(packed)
     with torch.no_grad():
         _copy(parts.model.buffers(), state["buffers"])
-    for group, saved in zip(parts.optimizer.param_groups, state["groups"], strict=True):
+    for group, saved in zip(_groups(parts), state["groups"], strict=True):
         group.update(saved)
-    objects = [*parts.shared, *parts.own]
-    for each, saved in zip(objects, [*state["shared"], *state["own"]], strict=True):
-        each.load_state_dict(saved)
+    _load([*parts.small, *parts.own], [*state["small"], *state["own"]])
     _put_random_states(state["random"])
+
+
+def _load(objects: list[Any], states: list[Any]) -> None:
+    for each, saved in zip(objects, states, strict=True):
+        each.load_state_dict(saved)
+        if isinstance(each, GradScaler):
+            # Its state does not say which gradients it has unscaled: those of the failed step. It
+            # would leave them scaled when they are computed again.
+            each._per_optimizer_states.clear()
+
+
+def _groups(parts: Parts) -> list[dict[str, Any]]:
+    return [group for each in parts.optimizers for group in each.param_groups]
 
 
 def _without_parameters(group: dict[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from .group import Group, receive, send
 from .layout import FOLDER_ENV, SOCKET_ENV, UID_ENV, Phase, copy_path, own_path
 from .link import Link, Message
 from .rehearsal import Arrivals, rehearse
-from .slots import Copier, Pulse, Slot
+from .slots import Copier, Memory, Pulse, Slot
 from .state import (
     Parts,
     Sharded,
@@ -27,6 +27,7 @@ from .state import (
     take_shared,
     whole,
 )
+from .updates import Updates
 from .wards import CUT, Wards
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Training:
 
     model, optimizer: not wrapped; use ``job.model``, which is, in the steps
     shared, own:      further objects with ``state_dict`` and ``load_state_dict``: alike on all
-                      ranks (schedules, scalers), or a rank's own (samplers)
+                      ranks (other optimizers, schedules, scalers), or a rank's own (samplers)
     wrap:             makes the parallel model of the plain one; default DistributedDataParallel
     checkpoint:       a folder: its newest whole checkpoint is read at a fresh start, and rank 0
                       writes one every ``save_every`` steps, in the background; the newest
@@ -93,13 +94,17 @@ class Training:
         self.rank = self.local_rank = -1
         self.world = self._launched = 0
         self._wrap = wrap or (lambda plain: DistributedDataParallel(plain, init_sync=False))
-        self._fresh, self._updates, self._entered, self._loaded = True, 0, True, False
+        self._fresh, self._entered, self._loaded = True, True, False
         self._own_from = "keep"
-        self._copier, self._wards = Copier(copy_share), Wards(self._folder, copy_share)
+        self._link = Link(os.environ[SOCKET_ENV], uid)
+        self._memory = Memory(self._folder, lambda text: self._link.send("note", text=text))
+        self._copier = Copier(self._memory, copy_share)
+        self._wards = Wards(self._memory, copy_share)
         self._pulse = Pulse(self._folder, uid)
         self._arrivals = Arrivals(self.parts, self._arrived)
-        optimizer.register_step_pre_hook(self._updating)
-        self._link = Link(os.environ[SOCKET_ENV], uid)
+        self._updates = Updates(
+            self.parts.optimizers, before=self._wards.settle, is_over=lambda: self._is_over
+        )
         self._group = Group(self._link, timeout_s)
         self._link.on_regroup, self._link.on_abandon = self._group.cut, self._leave_copy
         self._keeper = None if checkpoint is None else self._kept(checkpoint, save_every, keep)
@@ -111,7 +116,9 @@ class Training:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self._link.send("left", generation=self.generation, step=self.step)
         self._leave()
 
     def _kept(self, folder: str | Path, every: int, keep: int) -> "Keeper":
@@ -140,7 +147,7 @@ class Training:
     def steps(self, total: int) -> Iterator[Step]:
         """Yield the number of each step to do, from the first not yet done to ``total - 1``."""
         while True:
-            if self._link.wanted > self.generation:
+            if self._is_over:
                 self._join()
             self._settle()
             if self.step < total:
@@ -164,25 +171,28 @@ class Training:
     def _say(self, phase: Phase) -> None:
         self._pulse.beat(self.generation, self.step, phase)
 
+    @property
+    def _is_over(self) -> bool:
+        """Whether the supervisor has ended this rank's generation."""
+        return self._link.wanted > self.generation
+
     # A step
 
     def _enter(self) -> None:
-        self._entered, self._updates = True, 0
+        self._entered, self._updates.begun = True, False
         self._say(Phase.STARTED)
 
     def _arrived(self) -> None:
         self._say(Phase.ARRIVED)
         self._wards.settle()  # waits for another rank, too
 
-    def _updating(self, *_: object) -> None:
-        self._wards.settle()
-        self._updates += 1
-
     def _commit(self) -> None:
+        if not self._updates.are_whole():
+            return  # it is not done, though the script came to its end
         self._arrivals.step_done()
         self._wards.drop()  # where there was no update in this step
         self._keep(self.step + 1)
-        self._updates = 0
+        self._updates.begun = False
         self.step += 1
         self._wards.exchange(self._own_slots[self.step % 2])
         self._say(Phase.OUTSIDE)
@@ -191,32 +201,39 @@ class Training:
 
     def _keep(self, step: int) -> None:
         """Keep the state after ``step`` steps where it outlives this process."""
-        self._own_slots[step % 2].write(step, take_own(self.parts))
-        if self._copy_slots:
-            self._copier.copy(self._copy_slots[step % 2], step, self.parts)
+        with self._memory.spared():
+            self._own_slots[step % 2].write(step, take_own(self.parts))
+        self._copier.copy(step, self.parts)
 
     def _is_lost(self, error: Exception) -> bool:
         """Say whether a step failed because its generation ended, not by the script."""
-        if self._link.wanted > self.generation:
+        if self._is_over:
             return True
-        if isinstance(error, RuntimeError):
-            self._link.send("failed", generation=self.generation, error=str(error)[:500])
-            if self._answer("regroup", "raise") == "regroup":
-                return True
-        self._link.send("raised", error=f"{type(error).__name__}: {error}"[:500])
+        if isinstance(error, RuntimeError) and self._gives_way(error, self.generation):
+            return True
+        self._raised(error)
         return False
+
+    def _gives_way(self, error: Exception, generation: int) -> bool:
+        """Tell of an error; say whether the generation ends by it, or the script is to blame."""
+        self._link.send("failed", generation=generation, error=str(error)[:500])
+        return self._answer("regroup", "raise") == "regroup"
+
+    def _raised(self, error: Exception) -> None:
+        self._link.send("raised", error=f"{type(error).__name__}: {error}"[:500])
 
     def _leave_copy(self) -> None:
         """Leave the shared state in memory: this process is to end, and nobody else has it.
 
         Called in the link's thread, while the script's is held by a library that does not return.
         """
-        step, whole = self.step, self._updates == 0 and not self._fresh
-        if not whole:
+        step = self.step
+        if self._updates.begun or self._fresh:
             return
         slot = Slot(copy_path(self._folder, step))
-        slot.write(step, take_shared(self.parts))
-        if self._updates or self.step != step:  # the library has returned meanwhile
+        with self._memory.spared():
+            slot.write(step, take_shared(self.parts))
+        if self._updates.begun or self.step != step:  # the library has returned meanwhile
             slot.forget()
 
     def _answer(self, *kinds: str) -> str:
@@ -242,7 +259,7 @@ class Training:
                 "parked",
                 generation=wanted,
                 step=self.step,
-                valid=self._updates == 0,
+                valid=not self._updates.begun,
                 fresh=self._fresh,
                 loaded=self._loaded,
             )
@@ -266,12 +283,12 @@ class Training:
         except Sharded as error:
             self._link.send("refused", error=str(error))
             raise
-        except RuntimeError as error:
-            if self._link.wanted <= generation:
-                self._link.send("failed", generation=generation, error=str(error)[:500])
-                self._answer("regroup")
+        except (RuntimeError, LookupError) as error:  # LookupError: the memory has another step
+            if self._link.wanted <= generation and not self._gives_way(error, generation):
+                self._raised(error)
+                raise
             return False
-        self.generation, self._fresh, self._updates = generation, False, 0
+        self.generation, self._fresh, self._updates.begun = generation, False, False
         if self.rank == 0 and self._keeper is not None:
             self._keeper.enter((self._launched, generation))
         self._pulse.beat(generation, self.step, Phase.OUTSIDE)
@@ -284,30 +301,28 @@ class Training:
         os.environ.update(message["environment"])
         self._wards.begin(message["keeper"], message["ward"], message["ward_seat"])
         self._own_slots = [Slot(own_path(self._folder, message["seat"], step)) for step in range(2)]
-        self._copy_slots = (
-            [Slot(copy_path(self._folder, step)) for step in range(2)] if message["writer"] else []
-        )
+        self._copies = message["writer"]
 
     def _take_state(self, message: Message) -> None:
         """Take the agreed state, and make the parallel model on the new group."""
         packed = None
         if message["shared"] == "receive":
-            packed = receive(message["source"])
+            packed = receive(message["source"], self._pulse.moved)
         elif message["shared"] == "copy":
             self._say(Phase.OUTSIDE)  # a large state takes long, and no library holds this process
             packed = Slot(copy_path(self._folder, message["step"])).read(message["step"])
         if packed is not None:
             self._say(Phase.OUTSIDE)
-            self._updates = 1  # half taken is not whole
+            self._updates.begun = True  # half taken is not whole
             put_shared(self.parts, packed)
             self.step = message["step"]
-            self._updates = 0
+            self._updates.begun = False
         if message["receivers"]:
             self._say(Phase.OUTSIDE)
             packed = take_shared(self.parts)
             self._say(Phase.ARRIVED)
             for rank in message["receivers"]:
-                send(packed, rank)
+                send(packed, rank, self._pulse.moved)
         self.step = message["step"]
         self._say(Phase.ARRIVED)
         self._move_own(message["moves"])
@@ -320,18 +335,32 @@ class Training:
         """Do this rank's part in giving ranks their own states, which other nodes hold."""
         for source, to, seat in moves:
             if self.rank == source:
-                send(Slot(own_path(self._folder, seat, self.step)).read(self.step), to)
+                packed = Slot(own_path(self._folder, seat, self.step)).read(self.step)
+                send(packed, to, self._pulse.moved)
             elif self.rank == to:
-                self._own_slots[self.step % 2].write(self.step, receive(source))
+                packed = receive(source, self._pulse.moved)
+                with self._memory.spared():
+                    self._own_slots[self.step % 2].write(self.step, packed)
 
     def _settle(self) -> None:
         """Put this rank's own state back, after whatever the script did since it has its rank."""
         slot, self._own_from = self._own_from, "kept"
-        if slot in ("slot", "receive"):
-            put_own(self.parts, self._own_slots[self.step % 2].read(self.step))
-        elif slot == "draw":
+        if slot == "kept":
+            return
+        self._copier.begin(self.step, writes=self._copies)
+        if slot in ("slot", "receive") and not self._put_own():
+            slot = "draw"
+        if slot == "draw":
             draw_random_states(hash((self.generation, self.rank, self.step)) % 2**31)
         if slot in ("keep", "draw"):
             self._keep(self.step)
-        if slot != "kept":
-            self._wards.exchange(self._own_slots[self.step % 2])
+        self._wards.exchange(self._own_slots[self.step % 2])
+
+    def _put_own(self) -> bool:
+        """Take this rank's own state from this node's memory; False where it is not there."""
+        try:
+            packed = self._own_slots[self.step % 2].read(self.step)
+        except LookupError:
+            return False
+        put_own(self.parts, packed)
+        return True

@@ -11,13 +11,12 @@ A frame is the beginning of a slot, and says how long the next frame is, so that
 import contextlib
 import time
 from datetime import timedelta
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
 
 from .layout import HEADER, NO_STEP, own_path
-from .slots import Slot
+from .slots import Memory, Slot
 
 # What has not come so long after its connection was cut never will; gloo may not say so.
 CUT = timedelta(seconds=1)
@@ -34,8 +33,8 @@ class Wards:
            enough, and less often where not
     """
 
-    def __init__(self, folder: Path, share: float) -> None:
-        self._folder, self._share = folder, share
+    def __init__(self, memory: Memory, share: float) -> None:
+        self._memory, self._share = memory, share
         self._keeper = self._ward = -1
         self._sent: dist.Work | None = None
         self._heard: dist.Work | None = None
@@ -49,7 +48,7 @@ class Wards:
         self._keeper = -1 if keeper is None else keeper
         self._ward = -1 if ward is None else ward
         self._room = self._frame_room = _FIRST_ROOM
-        self._slots = [Slot(own_path(self._folder, seat or 0, step)) for step in range(2)]
+        self._slots = [Slot(own_path(self._memory.folder, seat or 0, step)) for step in range(2)]
 
     def exchange(self, slot: Slot) -> None:
         """Send the slot just written, if it fits what was announced; listen for the ward's.
@@ -97,4 +96,5 @@ class Wards:
         frame = self._in.numpy().data
         step, _, _, self._frame_room = HEADER.unpack_from(frame, 0)
         if step != NO_STEP:
-            self._slots[step % 2].put(frame)
+            with self._memory.spared():
+                self._slots[step % 2].put(frame)
