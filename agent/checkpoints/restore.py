@@ -192,8 +192,11 @@ def _put_aside(path: Path) -> Path | None:
 
     Other checkpoints below it stay where they are; None where there is nothing but those.
     """
-    aside, own = _free_name(path), own_files(path)
-    manifest = sealing.manifest_path(path)
+    aside, manifest = _free_name(path), sealing.manifest_path(path)
+    try:
+        own = own_files(path)
+    except OSError:  # a folder of it cannot be read: then all of it goes
+        own = sealing.files_of(path)
     if path.is_dir() and len(own) < len(sealing.files_of(path)):
         _rename_each(path, aside, [*([manifest.name] if manifest.exists() else []), *own])
         return aside if aside.exists() else None
