@@ -31,7 +31,7 @@ from remediation.deciding.choosing import ChoosingPolicy, LiveMoment
 from remediation.deciding.decided import Decided, decided, entry
 from remediation.deciding.policy import Decision, Past
 from remediation.deciding.turns import RETRY_AFTER_S, ended_lately, had_its_turn, is_spent
-from remediation.running.duties import QUIET_S, Look, due, duties
+from remediation.running.duties import Look, due, duties
 from remediation.running.follow_up import is_follow_up
 from remediation.running.run import Runner
 from remediation.running.stopgap import is_stopgap
@@ -244,7 +244,7 @@ class Heal:
         look = Look(world.state, records, tuple(incidents.values()), guards, now_s)
         if not duties(look):
             return ""
-        lately = await self.store.find(Incident, since_s=now_s - QUIET_S)
+        lately = await self.store.find(Incident, since_s=now_s - guards.quiet_s)
         known = {incident.id: incident for incident in lately} | dict(incidents)
         plan = due(replace(look, incidents=tuple(known.values())), new_id=uuid.uuid4().hex[:8])
         incident = None if plan is None else await self.store.get(Incident, plan.incident_id)

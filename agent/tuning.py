@@ -109,6 +109,7 @@ def run_settings(settings: Settings) -> RunSettings:
             lemon_after=wanted.lemon_after,
             page_pause_s=wanted.page_pause,
             taken_over_s=wanted.taken_over,
+            quiet_s=wanted.quiet,
             owners_agree=wanted.owners_agree,
             automation=wanted.automation,
             maintenance=tuple(

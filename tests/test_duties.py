@@ -11,13 +11,14 @@ from core.cluster import ClusterState, NodeCondition
 from core.target import Target
 from core.types import OutcomeStatus, Plan, PlanRecord, PlanState
 from remediation.guards import GuardContext, check
-from remediation.running.duties import QUIET_S, RETRY_S, Look, due, duties
+from remediation.running.duties import RETRY_S, Look, due, duties
 from remediation.running.follow_up import REPAIR, is_follow_up
 from tests.fakes import FakeCluster
 from tests.healing import NOW_S, cordon, ended, guards, incident, plan_of, record_of, seen_now, swap
 from tests.loop import CYCLE_S, ScriptedEvents, cycles, loop
 from tests.loop import xid as xid_event
 
+QUIET_S = 1800.0
 QUIET_CYCLES = int((QUIET_S + 900) / CYCLE_S)
 AWAY = plan_of(cordon("node-1"), swap("node-1"))
 
@@ -90,6 +91,15 @@ async def test_nothing_is_put_back_while_there_is_trouble(ago_s: float, ready: b
     elsewhere = seen_now(incident("node-7", now_s=NOW_S), NOW_S)
     away = tuple(one for one in elsewhere.anomalies if one.target.node)
     assert steps(await look(done(), incidents=(replace(elsewhere, anomalies=away),)))
+
+
+async def test_how_long_all_must_be_well_first_is_the_sites_to_say() -> None:
+    trouble = seen_now(incident(now_s=NOW_S - 60.0), NOW_S - 60.0)
+    found = await look(done(), incidents=(trouble,))
+
+    soon = replace(found, guards=replace(found.guards, quiet_s=60.0))
+
+    assert (steps(found), steps(soon)) == ([], ["validate_node node-1", "uncordon node-1"])
 
 
 async def test_what_is_not_ours_is_nobodys_duty() -> None:

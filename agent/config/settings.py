@@ -265,6 +265,10 @@ class Guards(Section):
         description="what a person who was called has taken over is left alone so long; their "
         "incident until it is over",
     )
+    quiet: Duration = Field(
+        default=duration("30m"),
+        description="what a plan took is put back once all has been well there for so long",
+    )
     owners_agree: tuple[Name, ...] = Field(
         default=(),
         description="action kinds that need the word of a job's owner and have it, with * and ?",

@@ -41,6 +41,7 @@ class GuardSettings:
     page_pause_s: a person who was called for an incident is not called again for so long
     taken_over_s: a node or job that a person who was called has taken over is left alone so long by
                   plans for other incidents; by those for the same one until it is over
+    quiet_s: what a plan took is put back once all has been well there for so long
     owners_agree: kinds that need the word of a job's owner and have it, with * and ?
     automation:  names under which a site's own health checks take nodes out: a job may be moved off
                  such a node, which stays theirs
@@ -64,6 +65,7 @@ class GuardSettings:
     lemon_span_s: float = 28 * DAY_S
     page_pause_s: float = HOUR_S
     taken_over_s: float = 4 * HOUR_S
+    quiet_s: float = 1800.0  # checks take 15 min to an hour (dcgmi diag -r 3)
     owners_agree: tuple[str, ...] = ()
     automation: tuple[str, ...] = ("site",)
     maintenance: tuple[Maintenance, ...] = ()

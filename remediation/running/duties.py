@@ -37,9 +37,6 @@ from remediation.running.follow_up import FOLLOW_UP, REPAIR, is_follow_up
 from remediation.running.symptoms import symptoms
 from remediation.running.upkeep import is_upkeep
 
-# Seen to be well for so long, what was taken is put back: a node that passes its checks has them
-# done in 15 min to an hour (dcgmi diag -r 3).
-QUIET_S = 1800.0
 # What could not be put back is tried again after so long, and after twice as long each time.
 RETRY_S = 1800.0
 LIFE_S = 3600.0
@@ -231,7 +228,7 @@ def _is_sound(duty: Duty, look: Look) -> bool:
         if symptom.target.node in names or (job and symptom.target.job == job)
     ]
     quiet_since_s = max([duty.since_s, *seen])
-    return look.now_s - quiet_since_s >= QUIET_S
+    return look.now_s - quiet_since_s >= look.guards.quiet_s
 
 
 def _is_worked_on(node: str, look: Look) -> bool:
@@ -287,7 +284,7 @@ def _plan(duty: Duty, look: Look, plan_id: str) -> Plan:
         cause=before.cause,
         actions=actions,
         rationale=f"plan {before.id} did it for {before.cause.fault} on {before.cause.target}, and "
-        + _why(duty),
+        + _why(duty, look),
         lost_gpu_s_with=sum(CATALOG[a.kind].cost(a, look.state) for a in actions),
         lost_gpu_s_without=0.0,
         policy=FOLLOW_UP,
@@ -295,9 +292,9 @@ def _plan(duty: Duty, look: Look, plan_id: str) -> Plan:
     )
 
 
-def _why(duty: Duty) -> str:
+def _why(duty: Duty, look: Look) -> str:
     if duty.repair is not None:
         return f"a {_MEND[duty.repair.kind]} of {duty.repair.target} is likely to mend it."
     if duty.action.kind == QUARANTINE:
         return f"{duty.action.target} was taken out again and again: people must look at it."
-    return f"{duty.action.target} has been well for {QUIET_S / 60:.0f} min."
+    return f"{duty.action.target} has been well for {look.guards.quiet_s / 60:.0f} min."
