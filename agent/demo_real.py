@@ -24,6 +24,7 @@ from agent.log import start_logging
 from agent.start import discover, inputs_of
 from core.choice import Choice
 from core.clock import Clock, RealClock
+from core.cluster import NodeCondition
 from core.codec import to_json
 from core.errors import InputError
 from core.target import Target
@@ -38,6 +39,7 @@ SAME = 1e-6
 # So many steps more, after the healing was verified.
 AFTER_STEPS = 10
 LOOK_S = 0.1
+RETURNS = "node-returns"
 ENDING = (signal.SIGTERM, signal.SIGINT)
 _LOOP: Mapping[str, Any] = {
     "cluster": "demo",
@@ -66,6 +68,8 @@ class RealDemo:
     jobs:       that the incident touches
     verify:     how long it must have been well to count as verified
     detected_s: the incident was open; verified_s: what was done is known to have helped
+    returned_s: the node that was lost is ready, and the job as wide as before; None but where the
+                fault is one that passes
     stood_s:    the longest time without a step since the fault
     repeated:   steps that were done again
     done:       each action and who did it
@@ -85,6 +89,7 @@ class RealDemo:
     cause: str
     detected_s: float | None
     verified_s: float | None
+    returned_s: float | None
     stood_s: float
     repeated: int
     done: Sequence[str]
@@ -110,6 +115,7 @@ class _Case:
     verify: Mapping[str, float] = field(default_factory=dict)
     incident: Incident | None = None
     plan: PlanRecord | None = None
+    returned_s: float | None = None
     journal: tuple[JournalEntry, ...] = ()
     diagnosis: Diagnosis | None = None
     messages: list[str] = field(default_factory=list)
@@ -144,6 +150,9 @@ async def demo_real(
                     messages=messages,
                 )
                 await _until_verified(app, case, cluster.job, limit_s)
+                if fault == RETURNS:
+                    await _until_returned(app, case, cluster.job, limit_s)
+                await _take_down(app, case)
                 await _some_steps_more(cluster)
         losses = steps(cluster.folder)
     finally:
@@ -267,6 +276,24 @@ async def _until_verified(app: Assembly, case: _Case, job: str, limit_s: float) 
         return case.plan is not None
 
     await _until(verified, limit_s)
+
+
+async def _until_returned(app: Assembly, case: _Case, job: str, limit_s: float) -> None:
+    """Wait until the node that was hit takes jobs again, and the job has its width back."""
+
+    def returned() -> bool:
+        state = app.controller.view().state
+        node = None if state is None else state.node(case.hit.node)
+        is_ready = node is not None and node.condition is NodeCondition.READY
+        if state is not None and is_ready and len(_nodes(app, job)) >= len(case.nodes):
+            case.returned_s = state.observed_s
+        return case.returned_s is not None
+
+    await _until(returned, limit_s)
+
+
+async def _take_down(app: Assembly, case: _Case) -> None:
+    """Keep what was written of the incident so far."""
     if case.incident is not None:
         case.journal = await app.controller.timeline(case.incident.id)
         case.diagnosis = app.controller.watch.diagnoses.get(case.incident.id)
@@ -334,6 +361,7 @@ def _result(
         cause=cause,
         detected_s=None if incident is None else _first(case) - case.fault_s,
         verified_s=None if plan is None else plan.since_s - case.fault_s,
+        returned_s=None if case.returned_s is None else case.returned_s - case.fault_s,
         stood_s=max(gaps, default=math.inf),
         repeated=len(losses) - len(known),
         done=[] if plan is None else [_did(plan, at) for at in range(len(plan.outcomes))],
@@ -342,7 +370,10 @@ def _result(
         losses=sorted(known.items()),
         undisturbed=sorted(plain.items()),
         difference=difference,
-        healed=plan is not None and goes_on and difference <= SAME,
+        healed=plan is not None
+        and goes_on
+        and difference <= SAME
+        and (fault != RETURNS or case.returned_s is not None),
     )
 
 
