@@ -248,16 +248,23 @@ def test_a_state_that_is_written_over_while_it_is_read_is_not_taken(tmp_path: Pa
 # Handing out
 
 
-def test_a_state_is_sent_in_pieces_that_none_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_goes_in_small_messages_and_both_sides_are_seen_to_move(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wire: list[torch.Tensor] = []
     monkeypatch.setattr(group, "CHUNK_BYTES", 64)
+    monkeypatch.setattr(dist, "send", lambda part, to: wire.append(part.clone()))
+    monkeypatch.setattr(dist, "recv", lambda into, source: into.copy_(wire.pop(0)))
     state = [torch.arange(size, dtype=torch.float32) for size in (3, 0, 40, 1, 16)]
-    made = [torch.zeros(each.shape) for each in state]
-    for (part, members), (_, into) in zip(group._parts(state), group._parts(made), strict=True):
-        torch.cat(members, out=part)
-        assert 0 < part.numel() <= 64
-        group._spread(part, into)
+    moves: list[str] = []
 
-    assert all(map(torch.equal, state, made))
+    group.send(pack(state), 1, lambda: moves.append("sent"))
+    sizes = [each.nbytes for each in wire[2:]]
+    received = unpack(group.receive(0, lambda: moves.append("received")))
+
+    assert max(sizes) <= 64
+    assert moves == ["sent"] * len(sizes) + ["received"] * len(sizes)
+    assert all(map(torch.equal, state, received))
 
 
 def test_a_rank_that_hands_out_a_large_state_is_seen_to_move(tmp_path: Path) -> None:
