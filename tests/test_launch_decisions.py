@@ -401,9 +401,9 @@ def test_ranks_that_all_leave_after_the_same_step_have_done_all(launch: Launch) 
     """They stop early: one is gone before the other has left."""
     launch.say("a-1", "left", generation=1, step=4)
     launch.say("a-1", "exited", code=0, text="exit code 0")
-    launch.wait(20.0, 4, {"a-2": Phase.OUTSIDE})
+    launch.wait(400.0, 4, {"a-2": Phase.OUTSIDE})  # a last evaluation
     launch.say("a-2", "left", generation=1, step=4)
-    launch.wait(400.0, 4)  # a last evaluation
+    launch.wait(400.0, 4)
     launch.say("a-2", "exited", code=0, text="exit code 0")
 
     assert [each for each in launch.orders if isinstance(each, End)] == [

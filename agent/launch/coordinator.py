@@ -11,7 +11,7 @@ from collections import Counter
 from agent.launch.agreeing import agree, is_kept
 from agent.launch.environment import rank_environment
 from agent.launch.forming import place_of
-from agent.launch.leaving import have_all_left, parted
+from agent.launch.leaving import awaited, have_all_left, parted
 from agent.launch.members import Hold, Member, Node, Seat, Stage, Stand
 from agent.launch.plan import End, Kill, Message, Order, Over, Plan, Said, Start, Tell
 from agent.launch.seating import Seating
@@ -384,9 +384,9 @@ class Coordinator:
         self._seat_all(now_s)
 
     def _watch(self, now_s: float) -> None:
-        seated = [self.members[seat.uid] for seat in self.seats if seat.uid in self.members]
         if self.hooked:
-            verdict = self.watching.look(seated, now_s, self.stage)
+            awaits = awaited(self)
+            verdict = self.watching.look(awaits, now_s, self.stage)
             for uid in verdict.ask:
                 self.members[uid].asked(now_s)
                 self.tell(self.members[uid], kind="ping")
@@ -397,7 +397,7 @@ class Coordinator:
             for uid in verdict.blame:
                 self.tell(self.members[uid], kind="raise")
             if verdict.regroup:
-                stacks = {each.uid: [*each.stack] for each in seated}
+                stacks = {each.uid: [*each.stack] for each in awaits}
                 self.say(verdict.regroup, what="cut_off", stacks=stacks)
                 self.again(now_s, verdict.regroup)
         settled = self.watching.has_stepped or not self.hooked

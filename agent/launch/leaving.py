@@ -17,6 +17,14 @@ def have_all_left(launch: "Coordinator") -> bool:
     )
 
 
+def awaited(launch: "Coordinator") -> list[Member]:
+    """Return the ranks whose steps are waited for; once one has left, none has to do another."""
+    members = [launch.members[seat.uid] for seat in launch.seats if seat.uid in launch.members]
+    if all(seat.left is None for seat in launch.seats):
+        return members
+    return [each for each in members if each.beat and each.beat.phase is not Phase.OUTSIDE]
+
+
 def parted(launch: "Coordinator") -> str:
     """Return what is wrong where one rank has left and another goes on, "" where none does."""
     left = [(seat.left, seat.rank) for seat in launch.seats if seat.left is not None]
