@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from agent.act.slurm.declared import Declared, declared
 from agent.act.slurm.hosts import expand
 from agent.act.slurm.kept import JobNote, Kept, Return
-from agent.act.slurm.picture import Look, Seen, held_by, picture, reason_of
+from agent.act.slurm.picture import Look, Seen, held_by, is_away, picture, reason_of
 from agent.act.slurm.reading import config_in, leaves_in
 from agent.act.slurm.records import (
     Reservation,
@@ -120,6 +120,17 @@ def test_the_picture_is_the_same_whichever_version_says_it(said: Names) -> None:
     assert (jobs["2"].phase, jobs["2"].gpus) == (JobPhase.RUNNING, 2)
     assert state.topology.nodes_of_job("2") == ("n1",)
     assert len(state.topology.gpus_of_node("n1")) == 8
+
+
+@EACH
+def test_a_node_that_we_took_out_while_it_was_down_is_there_once_it_answers(said: Names) -> None:
+    silent = replace(nodes_of(said)["n3"], reason=reason_of("node_silent on n3", "p:0:cordon"))
+    answers = replace(silent, state=silent.state - {"NOT_RESPONDING"})
+    theirs = replace(answers, reason="fan", reason_by="ada")
+    reboots = replace(answers, state=answers.state | {"REBOOT_ISSUED"})
+
+    away = [is_away(each) for each in (silent, answers, theirs, reboots)]
+    assert away == [True, False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -163,8 +163,14 @@ def reason_of(text: str, key: str, *, lemon: bool = False) -> str:
 
 
 def is_away(node: SlurmNode) -> bool:
-    """Say whether Slurm itself knows that a node is not there, or about to reboot."""
-    return bool(node.state & _AWAY)
+    """Say whether Slurm itself knows that a node is not there, or about to reboot.
+
+    One that was down when we took it out and answers again is down only by that: Slurm gives back
+    by itself what it took out itself, under its own reason.
+    """
+    away = node.state & _AWAY
+    ours = "DRAIN" in node.state and held_by(node).owner == OWNER
+    return bool(away) and not (ours and away == {"DOWN"} and not is_silent(node))
 
 
 def is_silent(node: SlurmNode) -> bool:
