@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -84,10 +85,25 @@ async def test_a_job_grows_onto_free_nodes_and_shrinks_off_the_named_one() -> No
         assert await starts(started, ward, job, 3) == ["n[1-2]", "n[1-3]", "n[2-3]"]
 
 
-async def test_a_requeue_is_not_held_for_the_two_minutes_that_slurm_wants() -> None:
-    with scene(wanted=AS_SHIPPED) as (started, ward, job):
-        assert await ward.shows(order("restart_job", job), within_s=WITHIN_S)
-        assert started.job(job.job) == ("RUNNING", ("n1", "n2"))
+async def test_a_job_that_can_gives_a_node_back_while_it_runs() -> None:
+    says = "--comment=gpumedic: nodes=1-4 live=yes"
+    with scene("-N3", "--no-kill", says) as (started, ward, job):
+        shrink = order("shrink_job", job, nodes=2, leave="n2")
+        assert await ward.shows(shrink, within_s=WITHIN_S)
+        assert started.job(job.job) == ("RUNNING", ("n1", "n3"))
+        assert await starts(started, ward, job, 1) == ["n[1-3]"]
+
+
+async def test_a_requeued_task_of_an_array_is_not_held_for_two_minutes_and_the_others_run_on() -> (
+    None
+):
+    # The last task has the number of the whole array.
+    with scene("-N2", "--array=1-2", wanted=AS_SHIPPED) as (started, ward, task):
+        assert await ward.shows(order("restart_job", task), within_s=WITHIN_S)
+        assert started.job(f"{task.job}_2") == ("RUNNING", ("n3", "n4"))
+        assert (
+            started.run("squeue", "-h", f"--jobs={task.job}_1", "-O", "RestartCnt").strip() == "0"
+        )
 
 
 async def test_a_restarted_job_keeps_its_nodes_from_the_queue_and_its_priority_after() -> None:
@@ -126,19 +142,22 @@ async def test_a_job_that_fails_as_it_begins_again_is_begun_once_more() -> None:
 async def test_a_returning_job_that_lost_its_size_is_told_again_and_a_held_one_is_not() -> None:
     with lab() as started:
         started.run("scontrol", "update", "NodeName=n4", "State=DRAIN", "Reason=ada: fan")
-        held, lost = (
-            started.submit("#!/bin/bash\nsleep 600\n", "-N2", "--begin=now+1hour") for _ in range(2)
+        held, lost, kept = (
+            started.submit("#!/bin/bash\nsleep 600\n", "-N2", "--begin=now+1hour") for _ in range(3)
         )
         cluster = cluster_of(started)
         await cluster.state()
 
         def returns(job: str, node: str) -> None:
-            back = Return(int(job), job, RealClock().now_s(), nodes=(node,), size=(1, 1, 1))
+            now_s, size = RealClock().now_s(), (1, 1, 1)
+            back = Return(int(job), job, now_s, nodes=(node,), size=size, priority=1)
             cluster._returning.begin(back)
 
         def asks(job: str) -> str:
             return started.run("squeue", "-h", f"--jobs={job}", "-o", "%D %r").strip()
 
+        started.run("scontrol", "hold", kept)
+        returns(kept, "n1")
         returns(held, "n4")
         while not asks(held).startswith("1 ReqNodeNotAvail"):
             await cluster.state()
@@ -152,6 +171,7 @@ async def test_a_returning_job_that_lost_its_size_is_told_again_and_a_held_one_i
             await cluster.state()
         assert started.job(lost)[1] == ("n1",)
         assert asks(held) == "1 JobHeldAdmin"
+        assert asks(kept) == "2 JobHeldAdmin"
         await cluster.close()
 
 
@@ -206,7 +226,7 @@ async def test_a_job_that_slurm_itself_requeued_has_stopped_where_it_was() -> No
 
 
 async def test_a_drained_nodes_job_goes_on_elsewhere() -> None:
-    with scene(wanted=AS_SHIPPED) as (started, ward, job):
+    with scene(wanted=replace(AS_SHIPPED, munge=True)) as (started, ward, job):
         assert await ward.shows(order("drain", node("n1")), within_s=WITHIN_S)
         until_s = ward.clock.now_s() + WITHIN_S
         while started.job(job.job)[0] != "RUNNING":  # looks let the job be followed meanwhile

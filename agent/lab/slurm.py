@@ -19,12 +19,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from agent.lab import slurm_munge
 from agent.lab.wires import HUB, Wires
 from core.errors import InputError
 
 PROGRAMS = ("slurmctld", "slurmd", "scontrol", "sinfo", "squeue", "sbatch", "srun", "scancel")
 INSTALL = (
-    "apt-get install --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins"
+    "apt-get install --no-install-recommends slurmctld slurmd slurm-client slurm-wlm-basic-plugins "
+    "munge"
 )
 LAB_NODE = "GPUMEDIC_LAB_NODE"
 START_S = 60.0
@@ -37,9 +39,9 @@ SlurmctldHost={host}
 SlurmctldPort={port}
 SlurmUser={user}
 SlurmdUser={user}
-AuthType=auth/none
-CredType=cred/none
-AuthInfo=cred_expire={cred_expire_s}
+AuthType=auth/{auth}
+CredType=cred/{auth}
+AuthInfo={auth_info}cred_expire={cred_expire_s}
 {bound}
 SrunPortRange={srun_first}-{srun_last}
 StateSaveLocation={folder}/ctld
@@ -76,6 +78,7 @@ class SlurmLabSettings:
     cred_expire_s: a requeued job is held for so long and a second; Slurm's own is 120, the least 5
     message_s: Slurm tries to reach a node for so long before it marks it silent; Slurm's own: 10
     slurmd_timeout_s: a node that does not answer for about twice as long is down; Slurm's: 300
+    munge: who speaks to whom is proved by munge, as on sites; False: everybody is believed
     programs: folder of Slurm's programs; None: on PATH
     """
 
@@ -85,6 +88,7 @@ class SlurmLabSettings:
     cred_expire_s: int = 5
     message_s: int = 3
     slurmd_timeout_s: int = 6
+    munge: bool = False
     programs: Path | None = None
 
 
@@ -126,6 +130,9 @@ class SlurmLab:
         if self.wires:
             self.wires.lay()
         self._configure()
+        if self.settings.munge:
+            self._run_daemon(slurm_munge.PROGRAM, *slurm_munge.prepared(self.folder))
+            self.wait_for(slurm_munge.socket_in(self.folder).exists, within_s=START_S)
         self._run_daemon("slurmctld", "slurmctld", "-D", "-c")
         for node in self.nodes:
             self._run_daemon(node, "slurmd", "-D", "-N", node)
@@ -154,7 +161,11 @@ class SlurmLab:
 
     def missing(self) -> tuple[str, ...]:
         """Return which of Slurm's programs are not here."""
-        return tuple(name for name in PROGRAMS if self._program(name) is None)
+        munge = (slurm_munge.PROGRAM,) if self.settings.munge else ()
+        return (
+            *(name for name in PROGRAMS if self._program(name) is None),
+            *(name for name in munge if shutil.which(name) is None),
+        )
 
     def run(self, *argv: str, timeout_s: float = 20.0) -> str:
         """Run one of Slurm's programs against it; InputError where it fails."""
@@ -299,7 +310,7 @@ class SlurmLab:
     def _run_daemon(self, name: str, *argv: str) -> None:
         with (self.folder / "log" / f"{name}.out").open("ab") as out:
             self._daemons[name] = subprocess.Popen(  # noqa: S603 - a list of arguments of our own
-                self._argv(HUB if name == "slurmctld" else name, argv),
+                self._argv(name if name in self.nodes else HUB, argv),
                 env={**self.environ, LAB_NODE: name},
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
@@ -318,7 +329,10 @@ class SlurmLab:
             for at, node in enumerate(self.nodes, start=1)
         ]
         host = HUB if self.wires else socket.gethostname()
+        socket_of = slurm_munge.socket_in(self.folder)
         text = _CONF.format(
+            auth="munge" if self.settings.munge else "none",
+            auth_info=f"socket={socket_of}," if self.settings.munge else "",
             host=f"{host}({addresses.get(HUB, '127.0.0.1')})",
             bound="" if self.wires else "CommunicationParameters=NoCtldInAddrAny,NoInAddrAny",
             port=port,
