@@ -75,6 +75,10 @@ FAULTS: Mapping[str, str] = {
 }
 
 
+# A node is put back half an hour after the last symptom: nobody waits for that here.
+_SOON_BACK = {"quiet": "5s", "cooldown": "5s"}
+
+
 @dataclass(frozen=True, slots=True)
 class Shape:
     """nodes: of the job; small: checkpoints have a small disk; services: nodes have theirs.
@@ -115,6 +119,7 @@ class SlurmTraining:
         count = self._shape.nodes + self._shape.spares
         self.lab = SlurmLab(at / "slurm", SlurmLabSettings(nodes=count, gpus=1, cred_expire_s=120))
         self._services = NodeServices(at / "services", {})
+        self._returns = fault == "node-returns"
         self._over = Event()
         self._helpers: list[Thread] = []
 
@@ -148,8 +153,12 @@ class SlurmTraining:
         seen = {"prometheus": {"url": self._services.url}} if self._shape.services else {}
         return seen | {
             "scheduler": {"backend": "slurm"},
-            "slurm": {"conf": str(self.lab.conf), "silent_after": self._silent_after},
-            "guards": {"max_ratio_out": 0.5},
+            "slurm": {
+                "conf": str(self.lab.conf),
+                "silent_after": self._silent_after,
+                "programs": {"validate_node": ("true",)} if self._returns else {},
+            },
+            "guards": {"max_ratio_out": 0.5, **(_SOON_BACK if self._returns else {})},
             "checkpoints": {"audit": "1s", "folder": (watched,) if self._shape.small else ()},
         }
 
@@ -189,9 +198,12 @@ class SlurmTraining:
             unmount(self._checkpoints)
 
     def _return_later(self, node: str) -> None:
-        """Start a node's slurmd again once its job runs without it."""
+        """Start a node's slurmd again once its job runs without it, and as booted when told to."""
         if self._until(lambda: self._runs_without(node)):
             self.lab.revive(node)
+        if self._until(lambda: self.lab.reboots() > 0):
+            self.lab.kill_slurmd(node)
+            self.lab.revive(node, booted=True)
 
     def _make_room(self, filler: Path) -> None:
         """Do what the alarm says, once a checkpoint was asked for that finds no room."""
