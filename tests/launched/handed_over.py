@@ -1,7 +1,7 @@
 """A training with dropout, running means and a schedule, which kills itself where it is told.
 
-In some steps a second optimizer does an update after a backward pass of its own, as that of an
-adversary does.
+In some steps a second optimizer does an update first, after a backward pass of its own, as that of
+an adversary does.
 
 STEPS: how many; FAULTS: JSON list of [rank, step, place, signal], each done once, to the supervisor
 too where a fifth is true; ONCE: a folder that remembers which were done; SHARE: of a step's time
@@ -101,6 +101,11 @@ for step in job.steps(int(os.environ["STEPS"])):
         if "HOLD" in os.environ and (job.rank, step) == (0, 10):
             Path(os.environ.pop("HOLD")).read_text()
         inputs = torch.randn(8, 16, generator=torch.Generator().manual_seed(1000 * step + job.rank))
+        if step in TWICE:
+            optimizer.zero_grad()
+            job.model(inputs).square().mean().backward()
+            second.step()
+            fault("between")
         loss = job.model(inputs).square().mean()
         optimizer.zero_grad()
         fault("forward")
@@ -108,12 +113,6 @@ for step in job.steps(int(os.environ["STEPS"])):
             lose_a_send()
         loss.backward()
         optimizer.step()
-        if step in TWICE:
-            fault("between")
-            loss = job.model(inputs).square().mean()
-            second.zero_grad()
-            loss.backward()
-            second.step()
         schedule.step()
         fault("after")
         if os.environ.get("BUG") == str(int(step)):
