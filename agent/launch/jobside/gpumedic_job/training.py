@@ -233,7 +233,7 @@ class Training:
         slot = Slot(copy_path(self._folder, step))
         with self._memory.spared():
             slot.write(step, take_shared(self.parts))
-        if self._updates.begun or self.step != step:  # the library has returned meanwhile
+        if (self._updates.begun, self.step) != (False, step):  # the library has returned meanwhile
             slot.forget()
 
     def _answer(self, *kinds: str) -> str:
