@@ -1,7 +1,9 @@
 """One rank, whose orders the test gives: it needs no room for copies, and ends where it is told."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -55,12 +57,19 @@ class Supervised:
         self.agent.tell(UID, order)
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """Give a folder whose sockets' names are short enough for Unix."""
+    with TemporaryDirectory(prefix="gpumedic-") as folder:
+        yield Path(folder)
+
+
 async def test_a_rank_trains_without_room_for_copies_and_ends_where_it_is_to_blame(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with small_volume(tmp_path / "memory", 128 << 10) as volume:
+    with small_volume(short / "memory", 128 << 10) as volume:
         monkeypatch.setattr("agent.launch.node._SHARED_MEMORY", volume)
-        async with Supervised(tmp_path) as rank:
+        async with Supervised(short) as rank:
             await rank.heard("hello")
             await rank.parked(1)
             rank.form(1, 0, Taking("keep", "keep"))
