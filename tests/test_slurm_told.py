@@ -12,8 +12,9 @@ import pytest
 
 from agent.act.slurm.calls import SlurmAccess
 from agent.act.slurm.cluster import SlurmCluster
+from agent.act.slurm.kept import JobNote
 from core.clock import RealClock
-from core.errors import ActionFailed
+from core.errors import ActionFailed, SourceUnavailable
 from core.target import Target
 from tests.contract import order
 from tests.test_slurm_records import GOLDEN
@@ -112,6 +113,19 @@ async def test_a_job_that_is_completing_as_it_was_requeued_is_drained_like_any_o
         await cluster.perform(order("drain", Target(node="n1")))
 
     assert ["scontrol", "requeue", "2"] in heard(tmp_path)
+
+
+async def test_a_job_whose_nodes_are_being_taken_off_is_resized_once_its_size_is_known(
+    tmp_path: Path,
+) -> None:
+    """Until then Slurm counts the nodes that are left, and the tasks of all."""
+    ending = {"job_state": "COMPLETING", "end_time": ENDS_S, "nodes": "n1", "node_count": 1}
+    async with said_by("22.05", tmp_path, **ending, comment="gpumedic: nodes=1-4") as cluster:
+        cluster.kept.jobs["2"] = JobNote(nodes=("n1", "n2"))
+        with pytest.raises(SourceUnavailable, match="it is asked again"):
+            await cluster.perform(order("shrink_job", Target(job="2"), nodes=1, leave="n2"))
+
+    assert not [call for call in heard(tmp_path) if "NumTasks" in " ".join(call)]
 
 
 async def test_spares_that_are_kept_at_once_are_both_kept(tmp_path: Path) -> None:

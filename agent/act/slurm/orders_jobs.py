@@ -11,7 +11,7 @@ from agent.act.slurm.holding import take_out
 from agent.act.slurm.kept import Return
 from agent.act.slurm.picture import can_requeue, is_over
 from agent.act.slurm.records import SlurmJob
-from core.errors import ActionFailed
+from core.errors import ActionFailed, SourceUnavailable
 from core.types import Action
 from remediation.catalogue.asked import number
 from remediation.catalogue.job_obstacles import free_nodes
@@ -40,6 +40,11 @@ async def requeue(
     """
     _check_requeue(desk, action, job)
     had = _nodes_of(desk, job)
+    if count and len(job.nodes) < len(had) and "COMPLETING" in job.state:
+        raise SourceUnavailable(
+            f"{said(action)}: Slurm takes its nodes off one after the other, and says the size of "
+            "what is left; it is asked again."
+        )
     size = _size(action, job, count) if count else ()
     named = tuple(desk.node(name).name for name in nodes)
     silent = tuple(name for name in had if name in desk.look.silent)
