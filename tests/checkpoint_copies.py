@@ -7,6 +7,7 @@ from typing import Any
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
+from fsspec.spec import AbstractFileSystem
 
 from agent.checkpoints.found import Checkpoint
 from agent.checkpoints.keeping import BackedUp, How, back_up, bring_back
@@ -60,40 +61,35 @@ class Stopping:
         Stopping.left -= 1
 
 
-class StoppingMemory(MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
+class _Stopped(AbstractFileSystem):  # type: ignore[misc]  # fsspec has no types
+    """What opening to write and copying are of a place that is killed in the middle."""
+
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        if mode != "rb":
+            Stopping.change()
+        return super()._open(path, mode=mode, **kwargs)
+
+    def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        Stopping.change()
+        super().cp_file(path1, path2, **kwargs)
+
+
+class StoppingMemory(_Stopped, MemoryFileSystem):  # type: ignore[misc]  # fsspec has no types
     """A store in memory that is killed in the middle."""
 
     protocol = "stopping"
     store: dict[str, Any] = {}  # noqa: RUF012 - its own, as fsspec's memory has
     pseudo_dirs = [""]  # noqa: RUF012
 
-    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
-        if mode != "rb":
-            Stopping.change()
-        return super()._open(path, mode=mode, **kwargs)
-
-    def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
-        Stopping.change()
-        super().cp_file(path1, path2, **kwargs)
-
     def rm_file(self, path: str) -> None:
         Stopping.change()
         super().rm_file(path)
 
 
-class StoppingFolder(LocalFileSystem):  # type: ignore[misc]
+class StoppingFolder(_Stopped, LocalFileSystem):  # type: ignore[misc]
     """A folder of this machine in which a program is killed in the middle."""
 
     protocol = ("stopping-folder", "file", "local")
-
-    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
-        if mode != "rb":
-            Stopping.change()
-        return super()._open(path, mode=mode, **kwargs)
-
-    def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
-        Stopping.change()
-        super().cp_file(path1, path2, **kwargs)
 
     def mv(self, path1: str, path2: str, **kwargs: Any) -> None:
         Stopping.change()

@@ -3,20 +3,25 @@
 import asyncio
 import json
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 
+from agent.act.gpu_names import GpuNames
+from agent.act.programs import Programs
 from agent.act.slurm.calls import SlurmAccess
-from agent.act.slurm.cluster import SlurmCluster
+from agent.act.slurm.cluster import SlurmCluster, SlurmSettings
 from agent.act.slurm.kept import JobNote
 from core.clock import RealClock
+from core.details import GPU_MINOR
 from core.errors import ActionFailed, SourceUnavailable
 from core.target import Target
 from tests.contract import order
+from tests.loop import ScriptedSource
 from tests.test_slurm_records import GOLDEN
 
 ENDED_S, ENDS_S = 1795284644, 4102444800  # when these were recorded; in the year 2100
@@ -41,8 +46,13 @@ esac
 
 
 @asynccontextmanager
-async def said_by(version: str, folder: Path, **changes: Any) -> AsyncIterator[SlurmCluster]:
-    """Have a cluster that says what that version wrote, with other words of the job ``small``."""
+async def said_by(
+    version: str, folder: Path, how: Mapping[str, Any] = MappingProxyType({}), **changes: Any
+) -> AsyncIterator[SlurmCluster]:
+    """Have a cluster that says what that version wrote, with other words of the job ``small``.
+
+    how: what else the backend is given
+    """
     said = GOLDEN / version
     for name in ("version.txt", "config.txt"):
         shutil.copy(said / name, folder)
@@ -57,7 +67,7 @@ async def said_by(version: str, folder: Path, **changes: Any) -> AsyncIterator[S
         program = folder / name
         program.write_text(PROGRAM.format(folder=folder, heard=HEARD))
         program.chmod(0o755)
-    cluster = SlurmCluster(SlurmAccess(programs=folder), clock=RealClock())
+    cluster = SlurmCluster(SlurmAccess(programs=folder), clock=RealClock(), **how)
     try:
         yield cluster
     finally:
@@ -119,7 +129,12 @@ async def test_a_job_whose_nodes_are_being_taken_off_is_resized_once_its_size_is
     tmp_path: Path,
 ) -> None:
     """Until then Slurm counts the nodes that are left, and the tasks of all."""
-    ending = {"job_state": "COMPLETING", "end_time": ENDS_S, "nodes": "n1", "node_count": 1}
+    ending: dict[str, Any] = {
+        "job_state": "COMPLETING",
+        "end_time": ENDS_S,
+        "nodes": "n1",
+        "node_count": 1,
+    }
     async with said_by("22.05", tmp_path, **ending, comment="gpumedic: nodes=1-4") as cluster:
         cluster.kept.jobs["2"] = JobNote(nodes=("n1", "n2"))
         with pytest.raises(SourceUnavailable, match="it is asked again"):
@@ -135,6 +150,26 @@ async def test_spares_that_are_kept_at_once_are_both_kept(tmp_path: Path) -> Non
         await asyncio.gather(spares.keep("n2"), spares.keep("n4"))
 
     assert (tmp_path / "reservations.txt").read_text().endswith("Nodes=n2,n4\n")
+
+
+async def test_a_gpu_is_reset_by_the_uuid_that_its_readings_have(tmp_path: Path) -> None:
+    """Slurm knows it as n4/gpu2; the site's program cannot use that."""
+    told: dict[tuple[str, Target], Callable[[float], float]] = {
+        (GPU_MINOR, Target(node="n4", gpu=f"GPU-{minor}")): lambda _, minor=minor: float(minor)  # type: ignore[misc]
+        for minor in range(8)
+    }
+    wrote = tmp_path / "wrote"
+    program = ("sh", "-c", f'echo "$0 $1" > {wrote}', "{node}", "{gpu}")
+    how = {
+        "settings": SlurmSettings(programs=Programs({"reset_gpu": program})),
+        "gpu_names": GpuNames([ScriptedSource(told)], RealClock()),
+    }
+    async with said_by("22.05", tmp_path, how) as cluster:
+        await cluster.perform(order("reset_gpu", Target(node="n4", gpu="GPU-2")))
+        with pytest.raises(ActionFailed, match="it is none of n4's"):
+            await cluster.perform(order("reset_gpu", Target(node="n4", gpu="n4/gpu2"), step=1))
+
+    assert wrote.read_text() == "n4 GPU-2\n"
 
 
 async def test_names_reach_no_shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
