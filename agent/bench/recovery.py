@@ -14,7 +14,7 @@ from agent.bench.recovery_systems import PEERS, Gpumedic, SharedStore, System
 from core.figures import Row
 
 _REFERENCE_S = 900.0
-_HOPELESS = 2  # a hang that a system did not notice so often is not waited for again
+_HOPELESS = 2  # what a system did not come back from so often is not tried again with it
 
 
 @dataclass(frozen=True, slots=True)
